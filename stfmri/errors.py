@@ -1,0 +1,49 @@
+"""Errors a user can mend, and how an entry point tells them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+
+class UserError(Exception):
+    """A mistake in the call, the configuration or the data: shown as one line, exit status 2.
+
+    The message says what was expected, what was found, in which file, and what to do.
+    """
+
+
+class ConfigError(UserError):
+    """A configuration value or key that cannot be used."""
+
+
+class LeakageError(UserError):
+    """The same subject, patient or volume stands on both sides of a split."""
+
+
+class RunHeldError(Exception):
+    """Another live process holds the run; exit status 1, since nothing was wrong with the call."""
+
+
+def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
+    """Turn errors that a user can mend into one line on stderr and an exit status."""
+
+    @functools.wraps(main)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except RunHeldError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            return 130
+
+    return guarded

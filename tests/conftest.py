@@ -1,0 +1,24 @@
+"""What every room's tests share: where the real scans are, and a tool that CI may not lack."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip on a user's machine; fail in CI, where nothing but a GPU may be missing."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans: ixi_hh, heads and glioma (see README.md, 'Real scans in tests')."""
+    folder = Path(os.environ.get("STFMRI_TEST_DATA", "../shared/data")).expanduser().resolve()
+    if not (folder / "ixi_hh" / "participants.csv").is_file():
+        skip_or_fail(f"no real scans at {folder}; set STFMRI_TEST_DATA (see README.md)")
+    return folder
