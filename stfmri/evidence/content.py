@@ -1,0 +1,345 @@
+"""Which tables there are, and what stands in them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from stfmri.evidence import paper
+from stfmri.evidence.gather import Evidence, Tally
+from stfmri.evidence.shortcuts import BASELINE_LABELS
+from stfmri.evidence.summary import Estimate, Results, Summary
+from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
+from stfmri.predictions import PredictionTable
+
+OVER_FOLDS = "Mean ± standard deviation over folds"
+METRIC_NAMES = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "accuracy": "Accuracy (class against rest)",
+}
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table of the sweep, in the order of the report."""
+    evidence = results.evidence
+    tables = [cohort_table(evidence), parameters_table(evidence)]
+    tables += [class_f1_table(results, name) for name in evidence.cohort.classes]
+    tables += [
+        consolidated_table(results),
+        accuracy_table(results),
+        per_class_table(results),
+        confusion_table(results),
+        comparisons_table(results),
+    ]
+    if paper.is_paper_task(evidence.cohort.classes):
+        tables.append(literature_table(results))
+    return tables
+
+
+def cohort_table(evidence: Evidence) -> Table:
+    """Subjects by source and class."""
+    cohort = evidence.cohort
+    counts = cohort.counts()
+    sources = sorted({source for source, _ in counts})
+    rows = []
+    for source in sources:
+        by_class = [counts.get((source, name), 0) for name in cohort.classes]
+        rows.append(Row([source, *by_class, sum(by_class)]))
+    totals = [sum(counts.get((s, name), 0) for s in sources) for name in cohort.classes]
+    rows.append(Row(["All", *totals, sum(totals)], kind="baseline"))
+    return Table(
+        "cohort",
+        "Scans by source and class",
+        [Column("Source"), *map(Column, cohort.classes), Column("All")],
+        rows,
+        "Where one source holds one class only, recognising the source is enough to be right.",
+    )
+
+
+def parameters_table(evidence: Evidence) -> Table:
+    """Table 1: trainable parameters, as each run recorded them, beside the paper's."""
+    rows = []
+    for tally in evidence.variants:
+        found = {
+            record.provenance.get("parameters")
+            for record in evidence.records
+            if record.run.variant == tally.name and not record.missing_because
+        }
+        counted = found.pop() if len(found) == 1 else None
+        printed = paper.PARAMETERS.get(tally.model) if _is_paper(evidence) else None
+        cells: list[Cell] = [tally.label, counted if isinstance(counted, int) else None]
+        rows.append(Row([*cells, printed] if _is_paper(evidence) else cells))
+    columns = [Column("Variant"), Column("Trainable parameters")]
+    caption = ""
+    if _is_paper(evidence):
+        columns.append(Column("Paper"))
+        caption = (
+            "The paper's count of ResNet3D belongs to the (2+1)D stem (model.stem=factorised); the "
+            "stem that its text describes has 33,148,995 parameters in all."
+        )
+    title = "Trainable parameters" + (" (the paper's Table 1)" if _is_paper(evidence) else "")
+    return Table("table1_parameters", title, columns, rows, caption)
+
+
+def class_f1_table(results: Results, name: str) -> Table:
+    """Tables 2–4: F1 of one class."""
+    evidence = results.evidence
+    columns = [
+        Column("Variant"),
+        Column("F1", best=True, spread=True),
+        Column("95 % interval", interval=True),
+    ]
+    if _is_paper(evidence):
+        columns.append(Column("Paper", spread=True))
+    rows = []
+    for summary in _all(results):
+        estimate = summary.per_class[name]["f1"]
+        cells = [summary.tally.label, _over_folds(estimate), _interval(estimate)]
+        if _is_paper(evidence):
+            printed = _paper_scores(summary.tally)
+            cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
+        rows.append(_row(summary, cells))
+    number = paper.F1_TABLE.get(name) if _is_paper(evidence) else None
+    prefix = f"table{number}_f1" if number else f"f1_{evidence.cohort.classes.index(name)}"
+    title = f"F1 of {name}" + (f" (the paper's Table {number})" if number else "")
+    return Table(f"{prefix}_{file_part(name)}", title, columns, rows, f"{OVER_FOLDS}.")
+
+
+def consolidated_table(results: Results) -> Table:
+    """Table 5: macro and weighted F1."""
+    evidence = results.evidence
+    columns = [
+        Column("Variant"),
+        Column("Macro F1", best=True, spread=True),
+        Column("95 % interval", interval=True),
+        Column("Weighted F1", best=True, spread=True),
+    ]
+    if _is_paper(evidence):
+        columns += [Column("Paper: macro"), Column("Paper: weighted")]
+    rows = []
+    for summary in _all(results):
+        macro, weighted = summary.overall["macro_f1"], summary.overall["weighted_f1"]
+        cells: list[Cell] = [
+            summary.tally.label,
+            _over_folds(macro),
+            _interval(macro),
+            _over_folds(weighted),
+        ]
+        if _is_paper(evidence):
+            printed = _paper_scores(summary.tally)
+            cells += (
+                [Score(printed.macro_f1, digits=4), Score(printed.weighted_f1, digits=4)]
+                if printed
+                else [None, None]
+            )
+        rows.append(_row(summary, cells))
+    title = "Macro and weighted F1" + (" (the paper's Table 5)" if _is_paper(evidence) else "")
+    caption = (
+        f"{OVER_FOLDS}. Macro F1 is the plain mean of the classes' F1; weighted F1 weighs them by "
+        "their true counts. The interval is that of the pooled macro F1, by bootstrap over patients."
+    )
+    return Table("table5_consolidated", title, columns, rows, caption)
+
+
+def accuracy_table(results: Results) -> Table:
+    """The accuracies that go by one name, under different ones; and mean specificity."""
+    names = {
+        "accuracy": "Accuracy",
+        "ovr_accuracy": "Mean one-vs-rest accuracy",
+        "balanced_accuracy": "Balanced accuracy",
+        "macro_specificity": "Mean specificity",
+    }
+    columns = [Column("Variant")]
+    columns += [Column(name, best=True, spread=True) for name in names.values()]
+    rows = [
+        _row(summary, [summary.tally.label, *(_over_folds(summary.overall[key]) for key in names)])
+        for summary in _all(results)
+    ]
+    caption = (
+        f"{OVER_FOLDS}. Accuracy is the share of right predictions; mean one-vs-rest accuracy the "
+        "mean over classes of (TP + TN) / N, which is higher by construction."
+    )
+    if _is_paper(results.evidence):
+        caption += (
+            f" The paper prints {paper.BEST_OVR_ACCURACY:.2%} and specificity "
+            f"{paper.BEST_SPECIFICITY} for its best model; the former fits the one-vs-rest mean."
+        ).replace("%", " %")
+    return Table("accuracy", "Accuracy, under each of its meanings", columns, rows, caption)
+
+
+def per_class_table(results: Results) -> Table:
+    """Figure 7 in numbers: every metric of every class."""
+    columns = [Column("Class"), Column("Variant")]
+    columns += [Column(name, spread=True) for name in METRIC_NAMES.values()]
+    rows = [
+        _row(
+            summary,
+            [
+                name,
+                summary.tally.label,
+                *(_over_folds(summary.per_class[name][key]) for key in METRIC_NAMES),
+            ],
+        )
+        for name in results.evidence.cohort.classes
+        for summary in _all(results)
+    ]
+    return Table("per_class", "Every metric of every class", columns, rows, f"{OVER_FOLDS}.")
+
+
+def confusion_table(results: Results) -> Table:
+    """All confusion matrices, pooled and per fold, one row a true class."""
+    classes = results.evidence.cohort.classes
+    columns = [Column("Variant"), Column("Fold"), Column("True class")]
+    columns += [Column(f"Predicted {name}") for name in classes]
+    rows = []
+    for summary in _all(results):
+        tally = summary.tally
+        matrices = [("all", tally.pooled)]
+        matrices += [
+            (str(fold), matrix)
+            for fold, matrix in zip(tally.folds, tally.fold_confusions, strict=True)
+        ]
+        for fold, matrix in matrices:
+            for name, counts in zip(classes, matrix.tolist(), strict=True):
+                rows.append(_row(summary, [tally.label, fold, name, *counts]))
+    return Table("confusion", "Confusion matrices, pooled and per fold", columns, rows)
+
+
+def comparisons_table(results: Results) -> Table:
+    """Differences of macro F1."""
+    labels = {tally.name: tally.label for tally in results.evidence.variants} | BASELINE_LABELS
+    columns = [
+        Column("A"),
+        Column("B"),
+        Column("A − B over folds"),
+        Column("p"),
+        Column("p (Holm)"),
+        Column("A − B pooled"),
+        Column("95 % interval", interval=True),
+    ]
+    rows = [
+        Row(
+            [
+                labels[item.a],
+                labels[item.b],
+                Score(item.mean_difference),
+                Score(item.p),
+                Score(item.p_holm),
+                Score(item.pooled_difference),
+                Interval(item.low, item.high),
+            ],
+            kind="network" if item.kind == "variants" else "baseline",
+        )
+        for item in results.comparisons
+    ]
+    caption = (
+        "Macro F1 of A minus that of B. p: corrected resampled t-test over folds (Nadeau & Bengio "
+        "2003), which takes into account that training sets overlap; with few folds it finds "
+        "large differences only. The interval: bootstrap over patients, paired, of the pooled "
+        "difference; where it holds 0, A and B cannot be told apart on these patients."
+    )
+    return Table("comparisons", "Differences of macro F1", columns, rows, caption)
+
+
+def literature_table(results: Results) -> Table:
+    """Table 6, with the leading variant in front."""
+    columns = [Column("Study"), Column("Method"), Column("Classes")]
+    columns += [Column("Accuracy (%)"), Column("Specificity")]
+    rows = []
+    leader = results.leader
+    if leader:
+        ovr = leader.overall["ovr_accuracy"].mean
+        specificity = leader.overall["macro_specificity"].mean
+        cells = [
+            f"This sweep ({results.evidence.sweep})",
+            leader.tally.label,
+            ", ".join(results.evidence.cohort.classes),
+            "" if math.isnan(ovr) else f"{100 * ovr:.2f}",
+            "" if math.isnan(specificity) else f"{specificity:.4f}",
+        ]
+        rows.append(Row(cells))
+    rows += [
+        Row([item.study, item.method, item.classes, item.accuracy, item.specificity], "baseline")
+        for item in paper.LITERATURE
+    ]
+    caption = (
+        "As the paper prints them; cohorts, classes and contrasts differ, so that rows cannot be "
+        "ranked. The first row gives mean one-vs-rest accuracy, which fits the paper's own figure."
+    )
+    return Table("table6_literature", "Published results (Table 6)", columns, rows, caption)
+
+
+def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:
+    """The test subjects that one variant got wrong, the surest mistakes first."""
+    classes = tables[0].classes if tables else ()
+    columns = [Column(name) for name in ("Subject", "Patient", "Source", "Fold", "True class")]
+    columns += [Column("Prediction"), *(Column(f"P({name})") for name in classes)]
+    wrong = [row for table in tables for row in table.rows if row.label != row.prediction]
+    wrong.sort(key=lambda row: (-max(row.probabilities), row.subject_id, row.fold))
+    rows = [
+        Row(
+            [
+                row.subject_id,
+                row.patient_id,
+                row.source,
+                str(row.fold),
+                row.label,
+                row.prediction,
+                *map(Score, row.probabilities),
+            ]
+        )
+        for row in wrong
+    ]
+    title = f"Misclassified by {label}"
+    return Table("misclassified", title, columns, rows, "The surest mistakes first.")
+
+
+def hardest_table(evidence: Evidence, at_least: float = 0.5) -> Table:
+    """Subjects that at least this share of all networks' test predictions got wrong."""
+    columns = [Column(name) for name in ("Subject", "Source", "True class", "Wrong", "Tested")]
+    hard = [
+        name for name, count in evidence.missed.items() if count >= at_least * evidence.tested[name]
+    ]
+    hard.sort(key=lambda name: (-evidence.missed[name] / evidence.tested[name], name))
+    rows = []
+    for name in hard:
+        subject = evidence.cohort.subjects[name]
+        counts = evidence.missed[name], evidence.tested[name]
+        rows.append(Row([name, subject.source, subject.label, *counts]))
+    caption = "Wrong in at least half of the networks' test predictions of them."
+    return Table("hardest", "Subjects that most networks get wrong", columns, rows, caption)
+
+
+def file_part(name: str) -> str:
+    """A class name or model name as a part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip(".-") or "class"
+
+
+def _all(results: Results) -> list[Summary]:
+    """The variants, then the baselines."""
+    return [*results.variants, *results.baselines.values()]
+
+
+def _row(summary: Summary, cells: Sequence[Cell]) -> Row:
+    return Row(cells, kind="network" if summary.tally.model else "baseline")
+
+
+def _over_folds(estimate: Estimate) -> Score:
+    return Score(estimate.mean, estimate.sd)
+
+
+def _interval(estimate: Estimate) -> Interval:
+    return Interval(estimate.low, estimate.high)
+
+
+def _is_paper(evidence: Evidence) -> bool:
+    return paper.is_paper_task(evidence.cohort.classes)
+
+
+def _paper_scores(tally: Tally) -> paper.PaperScores | None:
+    """The paper's row for a variant; further axes are not the paper's."""
+    return None if tally.extra else paper.SCORES.get((tally.model, tally.weights))

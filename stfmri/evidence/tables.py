@@ -1,0 +1,238 @@
+"""A table, and how it is written as CSV, Markdown, LaTeX and for the report's HTML."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+UNDEFINED = "–"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric: a value, its standard deviation where there is one, or its interval."""
+
+    value: float
+    sd: float | None = None
+    digits: int = 3
+
+    def text(self) -> str:
+        """As printed: `0.912 ± 0.034`, or a dash where undefined."""
+        if math.isnan(self.value):
+            return UNDEFINED
+        printed = f"{self.value:.{self.digits}f}"
+        if self.sd is None or math.isnan(self.sd):
+            return printed
+        # As in the paper: three digits, one more for what would round to zero.
+        digits = 4 if 0 < self.sd < 0.0005 else 3
+        return f"{printed} ± {self.sd:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval."""
+
+    low: float
+    high: float
+    digits: int = 3
+
+    def text(self) -> str:
+        """As printed: `0.88 to 0.94`; `to` rather than a dash, since ends can be negative."""
+        if math.isnan(self.low) or math.isnan(self.high):
+            return UNDEFINED
+        return f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}"
+
+
+Cell = str | int | Score | Interval | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `best` marks the highest score of the networks in bold; `spread` gives the CSV
+    a second column with the standard deviation."""
+
+    name: str
+    best: bool = False
+    spread: bool = False
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; `kind` is `network` or `baseline` (set apart, never marked as best)."""
+
+    cells: Sequence[Cell]
+    kind: str = "network"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a paper prints as a table.
+
+    Attributes:
+        name: file name without its ending.
+        title: one line.
+        caption: what the numbers are; may be empty.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    caption: str = ""
+    best: frozenset[tuple[int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "best", frozenset(_best_cells(self.columns, self.rows)))
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column is to be right-aligned."""
+        return all(not isinstance(row.cells[column], str) for row in self.rows)
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell as people read it."""
+    match cell:
+        case None:
+            return UNDEFINED
+        case int():
+            return f"{cell:,}"
+        case str():
+            return cell
+        case _:
+            return cell.text()
+
+
+def to_csv(table: Table) -> str:
+    """Full precision, one value a field; undefined is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header: list[str] = []
+    for column in table.columns:
+        if column.interval:
+            header += [f"{column.name} low", f"{column.name} high"]
+        else:
+            header += [column.name, f"{column.name} sd"] if column.spread else [column.name]
+    writer.writerow(header)
+    for row in table.rows:
+        fields: list[str] = []
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            fields += _csv_fields(column, cell)
+        writer.writerow(fields)
+    return text.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table under its title, the best in bold."""
+    lines = [f"**{_markdown(table.title)}**", ""]
+    lines.append("| " + " | ".join(_markdown(column.name) for column in table.columns) + " |")
+    rules = ["---:" if table.is_number(n) else "---" for n in range(len(table.columns))]
+    lines.append("| " + " | ".join(rules) + " |")
+    for number, row in enumerate(table.rows):
+        cells = []
+        for column, cell in enumerate(row.cells):
+            text = _markdown(cell_text(cell))
+            cells.append(f"**{text}**" if (number, column) in table.best else text)
+        lines.append("| " + " | ".join(cells) + " |")
+    if table.caption:
+        lines += ["", _markdown(table.caption)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment; needs the packages booktabs and amsmath (for `\\pm` in text)."""
+    alignment = "".join("r" if table.is_number(n) else "l" for n in range(len(table.columns)))
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table}",
+        "  \\centering",
+        f"  \\caption{{{_latex(' '.join([table.title + '.', table.caption]).strip())}}}",
+        f"  \\label{{tab:{table.name}}}",
+        f"  \\begin{{tabular}}{{{alignment}}}",
+        "    \\toprule",
+        "    " + " & ".join(_latex(column.name) for column in table.columns) + " \\\\",
+        "    \\midrule",
+    ]
+    previous = table.rows[0].kind if table.rows else ""
+    for number, row in enumerate(table.rows):
+        if row.kind != previous:
+            lines.append("    \\midrule")
+            previous = row.kind
+        cells = []
+        for column, cell in enumerate(row.cells):
+            text = _latex(cell_text(cell))
+            cells.append(f"\\textbf{{{text}}}" if (number, column) in table.best else text)
+        lines.append("    " + " & ".join(cells) + " \\\\")
+    lines += ["    \\bottomrule", "  \\end{tabular}", "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _best_cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Where the highest printed score of each `best` column stands; ties share it."""
+    cells = []
+    for number, column in enumerate(columns):
+        if not column.best:
+            continue
+        printed: dict[int, float] = {}
+        for position, row in enumerate(rows):
+            cell = row.cells[number]
+            if row.kind == "network" and isinstance(cell, Score) and not math.isnan(cell.value):
+                printed[position] = round(cell.value, cell.digits)
+        # With a single network there is nothing to be best of.
+        if len(printed) > 1:
+            highest = max(printed.values())
+            cells += [(position, number) for position, value in printed.items() if value == highest]
+    return cells
+
+
+def _csv_fields(column: Column, cell: Cell) -> list[str]:
+    """The fields of one cell: one, or two where the column has a spread or an interval."""
+    if column.interval:
+        ends = (cell.low, cell.high) if isinstance(cell, Interval) else (math.nan, math.nan)
+        return [_number(value) for value in ends]
+    if isinstance(cell, Score):
+        fields = [_number(cell.value)]
+        if column.spread:
+            fields.append(_number(math.nan if cell.sd is None else cell.sd))
+        return fields
+    fields = ["" if cell is None else str(cell)]
+    return fields + [""] if column.spread else fields
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown or the HTML in it would read as markup."""
+    escaped = text.replace("\\", "\\\\")
+    for character in "|*_`<[":
+        escaped = escaped.replace(character, f"\\{character}")
+    return " ".join(escaped.split())
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "×": r"$\times$",
+    " ": "~",
+}
+
+
+def _latex(text: str) -> str:
+    """Escape what LaTeX would read as a command."""
+    return "".join(_LATEX.get(character, character) for character in text)
