@@ -1,0 +1,353 @@
+"""A real SLURM on one machine: munge, MariaDB, slurmdbd, slurmctld and 2 to 4 slurmd nodes.
+
+    eval "$(python -m slurm.devcluster start)"      sets SLURM_CONF, then sbatch, squeue, ... work
+    python -m slurm.devcluster status
+    python -m slurm.devcluster stop
+
+Everything (state, spool, logs, sockets, keys) lies in one private folder, on free loopback ports;
+the machine's own services are not touched. The GPUs are fake: SLURM hands them out and sets
+CUDA_VISIBLE_DEVICES, but nothing can compute on them. Debian's packages are listed in PROGRAMS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import random
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from slurm import daemons
+from slurm.devconfig import Layout, database_sql, gres_conf, slurm_conf, slurmdbd_conf
+from slurm.errors import ClusterError
+
+# Program that must be there -> Debian package that brings it
+PROGRAMS = {
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "srun": "slurm-client",
+}
+ACCOUNTING_PROGRAMS = {
+    "slurmdbd": "slurmdbd",
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
+}
+# Marks a folder as ours, so that a start never empties any other
+MARKER = "devcluster.marker"
+# Longest path of a Unix socket, in bytes, less the longest socket name we put in the folder
+LONGEST_FOLDER = 107 - len("/mariadb.socket")
+READY_TIMEOUT_S = 60.0
+
+
+def default_folder() -> Path:
+    """One cluster a user, in the machine's temporary folder."""
+    return Path(tempfile.gettempdir()) / f"slurm-devcluster-{os.getuid()}"
+
+
+def missing_packages(accounting: bool = True) -> list[str]:
+    """Debian packages to install before a cluster can start; empty when all is there."""
+    programs = PROGRAMS | (ACCOUNTING_PROGRAMS if accounting else {})
+    return sorted({package for name, package in programs.items() if not daemons.which(name)})
+
+
+class DevCluster:
+    """A SLURM cluster of this user on this machine; a context manager starts and stops it.
+
+    Args:
+        folder: the cluster's private folder; made if missing, refused if it holds other things.
+        nodes: slurmd daemons, 1 to 4, each with 8 CPUs and 64 GB that need not exist.
+        gpus_per_node: fake GPUs a node.
+        accounting: whether slurmdbd and MariaDB run; without them `sacct` fails.
+        max_array_size: SLURM's MaxArraySize.
+
+    Raises:
+        ClusterError: if the folder cannot be used or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        nodes: int = 2,
+        gpus_per_node: int = 2,
+        accounting: bool = True,
+        max_array_size: int = 1001,
+    ) -> None:
+        if not 1 <= nodes <= 4:
+            raise ClusterError(f"the cluster has 1 to 4 nodes; found nodes={nodes}")
+        if not 0 <= gpus_per_node <= 8:
+            raise ClusterError(f"a node has 0 to 8 fake GPUs; found gpus_per_node={gpus_per_node}")
+        if max_array_size < 2:
+            raise ClusterError(f"max_array_size is at least 2; found {max_array_size}")
+        folder = folder.expanduser().absolute()
+        if not re.fullmatch(r"[A-Za-z0-9._/+-]+", str(folder)) or len(str(folder)) > LONGEST_FOLDER:
+            raise ClusterError(
+                f"the cluster's folder must be at most {LONGEST_FOLDER} letters, digits, '.', '_', "
+                f"'/', '+' or '-' (SLURM and sockets allow no more); found {folder}; pass another"
+            )
+        self.layout = Layout(
+            folder=folder,
+            user=pwd.getpwuid(os.getuid()).pw_name,
+            host=socket.gethostname().split(".")[0],
+            nodes=nodes,
+            gpus_per_node=gpus_per_node,
+            ports={},
+            accounting=accounting,
+            max_array_size=max_array_size,
+        )
+
+    def __enter__(self) -> DevCluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def environment(self) -> dict[str, str]:
+        """What clients (sbatch, squeue, ...) need in their environment."""
+        return {"SLURM_CONF": str(self.layout.conf)}
+
+    def start(self) -> None:
+        """Start every daemon with fresh state and wait until all nodes are idle.
+
+        Raises:
+            ClusterError: if packages are missing, the folder is in use, or a daemon fails.
+        """
+        missing = missing_packages(self.layout.accounting)
+        if missing:
+            raise ClusterError(
+                f"no SLURM to start: install it with 'apt-get install {' '.join(missing)}'"
+            )
+        if daemons.of_cluster(self.layout.folder):
+            raise ClusterError(
+                f"a cluster already runs, or crashed in part, in {self.layout.folder}; stop it with "
+                f"'python -m slurm.devcluster stop --folder {self.layout.folder}'"
+            )
+        self._prepare_folder()
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        try:
+            self._start_daemons(deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all jobs and daemons of this cluster, also those that a crash left."""
+        folder = self.layout.folder
+        if "slurmctld" in daemons.of_cluster(folder).values() and self.layout.conf.exists():
+            # A daemon that hangs must not keep the others from being stopped
+            daemons.client(
+                ["scancel", f"--user={self.layout.user}"], self.environment(), timeout_s=10
+            )
+        daemons.stop_all(folder)
+
+    def _prepare_folder(self) -> None:
+        """Empty the folder of an earlier cluster and write the configuration of this one."""
+        folder = self.layout.folder
+        if folder.exists() and any(folder.iterdir()):
+            if not (folder / MARKER).exists():
+                raise ClusterError(
+                    f"the cluster's folder must be new, empty or of an earlier cluster; {folder} "
+                    "holds other files; pass another"
+                )
+            shutil.rmtree(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        (folder / MARKER).touch()
+        for name in ("state", "spool", "log", *[f"spool/{n}" for n in self.layout.node_names]):
+            (folder / name).mkdir(mode=0o700)
+        for node in self.layout.node_names:
+            for file in self.layout.gpu_files(node):
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file.touch()
+        names = ["slurmctld", *self.layout.node_names]
+        if self.layout.accounting:
+            names += ["database", "slurmdbd"]
+        self.layout.ports.update(zip(names, free_ports(len(names)), strict=True))
+        self.layout.conf.write_text(slurm_conf(self.layout), encoding="utf-8")
+        (folder / "gres.conf").write_text(gres_conf(self.layout), encoding="utf-8")
+        write_secret(folder / "munge.key", secrets.token_bytes(128))
+
+    def _start_daemons(self, deadline: float) -> None:
+        """Start the daemons in the order in which they need each other."""
+        folder = self.layout.folder
+        munged = daemons.Daemon(folder, "munged", [
+            # --force: munged wants its socket's folder open to all users; this one is private
+            "--force", "--foreground",
+            f"--socket={self.layout.munge_socket}",
+            f"--key-file={folder / 'munge.key'}",
+            f"--pid-file={folder / 'munged.pid'}",
+            f"--seed-file={folder / 'munged.seed'}",
+            f"--log-file={folder / 'log' / 'munged.log'}",
+        ])  # fmt: skip
+        munged.wait_until(self.layout.munge_socket.exists, deadline)
+        if self.layout.accounting:
+            self._start_accounting(deadline)
+        environment = self.environment()
+        controller = daemons.Daemon(folder, "slurmctld", ["-D", "-c", "-f", str(self.layout.conf)])
+        controller.wait_until(
+            lambda: daemons.client(["scontrol", "ping"], environment).returncode == 0, deadline
+        )
+        for node in self.layout.node_names:
+            daemons.Daemon(
+                folder, "slurmd", ["-D", "-N", node, "-f", str(self.layout.conf)], label=node
+            )
+        controller.wait_until(lambda: set(self.node_states().values()) == {"idle"}, deadline)
+
+    def _start_accounting(self, deadline: float) -> None:
+        """Start MariaDB and slurmdbd and register the cluster."""
+        folder, password = self.layout.folder, secrets.token_hex(16)
+        write_secret(folder / "slurmdbd.conf", slurmdbd_conf(self.layout, password).encode())
+        write_secret(folder / "database.sql", database_sql(password).encode())
+        data = folder / "database"
+        daemons.run(
+            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db",
+             f"--user={self.layout.user}", "--auth-root-authentication-method=normal"],
+            folder,
+        )  # fmt: skip
+        database = daemons.Daemon(folder, "mariadbd", [
+            "--no-defaults",
+            f"--user={self.layout.user}",
+            f"--datadir={data}",
+            f"--socket={self.layout.database_socket}",
+            f"--port={self.layout.ports['database']}",
+            "--bind-address=127.0.0.1",
+            f"--pid-file={folder / 'mariadbd.pid'}",
+            f"--init-file={folder / 'database.sql'}",
+            "--skip-name-resolve",
+            # Nothing here needs to outlive the cluster
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-buffer-pool-size=32M",
+        ])  # fmt: skip
+        database.wait_until(lambda: listens(self.layout.ports["database"]), deadline)
+        accounting = daemons.Daemon(folder, "slurmdbd", ["-D"])
+        accounting.wait_until(lambda: listens(self.layout.ports["slurmdbd"]), deadline)
+        register = ["sacctmgr", "--immediate", "add", "cluster", "dev"]
+        accounting.wait_until(
+            lambda: daemons.client(register, self.environment()).returncode == 0, deadline
+        )
+
+    def node_states(self) -> dict[str, str]:
+        """State of each node as `sinfo` tells it; empty when the controller does not answer."""
+        answer = daemons.client(
+            ["sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T"],
+            self.environment(),
+        )
+        if answer.returncode != 0:
+            return {}
+        return dict(line.split() for line in answer.stdout.splitlines() if line.strip())
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports that nothing listens on.
+
+    They lie below the range that the kernel hands to outgoing connections, so none is taken
+    between now and the daemon's start by a mere client.
+    """
+    found: list[int] = []
+    candidates = random.SystemRandom().sample(range(20000, 32000), 500)
+    for port in candidates:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise ClusterError(f"found only {len(found)} of {count} free ports between 20000 and 32000")
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, from the first byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns 0 when done, 1 when the cluster is not (wholly) there, 2 on misuse."""
+    parser = argparse.ArgumentParser(
+        prog="python -m slurm.devcluster", description="A real SLURM on this machine, for trying."
+    )
+    parser.add_argument("action", choices=["start", "stop", "status"])
+    parser.add_argument("--folder", type=Path, default=default_folder(), help="default: %(default)s")
+    parser.add_argument("--nodes", type=int, default=2, help="1 to 4; default: %(default)s")
+    parser.add_argument("--gpus-per-node", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--max-array-size", type=int, default=1001, help="default: %(default)s")
+    parser.add_argument("--no-accounting", action="store_true", help="no slurmdbd, no sacct")
+    options = parser.parse_args(arguments)
+    try:
+        cluster = DevCluster(
+            options.folder,
+            nodes=options.nodes,
+            gpus_per_node=options.gpus_per_node,
+            accounting=not options.no_accounting,
+            max_array_size=options.max_array_size,
+        )
+        return {"start": _start, "stop": _stop, "status": _status}[options.action](cluster)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        return 130
+
+
+def _start(cluster: DevCluster) -> int:
+    began = time.monotonic()
+    cluster.start()
+    for name, value in cluster.environment().items():
+        print(f"export {name}={value}")
+    print(
+        f"{cluster.layout.nodes} nodes are idle after {time.monotonic() - began:.0f} s; "
+        f"logs: {cluster.layout.folder / 'log'}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _stop(cluster: DevCluster) -> int:
+    running = len(daemons.of_cluster(cluster.layout.folder))
+    cluster.stop()
+    print(f"stopped {running} processes of {cluster.layout.folder}", file=sys.stderr)
+    return 0
+
+
+def _status(cluster: DevCluster) -> int:
+    running = sorted(daemons.of_cluster(cluster.layout.folder).values())
+    if not running:
+        print(f"no cluster runs in {cluster.layout.folder}")
+        return 1
+    print(f"folder   {cluster.layout.folder}")
+    print(f"daemons  {' '.join(running)}")
+    states = cluster.node_states()
+    print("nodes    " + (" ".join(f"{k}={v}" for k, v in states.items()) or "no answer"))
+    return 0 if states else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

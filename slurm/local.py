@@ -1,0 +1,219 @@
+"""Run callables on this machine: a bounded number at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+
+from slurm.errors import ClusterError
+from slurm.executor import make_private
+from slurm.logs import last_error_line, log_paths
+from slurm.queue import Job
+from slurm.task import as_task
+
+# submitit has no "no limit" for local jobs: ten years
+NO_LIMIT_MIN = 10 * 365 * 24 * 60
+POLL_S = 0.1
+# What processes may take to end by themselves before they are killed
+END_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one local call ended.
+
+    Attributes:
+        index: position of the call.
+        error: None if it returned; else the line that tells why not.
+        result: what it returned.
+        log: its standard error.
+    """
+
+    index: int
+    error: str | None
+    result: object
+    log: Path
+
+
+@dataclass(frozen=True)
+class _Running:
+    index: int
+    slot: int
+    job: submitit.Job[Any]
+    folder: Path
+
+
+def local_gpus() -> list[str]:
+    """GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; empty without any."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [device.strip() for device in visible.split(",") if device.strip()]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    answer = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def run_local(
+    calls: Sequence[Callable[[], object]],
+    *,
+    limit: int,
+    folder: Path,
+    workdir: Path,
+    on_change: Callable[[int, str], None] | None = None,
+    gpus: Sequence[str] = (),
+    python: str = sys.executable,
+) -> list[Outcome]:
+    """Run callables, at most `limit` at a time; one that fails does not stop the others.
+
+    Interrupt (Ctrl-C), TERM and HUP end the running processes first, then this one.
+
+    Args:
+        calls: picklable callables without arguments.
+        limit: processes at a time, at least 1.
+        folder: logs and pickles go to a new folder in it, one subfolder a call.
+        workdir: the processes' working directory, first on Python's path.
+        on_change: told `(index, "running" | "done" | "failed")` as it happens.
+        gpus: device names to hand out in turn, one a process; empty leaves all visible to all.
+        python: interpreter of the processes.
+
+    Returns:
+        One outcome a call, in the order of `calls`.
+
+    Raises:
+        ClusterError: if `limit` or `workdir` cannot be used.
+        KeyboardInterrupt, SystemExit: after an interrupt or another signal.
+    """
+    if limit < 1:
+        raise ClusterError(f"the number of processes at a time must be at least 1; found {limit}")
+    if not workdir.is_dir():
+        raise ClusterError(f"expected the working directory; found no folder at {workdir}")
+    folder = folder.absolute()
+    make_private(folder)
+    # Local job numbers are process numbers and come round again: each call has its own folder
+    folder = Path(tempfile.mkdtemp(prefix="local-", dir=folder))
+    tell = on_change or (lambda index, state: None)
+    waiting = list(range(len(calls)))
+    slots = list(range(limit))
+    running: list[_Running] = []
+    outcomes: dict[int, Outcome] = {}
+    with _caught_signals() as caught:
+        try:
+            while (waiting or running) and not caught:
+                while waiting and slots and not caught:
+                    index, slot = waiting.pop(0), slots.pop(0)
+                    own = folder / f"{index:04d}"
+                    task = as_task(calls[index], _devices(gpus, slot))
+                    job = _start(task, own, workdir, limit, python)
+                    running.append(_Running(index, slot, job, own))
+                    tell(index, "running")
+                time.sleep(POLL_S)
+                for one in [one for one in running if one.job.done()]:
+                    running.remove(one)
+                    slots.append(one.slot)
+                    outcomes[one.index] = _outcome(one)
+                    tell(one.index, "failed" if outcomes[one.index].error else "done")
+        finally:
+            _end([one.job for one in running])
+    if caught:
+        if caught[0] == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + caught[0])
+    return [outcomes[index] for index in range(len(calls))]
+
+
+def _devices(gpus: Sequence[str], slot: int) -> Mapping[str, str | None]:
+    """CUDA_VISIBLE_DEVICES of a process: submitit hides all GPUs unless told numbers."""
+    mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": mine}
+
+
+def _start(
+    task: Callable[[], object], folder: Path, workdir: Path, limit: int, python: str
+) -> submitit.Job[Any]:
+    """Start one process, with its share of the CPUs unless the user chose a number of threads."""
+    make_private(folder)
+    executor = submitit.LocalExecutor(folder, python=shlex.quote(python))
+    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
+    threads = max(1, len(os.sched_getaffinity(0)) // limit)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # The child inherits the folder, and that the terminal's interrupt is not for it
+    with contextlib.chdir(workdir), _ignored_interrupt():
+        return executor.submit(task)
+
+
+def _outcome(one: _Running) -> Outcome:
+    job = Job(one.job.job_id)
+    log = log_paths(one.folder, job)[1]
+    try:
+        with one.job.paths.result_pickle.open("rb") as file:
+            kind, result = pickle.load(file)
+    except FileNotFoundError:  # killed: it had no time to leave a result
+        kind, result = "error", None
+    if kind == "success":
+        return Outcome(one.index, None, result, log)
+    error = last_error_line(one.folder, job) or "killed from outside, perhaps out of memory"
+    return Outcome(one.index, error, None, log)
+
+
+def _end(jobs: Sequence[submitit.Job[Any]]) -> None:
+    """End running processes: politely, then by force."""
+    for job in jobs:
+        # The number cannot be another process's: nobody has waited for this child yet
+        if not job.done():
+            os.kill(int(job.job_id), signal.SIGTERM)
+    deadline = time.monotonic() + END_PATIENCE_S
+    while time.monotonic() < deadline and not all(job.done() for job in jobs):
+        time.sleep(POLL_S)
+    for job in jobs:
+        if not job.done():
+            # submitit's controller ends when the process it watches, its child, is gone
+            subprocess.run(["pkill", "-KILL", "-P", job.job_id], check=False)
+
+
+@contextlib.contextmanager
+def _caught_signals() -> Iterator[list[signal.Signals]]:
+    """Collect the signals that ask this process to end, instead of dying at any line."""
+    caught: list[signal.Signals] = []
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        caught.append(signal.Signals(number))
+
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # Not called outside the main thread, where Python allows no handlers
+    before = {number: signal.signal(number, note) for number in asked}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ignored_interrupt() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,71 @@
+"""Where a job's logs are, and the one line in them that tells why it failed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from slurm.queue import Job
+from slurm.task import ATTEMPT
+
+# Only the end of a log matters, and a training log can be long
+TAIL_BYTES = 256 * 1024
+# What SLURM itself says of a job's end; a requeue is no failure
+CAUSE = re.compile(
+    r"(DUE TO TIME LIMIT|oom[-_ ]kill|out of memory|DUE TO NODE FAILURE|DUE TO PREEMPTION"
+    r"|CANCELLED AT|exceeded (?:job )?memory limit)",
+    re.I,
+)
+DAEMON = re.compile(r"^(?:slurmstepd|slurmd|sbatch)[^:]*: (?:error: )?")
+NOISE = re.compile(r"^(?:srun: |submitit (?:DEBUG|INFO|WARNING|ERROR) )|^\s*$")
+TRACEBACK = "Traceback (most recent call last):"
+
+
+def log_paths(folder: Path, job: Job) -> tuple[Path, Path]:
+    """The standard output and the standard error of a job submitted with this `folder`."""
+    return folder / f"{job}_0_log.out", folder / f"{job}_0_log.err"
+
+
+def last_error_line(folder: Path, job: Job) -> str | None:
+    """The line that tells best why a job failed.
+
+    Args:
+        folder: the folder given at submission.
+        job: the job or array task.
+
+    Returns:
+        None if it has no log yet, or nothing in the log is worth telling.
+    """
+    return error_in(_tail(log_paths(folder, job)[1]))
+
+
+def error_in(log: str) -> str | None:
+    """The line of a standard error log that tells best why its last attempt failed.
+
+    SLURM's own words come first (time limit, out of memory, cancelled), then the exception that
+    ended the last traceback, then the last line that is not mere chatter.
+    """
+    lines = log.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith(ATTEMPT)]
+    lines = lines[starts[-1] + 1 :] if starts else lines
+    for line in reversed(lines):
+        if DAEMON.match(line) and CAUSE.search(line):
+            return DAEMON.sub("", line).strip(" *")
+    tracebacks = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    if tracebacks:
+        for line in lines[tracebacks[-1] + 1 :]:
+            if line and not line[0].isspace():
+                return line.strip()
+    told = [line.strip() for line in lines if not NOISE.match(line)]
+    return told[-1] if told else None
+
+
+def _tail(path: Path) -> str:
+    """The last TAIL_BYTES of a file as text; empty if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""

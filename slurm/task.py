@@ -1,0 +1,101 @@
+"""What a job runs around the caller's callable: mark the attempt, act on signals, resume.
+
+submitit pickles a task at submission and loads it on the node. Of its signal handlers, the one
+for USR2 (the time limit is near, or the job is preempted) is kept; those for TERM and CONT, which
+only print a line, would let a cancelled job linger until SLURM kills it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+
+from submitit.helpers import DelayedSubmission
+
+# First words of the line that starts each attempt in a log; a requeued job appends to the same log
+ATTEMPT = "----- attempt"
+# A process that was told to end has this long for its `finally` blocks
+GRACE_S = 5
+
+
+@dataclass
+class Task:
+    """A callable as the cluster runs it.
+
+    Attributes:
+        call: takes no arguments; picklable.
+        environment: variables to set (None: remove) before the call, whatever the executor set.
+    """
+
+    call: Callable[[], object]
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+
+    def __call__(self) -> object:
+        """Run the callable and return what it returns."""
+        for name, value in self.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        announce_attempt()
+        handle_signals()
+        return self.call()
+
+
+class ResumableTask(Task):
+    """A task that is requeued when its time is up, because its callable has `checkpoint`."""
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Let the callable prepare, then submit the same callable again: its state is on disk.
+
+        What the callable's own `checkpoint()` returns is not used.
+        """
+        self.call.checkpoint()  # type: ignore[attr-defined]
+        return DelayedSubmission(self)
+
+
+def as_task(
+    call: Callable[[], object], environment: Mapping[str, str | None] | None = None
+) -> Task:
+    """Wrap a callable; one that has a `checkpoint` method becomes resumable."""
+    kind = ResumableTask if callable(getattr(call, "checkpoint", None)) else Task
+    return kind(call, environment or {})
+
+
+def announce_attempt() -> None:
+    """Write to both logs which attempt begins, since a requeued job appends to the same logs."""
+    number = int(os.environ.get("SLURM_RESTART_COUNT", "0")) + 1
+    moment = time.strftime("%Y-%m-%d %H:%M:%S")
+    for stream in (sys.stdout, sys.stderr):
+        print(f"{ATTEMPT} {number} on {socket.gethostname()} at {moment}", file=stream, flush=True)
+
+
+def handle_signals() -> None:
+    """End on TERM and leave submitit's handler of USR2 to this process alone.
+
+    SLURM signals every process of the job. A forked child, such as a data-loading worker, would
+    inherit submitit's handler and requeue the job a second time.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)
+    os.register_at_fork(after_in_child=_be_a_plain_child)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Leave by SystemExit, so that `finally` blocks run, but not for longer than GRACE_S."""
+    print(f"ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+    # The alarm's default action ends a process that hangs while it cleans up
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(GRACE_S)
+    raise SystemExit(128 + number)
+
+
+def _be_a_plain_child() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
