@@ -189,11 +189,15 @@ class TrainConfig:
                 f"{self.learning_rate} and {self.weight_decay}"
             )
         if not 0 <= self.resident_share <= 1:
-            raise ConfigError(f"train.resident_share must lie in [0, 1], found {self.resident_share}")
+            raise ConfigError(
+                f"train.resident_share must lie in [0, 1], found {self.resident_share}"
+            )
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """How often a run's state is published."""
+
     every_s: float = 120.0  # least time between checkpoints, in seconds; 0: every epoch
 
     def __post_init__(self) -> None:
@@ -273,16 +277,19 @@ class Config:
 
     @property
     def split_file(self) -> Path:
+        """Where the drawn folds are written, once."""
         split = self.split
         label = safe_name(self.data.label, "data.label")
         return self.cache / "splits" / f"{split.kind}-{label}-{split.n}-{split.seed}.json"
 
     @property
     def sweep_folder(self) -> Path:
+        """The folder of the sweep's runs, of its jobs and of its frozen code."""
         return Path(self.root) / "runs" / self.sweep.name
 
     @property
     def results_folder(self) -> Path:
+        """Tables, figures and report of the sweep."""
         return Path(self.root) / "results" / self.sweep.name
 
 
@@ -317,7 +324,9 @@ def from_dict(kind: type[T], values: Any, *, where: str = "", file: str = "confi
             raise ConfigError(
                 f"{file}: unknown key {prefix}{key}{hint} (known here: {', '.join(sorted(known))})"
             )
-    return kind(**{key: _typed(hints[key], value, prefix + key, file) for key, value in values.items()})
+    return kind(
+        **{key: _typed(hints[key], value, prefix + key, file) for key, value in values.items()}
+    )
 
 
 @functools.cache
@@ -413,7 +422,9 @@ def load(path: Path) -> Config:
         ConfigError: where the file is missing, is no YAML, or has an unknown key or a bad value.
     """
     if not path.is_file():
-        raise ConfigError(f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml")
+        raise ConfigError(
+            f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
+        )
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

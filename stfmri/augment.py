@@ -1,0 +1,89 @@
+"""Light augmentation as one batched resampling, on whatever device the volumes are.
+
+The geometry is TorchIO's: `RandomAffine(scales, degrees)` about the image's centre in millimetres,
+then `RandomFlip` left–right. Volumes are isotropic with axes along superior, anterior and right
+(`stfmri.shards`), so voxels stand for millimetres. Paper: 'Data augmentation'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from stfmri.config import AugmentConfig
+
+
+@dataclass(frozen=True)
+class AffineFlip:
+    """Parameters of B volumes, in the order (right, anterior, superior).
+
+    Attributes:
+        scale: float64 (B, 3); 1.2 makes things look 1.2 times larger.
+        degrees: float64 (B, 3), rotation about each axis.
+        flip: bool (B,), left–right.
+    """
+
+    scale: NDArray[np.float64]
+    degrees: NDArray[np.float64]
+    flip: NDArray[np.bool_]
+
+
+def draw(augment: AugmentConfig, seed: tuple[int, ...], samples: list[int]) -> AffineFlip:
+    """Draw parameters for samples; each has a generator of its own.
+
+    What a sample gets depends on `seed` (run, fold, epoch) and its own number alone: not on the
+    batch it travels in, nor on what was drawn before, so a resumed run repeats it.
+    """
+    scale, degrees, flip = [], [], []
+    for sample in samples:
+        generator = np.random.default_rng([*seed, sample])
+        scale.append(generator.uniform(*augment.scale, 3))
+        degrees.append(generator.uniform(-augment.degrees, augment.degrees, 3))
+        flip.append(generator.random() < augment.flip_probability)
+    return AffineFlip(np.array(scale), np.array(degrees), np.array(flip))
+
+
+def apply(volume_BCDHW: Tensor, parameters: AffineFlip) -> Tensor:
+    """Resample each volume once, linearly, with zeros beyond its edges.
+
+    Args:
+        volume_BCDHW: any floating type; the result is float32 of the same shape.
+    """
+    matrices = _output_to_input(parameters)
+    spatial = volume_BCDHW.shape[2:]
+    # Normalised coordinates (align_corners) run from -1 to 1 between the outermost voxel centres.
+    half = (np.array(spatial[::-1], dtype=np.float64) - 1) / 2
+    half = np.maximum(half, 0.5)  # an axis of one voxel
+    theta = matrices * half / half[:, None]
+    theta_B34 = torch.zeros(len(theta), 3, 4)
+    theta_B34[:, :, :3] = torch.from_numpy(theta)
+    theta_B34 = theta_B34.to(volume_BCDHW.device, non_blocking=True)
+    grid = F.affine_grid(theta_B34, list(volume_BCDHW.shape), align_corners=True)
+    return F.grid_sample(volume_BCDHW.float(), grid, padding_mode="zeros", align_corners=True)
+
+
+def _output_to_input(parameters: AffineFlip) -> NDArray[np.float64]:
+    """(B, 3, 3): where in the input, from its centre, the voxel at an output position comes from.
+
+    A point p goes to S·R·p, hence an output position q comes from R⁻¹·S⁻¹·q; R turns about the
+    anterior axis first, then right, then superior (ITK's Euler order).
+    """
+    angle = np.radians(parameters.degrees)
+    cos, sin = np.cos(angle), np.sin(angle)
+    zero, one = np.zeros(len(angle)), np.ones(len(angle))
+
+    def matrix(*entries: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack(entries, axis=-1).reshape(-1, 3, 3)
+
+    right = matrix(one, zero, zero, zero, cos[:, 0], -sin[:, 0], zero, sin[:, 0], cos[:, 0])
+    anterior = matrix(cos[:, 1], zero, sin[:, 1], zero, one, zero, -sin[:, 1], zero, cos[:, 1])
+    superior = matrix(cos[:, 2], -sin[:, 2], zero, sin[:, 2], cos[:, 2], zero, zero, zero, one)
+    rotation = superior @ right @ anterior
+    mirror = np.ones((len(angle), 3))
+    mirror[parameters.flip, 0] = -1
+    return rotation.transpose(0, 2, 1) / parameters.scale[:, None, :] * mirror[:, None, :]

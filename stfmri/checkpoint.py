@@ -1,0 +1,75 @@
+"""Complete checkpoints, published by rename: `checkpoint/epoch-NNNN/state.pt`.
+
+What was drawn at random is not stored: every epoch draws from generators seeded by its own number,
+so an epoch begun again repeats itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stfmri.errors import UserError
+from stfmri.files import private_dir
+
+_PUBLISHED = re.compile(r"epoch-(\d{4,})")
+
+
+def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
+    """Publish the state after `epoch` epochs, then drop older checkpoints.
+
+    Args:
+        state: tensors and plain values only, so that it can be read with `weights_only=True`.
+    """
+    folder = private_dir(run / "checkpoint")
+    for leftover in folder.glob(".epoch-*.tmp"):
+        shutil.rmtree(leftover)
+    target = folder / f"epoch-{epoch:04d}"
+    temporary = folder / f".{target.name}.tmp"
+    temporary.mkdir(mode=0o700)
+    with (temporary / "state.pt").open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    if target.exists():  # a folder cannot be replaced by rename
+        shutil.rmtree(target)
+    temporary.rename(target)
+    for _, older in _published(folder):
+        if older != target:
+            shutil.rmtree(older)
+    return target
+
+
+def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
+    """The newest complete checkpoint's state, or None where there is none.
+
+    Raises:
+        UserError: where the checkpoint cannot be read.
+    """
+    published = _published(run / "checkpoint")
+    if not published:
+        return None
+    file = published[-1][1] / "state.pt"
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load raises many kinds; each means it cannot be resumed
+        raise UserError(
+            f"cannot read the checkpoint {file} ({str(error).splitlines()[0]}); delete "
+            f"{file.parent} to resume from an older one or from the start"
+        ) from error
+    if not isinstance(state, dict):
+        raise UserError(f"the checkpoint {file} holds no training state; delete {file.parent}")
+    return state
+
+
+def _published(folder: Path) -> list[tuple[int, Path]]:
+    """Complete checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(_PUBLISHED.fullmatch(path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[1]), path) for match, path in found if match)

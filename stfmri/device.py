@@ -1,0 +1,92 @@
+"""What this machine computes on: precision, threads, memory layout, speed of its matrix units."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from stfmri.errors import ConfigError
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+ACCELERATE_NAMES = {"fp16": "fp16", "bf16": "bf16", "fp32": "no"}
+
+
+def resolve_precision(requested: str, device_type: str) -> str:
+    """The precision a run really computes in: fp16, bf16 or fp32.
+
+    `auto` is fp16 on CUDA; on a CPU bf16 where the processor multiplies in it, else fp32.
+    Accelerate would run fp32 without a word where it is asked for fp16 on a CPU, hence the error.
+
+    Raises:
+        ConfigError: for fp16 on a CPU.
+    """
+    if device_type == "cuda":
+        return "fp16" if requested == "auto" else requested
+    if requested == "fp16":
+        raise ConfigError(
+            "train.precision=fp16 needs a CUDA device and this machine has none; use auto "
+            "(bf16 or fp32 on a CPU)"
+        )
+    if requested != "auto":
+        return requested
+    able = torch.cpu.get_capabilities()
+    return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
+def set_threads(requested: int) -> int:
+    """Use this many CPU threads; 0 takes what the job was given, else the process's cores."""
+    given = requested or int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
+    given = given or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = given or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def to_layout(volume_BCTHW: Tensor) -> Tensor:
+    """Channels last, the order in which both cuDNN's and oneDNN's 3D kernels are fastest."""
+    return volume_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+
+
+def forward_flops(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of one forward pass over (B, C, T, H, W).
+
+    Args:
+        network: on the meta device, so that nothing is computed.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(shape, device="meta"))
+    return counter.get_total_flops()
+
+
+def matrix_peak(device: torch.device, precision: str, seconds: float = 0.3) -> float:
+    """Measured floating-point operations a second of a square matrix product on the device."""
+    size = 8192 if device.type == "cuda" else 1536
+    left = torch.randn(size, size, device=device).to(DTYPES[precision])
+    right = torch.randn(size, size, device=device).to(DTYPES[precision])
+    best, spent = 0.0, 0.0
+    while spent < seconds:
+        _synchronise(device)
+        started = time.perf_counter()
+        torch.matmul(left, right)
+        _synchronise(device)
+        took = time.perf_counter() - started
+        spent += took
+        best = max(best, 2 * size**3 / took)
+    return best
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes of device memory at the peak; for a CPU, of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

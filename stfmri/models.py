@@ -1,0 +1,164 @@
+"""torchvision's 3D video ResNets with a one-channel stem, dropout before the head, n classes.
+
+Tensor names carry their axes: B batch, C channel, T slices (the pseudo-time axis), H, W in plane.
+Paper: 'Network models' and Table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import video
+from torchvision.models.video.resnet import R2Plus1dStem
+
+from stfmri import config as configuration
+from stfmri.config import Config, ModelConfig
+from stfmri.errors import UserError
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "r3d_18": video.r3d_18,
+    "mc3_18": video.mc3_18,
+    "r2plus1d_18": video.r2plus1d_18,
+}
+
+# Axes of a stored volume (D, H, W) in the order (T, H, W) that the network sees.
+SLICE_PERMUTATION = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
+
+
+class WeightsError(UserError):
+    """A file of weights that does not fit the network."""
+
+
+def build(model: ModelConfig, classes: int, seed: int) -> nn.Module:
+    """Build the network with freshly drawn weights, the same for the same seed.
+
+    The network maps float (B, 1, T, H, W) to logits (B, classes). Call `load_kinetics` afterwards
+    for pre-trained weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = BUILDERS[model.name](num_classes=classes)
+        if model.stem == "factorised" and model.name == "r3d_18":
+            network.stem = R2Plus1dStem()
+            for part in network.stem:
+                if isinstance(part, nn.Conv3d):
+                    _initialise(part)
+        first = network.stem[0]
+        network.stem[0] = nn.Conv3d(
+            1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
+        )
+        _initialise(network.stem[0])
+        # Dropout between pooling and head, as in the paper's 'Summary and comparison'.
+        network.fc = nn.Sequential(nn.Dropout(model.dropout), network.fc)
+    return network
+
+
+def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
+    """Load Kinetics-400 weights into everything but the stem and the head.
+
+    With `model.stem_init=rgb_sum` the stem is loaded too, its first kernel summed over the three
+    colour channels: a grey film shown as RGB would give the same activations.
+
+    Args:
+        file: a state dict in torchvision's own 400-class format.
+
+    Raises:
+        WeightsError: where the file is unreadable, or its keys or shapes are another network's.
+    """
+    state = _read_state(file)
+    with torch.device("meta"):
+        expected = BUILDERS[model.name]().state_dict()
+    _check_state(state, expected, model.name, file)
+    if model.stem_init == "rgb_sum":
+        if model.stem == "factorised" and model.name == "r3d_18":
+            raise WeightsError(
+                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; "
+                "r3d_18's is model.stem=basic"
+            )
+        state["stem.0.weight"] = state["stem.0.weight"].sum(dim=1, keepdim=True)
+        kept = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    else:
+        kept = {key: value for key, value in state.items() if not key.startswith(("fc.", "stem."))}
+    network.load_state_dict(kept, strict=False)
+
+
+def to_slices_first(volume_BCDHW: Tensor, slice_axis: str) -> Tensor:
+    """Permute stored axes so that the chosen slice axis becomes the network's time axis."""
+    return volume_BCDHW.permute(0, 1, *(2 + axis for axis in SLICE_PERMUTATION[slice_axis]))
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Trainable parameters, as Table 1 counts them."""
+    return sum(item.numel() for item in network.parameters() if item.requires_grad)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run's network in eval mode, its classes in output order, its configuration."""
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    config: Config
+
+
+def load_trained(run: Path) -> Trained:
+    """Load what a finished run wrote.
+
+    Raises:
+        UserError: where the run has no model.pt, or it does not fit the run's config.yaml.
+    """
+    config = configuration.load(run / "config.yaml")
+    file = run / "model.pt"
+    if not file.is_file():
+        raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        classes = tuple(content["classes"])
+        network = build(config.model, len(classes), seed=0)
+        network.load_state_dict(content["state_dict"])
+    except Exception as error:  # torch.load raises many kinds; each means this file is no model
+        raise WeightsError(f"{file} does not fit {run / 'config.yaml'}: {_first(error)}") from error
+    return Trained(network.eval(), classes, config)
+
+
+def _initialise(convolution: nn.Conv3d) -> None:
+    """Draw a convolution's weights as torchvision does for the rest of the network."""
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _read_state(file: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds; each means this file is no weights
+        raise WeightsError(f"cannot read weights from {file}: {_first(error)}") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{file} must hold a state dict, found {type(state).__name__}")
+    return dict(state)
+
+
+def _check_state(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, file: Path
+) -> None:
+    missing = sorted(set(expected) - set(state))
+    unknown = sorted(set(state) - set(expected))
+    if missing or unknown:
+        what = f"lacks {missing[0]}" if missing else f"has the unknown {unknown[0]}"
+        raise WeightsError(
+            f"{file} holds the weights of another network than {name}: it {what} "
+            f"({len(missing)} keys missing, {len(unknown)} unknown)"
+        )
+    for key, value in expected.items():
+        if state[key].shape != value.shape:
+            raise WeightsError(
+                f"{file} holds the weights of another network than {name}: {key} has the shape "
+                f"{tuple(state[key].shape)}, expected {tuple(value.shape)}"
+            )
+
+
+def _first(error: Exception) -> str:
+    """The first line of an error's text."""
+    return (str(error) or type(error).__name__).splitlines()[0]

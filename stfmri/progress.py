@@ -1,0 +1,53 @@
+"""How a run goes: `metrics.csv`, a row an epoch, and where its time went."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from stfmri.files import write_atomic
+
+
+class History:
+    """The epochs of a run so far. Only what a checkpoint holds survives a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[dict[str, float]] = []
+        self.timings: dict[str, float] = {}
+
+    def add(self, row: dict[str, float]) -> None:
+        """Add an epoch, write the table anew and say how it went."""
+        self._rows.append(row)
+        self.spend("train_s", row["seconds"])
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_atomic(self._path, text.getvalue())
+        print(
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, {row['seconds']:.1f} s, "
+            f"{row['samples_per_s']:.2f} volumes/s",
+            flush=True,
+        )
+
+    def spend(self, what: str, seconds: float) -> None:
+        """Add to one of the run's timings."""
+        self.timings[what] = self.timings.get(what, 0.0) + seconds
+
+    def samples_per_s(self) -> float:
+        """Training volumes a second, the first epoch's warm-up left out where there are more."""
+        rows = self._rows[1:] or self._rows
+        seconds = sum(row["seconds"] for row in rows)
+        return sum(row["samples_per_s"] * row["seconds"] for row in rows) / seconds
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, in plain values."""
+        return {"rows": [dict(row) for row in self._rows], "timings": dict(self.timings)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self._rows = [dict(row) for row in state["rows"]]
+        self.timings = dict(state["timings"])
