@@ -18,6 +18,8 @@ from nilearn.datasets import (
 )
 from scipy import ndimage
 
+from preprocessing.phantom_fields import ramp
+
 # Corners and voxel size of the coarse grid, mm: room for a whole head and a short neck.
 HEAD_LOW = np.array([-112.0, -150.0, -158.0])
 HEAD_HIGH = np.array([112.0, 130.0, 114.0])
@@ -57,10 +59,11 @@ class Grid:
 class Atlas:
     """Template maps.
 
-    `brain` holds `grey`, `white` (fractions, 0 to 1) and `inside` (0 to 1, 0.5 at the brain's
-    surface with its sulci). `head` holds `depth` (mm outside the brain's smooth hull, negative
+    `brain` holds `grey`, `white` (fractions, 0 to 1), `inside` (0 to 1, 0.5 at the brain's surface
+    with its sulci) and `cortex` (0 to 1, where folds may be cut). `head` holds `depth` (mm outside the brain's smooth hull, negative
     within), `face` (mm outside the skin of face and neck, negative within), `lower` (intensity
-    below the skull, white matter = 1) and `temporalis` (0 to 1).
+    below the skull, white matter = 1), `temporalis` (muscle, 0 to 1) and `opening` (where the spinal
+    cord leaves the skull, 0 to 1).
     """
 
     brain: Grid
@@ -83,7 +86,23 @@ def load_atlas(spacing: int) -> Atlas:
     maps = {"grey": grey.clip(0, 1), "white": white.clip(0, 1), "inside": inside}
     origin = template.affine[:3, 3]
     brain = Grid(origin, float(spacing), maps)
-    return Atlas(brain, _build_head(brain))
+    head = _build_head(brain)
+    maps["cortex"] = _cortex(brain, head)
+    return Atlas(brain, head)
+
+
+def _cortex(brain: Grid, head: Grid) -> np.ndarray:
+    """Where folds may be cut, 0 to 1: near the surface, not plainly white, not the brain stem."""
+    grey, white = brain.maps["grey"], brain.maps["white"]
+    axes = [
+        start + brain.spacing * np.arange(count)
+        for start, count in zip(brain.origin, grey.shape, strict=True)
+    ]
+    points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+    shallow = ramp(head.sample("depth", points, 60.0) + 16, 16.0)
+    mixed = ramp(0.85 - white / np.maximum(grey + white, 0.05), 0.3)
+    stem = (4 * _ellipsoid(points, (0, -32, -42), (26, 22, 50))).clip(0, 1)
+    return shallow * mixed * (1 - stem)
 
 
 def _build_head(brain: Grid) -> Grid:
@@ -100,6 +119,7 @@ def _build_head(brain: Grid) -> Grid:
         "depth": depth,
         "face": face,
         "lower": _lower_head(points, depth, face),
+        "opening": (2 * _ellipsoid(points, (0, -42, -76), (16, 16, 22))).clip(0, 1),
         "temporalis": _ellipsoid(np.abs(points), (60, 18, -12), (22, 42, 46)).clip(0, 0.4) / 0.4,
     }
     return Grid(HEAD_LOW, HEAD_SPACING, maps)
@@ -107,14 +127,14 @@ def _build_head(brain: Grid) -> Grid:
 
 def _hull_distance(solid: np.ndarray) -> np.ndarray:
     """Signed distance from the brain with its sulci closed over, mm, positive outside."""
-    closing_mm = 12.0
+    closing_mm = 9.0
     outward = ndimage.distance_transform_edt(~solid, sampling=HEAD_SPACING)
     swollen = outward < closing_mm
     inward = ndimage.distance_transform_edt(swollen, sampling=HEAD_SPACING)
     hull = inward > closing_mm
     distance = ndimage.distance_transform_edt(~hull, sampling=HEAD_SPACING)
     distance -= ndimage.distance_transform_edt(hull, sampling=HEAD_SPACING)
-    return ndimage.gaussian_filter(distance.astype(np.float32), 1.0)
+    return ndimage.gaussian_filter(distance.astype(np.float32), 2.0)
 
 
 def _ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
@@ -132,6 +152,7 @@ def _face_distance(points: np.ndarray) -> np.ndarray:
     jaw = (np.abs(points[0]), y, z)
     bodies = [
         _ellipsoid(points, (0, 28, -72), (62, 66, 74)),
+        _ellipsoid(points, (0, -20, -52), (74, 62, 62)),
         _ellipsoid(points, (0, 92, -52), (14, 20, 24)),
         _ellipsoid(jaw, (30, 50, -95), (34, 42, 50)),
         # The neck, an elliptic cylinder that begins behind the skull base.
@@ -148,30 +169,32 @@ def _lower_head(points: np.ndarray, depth: np.ndarray, face: np.ndarray) -> np.n
     x, y, z = points
     mirrored = np.stack([np.abs(x), y, z])
     texture = _fixed_noise(points.shape[1:], 2.5)
-    muscle, fat, bone, mucosa = 0.46, 1.15, 0.08, 0.55
+    muscle, fat, bone, mucosa = 0.46, 0.95, 0.08, 0.55
 
     value = np.full(points.shape[1:], muscle, np.float32) + 0.06 * texture
-    value[texture > 1.1] = 0.9 * fat  # fat between the muscles
+    value[np.abs(texture) < 0.13] = 0.8 * fat  # sheets of fat between the muscles
     value[face > -6.0] = fat
 
     def put(body: np.ndarray, intensity: float | np.ndarray) -> None:
         value[...] = np.where(body > 0, intensity, value)
 
-    vertebra = _ellipsoid((x, y, (z + 118) % 17 - 8.5), (0, -12, 0), (13, 11, 7.5))
-    below = z < -80
-    put(np.where(below, _ellipsoid((x, y, 0 * z), (0, -36, 0), (24, 34, 50)), -1), bone)
+    vertebra = _ellipsoid((x, y, (z + 118) % 17 - 8.5), (0, -16, 0), (13, 11, 7.5))
+    below = z < -84
+    column = (x, y, 0 * z)
+    put(np.where(below, _ellipsoid(column, (0, -30, 0), (19, 24, 50)), -1), bone)
     put(np.where(below, vertebra, -1), 0.6)
-    put(np.where(below, _ellipsoid((x, y, 0 * z), (0, -36, 0), (11, 10, 9)), -1), 0.22)
-    put(np.where(below, _ellipsoid((x, y, 0 * z), (0, -36, 0), (6, 5, 9)), -1), 0.85)
+    put(np.where(z < -66, _ellipsoid(column, (0, -42, 0), (10, 9, 9)), -1), 0.22)
+    put(np.where(z < -66, _ellipsoid(column, (0, -42, 0), (6, 5, 9)), -1), 0.9)
     # Clivus and the petrous bone with its air cells.
     put(_ellipsoid(points, (0, 2, -52), (13, 12, 16)), 0.55)
     put(_ellipsoid(mirrored, (44, -32, -50), (22, 16, 13)), bone + 0.25 * (texture > 0.9))
     # Throat, nasal cavity with its conchae, the sinuses.
     put(_ellipsoid(points, (0, 20, -98), (11, 9, 40)), 0.03)
-    put(_ellipsoid(points, (0, 56, -56), (16, 36, 22)), 0.04)
-    put(_ellipsoid(mirrored, (8, 54, -60), (4, 26, 10)), mucosa)
-    put(_ellipsoid(points, (0, 58, -56), (2, 34, 20)), mucosa)
-    put(_ellipsoid(mirrored, (28, 50, -66), (13, 15, 17)), 0.03)
+    conchae = np.where(texture > 0.1, mucosa, 0.06)
+    put(_ellipsoid(points, (0, 54, -54), (16, 36, 26)), conchae)
+    put(_ellipsoid(points, (0, 58, -56), (2, 34, 20)), 0.3)
+    put(_ellipsoid(mirrored, (28, 50, -68), (13, 15, 15)), 0.03)
+    put(_ellipsoid(points, (0, 44, -84), (26, 36, 5)), bone + 0.3 * (texture > 0.3))
     put(_ellipsoid(points, (0, 16, -42), (13, 12, 9)), 0.03)
     # Jaw, teeth and tongue.
     put(_ellipsoid(points, (0, 40, -108), (26, 34, 22)), 0.6 + 0.08 * texture)

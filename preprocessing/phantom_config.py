@@ -32,6 +32,7 @@ class Anatomy:
     fine_warp_mm: Range
     csf_threshold: Range
     sulcal_variation: Range
+    folding: Range
     csf_sharpness: Range
     grey_white_sharpness: Range
 

@@ -19,6 +19,10 @@ from preprocessing.phantom_fields import ramp, smooth_field
 from preprocessing.phantom_plan import Subject
 
 
+# Distance of the knots of the field whose zero level makes the folds, mm: a gyrus is about as wide.
+FOLD_KNOT_MM = 8.0
+
+
 @dataclass(frozen=True)
 class Layout:
     """Field of view of one data set: size and voxels, in RAS order, and how the file stores them.
@@ -182,32 +186,52 @@ def _warp(
     points -= shift.reshape(3, 1, 1, 1).astype(np.float32)
     points = np.tensordot(matrix.astype(np.float32), points, axes=1)
     points += np.array(layout.template_mm, np.float32).reshape(3, 1, 1, 1)
-    for range_mm, knot_mm in ((anatomy.broad_warp_mm, 40.0), (anatomy.fine_warp_mm, 14.0)):
-        amplitude = np.float32(rng.uniform(*range_mm))
-        for axis in range(3):
-            points[axis] += amplitude * smooth_field(rng, axes, knot_mm)
+    _displace(points, rng, axes, 60.0, rng.uniform(*anatomy.broad_warp_mm))
+    # The skull follows the broad warp alone: gyri are one's own, but no skull is wavy.
+    depth = atlas.head.sample("depth", points, 60.0)
+    skull_points = points.copy()
+    _displace(points, rng, axes, 14.0, rng.uniform(*anatomy.fine_warp_mm))
 
     grey = atlas.brain.sample("grey", points, 0.0)
     white = atlas.brain.sample("white", points, 0.0)
     inside = atlas.brain.sample("inside", points, 0.0)
     inside += np.float32(0.06) * smooth_field(rng, axes, 8.0)
-    depth = atlas.head.sample("depth", points, 60.0)
+    inside[depth > 1.0] = 0
 
     solid = grey + white
     white /= np.maximum(solid, 0.05)
+    # Averaging many brains blurred their folds away: sheets of a random field's zero level cut new
+    # ones into the cortex, fluid flanked by grey matter, with white matter between them.
+    fold_mm = FOLD_KNOT_MM * 0.8 * np.abs(smooth_field(rng, axes, FOLD_KNOT_MM))
+    foldable = atlas.brain.sample("cortex", points, 0.0) * np.float32(rng.uniform(*anatomy.folding))
     variation = np.float32(rng.uniform(*anatomy.sulcal_variation))
     threshold = rng.uniform(*anatomy.csf_threshold)
     solid += variation * smooth_field(rng, axes, 7.0)
+    solid -= 0.5 * foldable * ramp(0.9 - fold_mm, 1.4)
     solid = ramp(solid - threshold, 1 / rng.uniform(*anatomy.csf_sharpness))
     white += variation * smooth_field(rng, axes, 7.0) * (4 * white * (1 - white))
+    white += foldable * (0.3 * ramp(-depth - 6.0, 6.0) - 0.6 * ramp(4.0 - fold_mm, 3.0))
     white = ramp(white - 0.5, 1 / rng.uniform(*anatomy.grey_white_sharpness))
-    return Tissue(axes, points, white * solid, solid, inside, depth)
+    return Tissue(axes, skull_points, white * solid, solid, inside, depth)
+
+
+def _displace(
+    points: np.ndarray,
+    rng: np.random.Generator,
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    knot_mm: float,
+    amplitude_mm: float,
+) -> None:
+    """Shift points of shape (3, …) by a smooth random field of that standard deviation."""
+    for axis in range(3):
+        points[axis] += np.float32(amplitude_mm) * smooth_field(rng, axes, knot_mm)
 
 
 def _brain_contrast(tissue: Tissue, sequence: Sequence, rng: np.random.Generator) -> np.ndarray:
     """Turn tissue fractions into intensity, white matter = 1."""
     grey, csf = rng.uniform(*sequence.grey), rng.uniform(*sequence.csf)
     image = csf + (grey - csf) * tissue.solid + (1 - grey) * tissue.white
+    image *= 1 + 0.02 * smooth_field(rng, tissue.axes_mm, 6.0)
     # Vessels run in the sulci: the upper tail of a fine field, where there is fluid.
     density = rng.uniform(*sequence.vessel_density)
     level = float(norm.isf(max(density, 1e-6)))
@@ -249,11 +273,13 @@ def _add_head(
     image = brain
     across = (depth - fluid) / skull
     diploe = marrow * np.exp(-(((across - 0.5) / 0.2) ** 2)) * (0.7 + 0.3 * patches).clip(0, 1.3)
-    # The base of the skull is thin, uneven bone.
+    # The base of the skull is thin, uneven bone, open where the spinal cord leaves.
     vault = ramp(height - BASE_Z + 8 * patches, 20.0)
+    opening = atlas.head.sample("opening", tissue.points_mni, 0.0)
     image = _over(image, bone + diploe * (0.3 + 0.7 * vault), depth - fluid, edge)
-    outer_table = fluid + skull * (0.55 + 0.45 * vault)
-    soft = fat * (1 + 0.1 * patches)
+    outer_table = fluid + skull * (0.55 + 0.45 * vault) * (1 - opening)
+    strands = smooth_field(rng, axes, 5.0)
+    soft = fat * (1 + 0.12 * patches + 0.15 * strands)
     image = _over(image, soft, depth - outer_table, edge)
     muscle_mm = 7.0 * temporalis
     image += (
@@ -263,7 +289,7 @@ def _add_head(
     )
     surface = np.minimum(depth - (outer_table + muscle_mm + scalp), face)
     buried = ramp(-face - 5.0, 4.0) * ramp(depth - outer_table, edge)
-    image += (lower * (1 + 0.08 * patches) - image) * buried
+    image += (lower * (1 + 0.08 * patches + 0.12 * strands) - image) * buried
     image = _over(image, skin, surface + 1.8, 1.5)
     return _over(image, 0.0, surface, edge)
 

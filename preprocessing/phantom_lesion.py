@@ -196,7 +196,8 @@ def paint_high_grade(
 
     mottling = 1 + rng.uniform(*look.texture) * smooth_field(rng, near.axes_mm, 6.0)
     thickness = min(rng.uniform(*look.rim_mm), radius_mm / 3)
-    thickness = thickness * (1 - 0.5 * bumps * rng.choice([-1, 1]))
+    uneven = 0.4 * bumps * rng.choice([-1, 1]) + 0.3 * smooth_field(rng, near.axes_mm, 9.0)
+    thickness = thickness * np.clip(1 + uneven, 0.4, 1.8)
     full, core = rng.uniform(*look.rim_intensity), rng.uniform(*look.core_intensity)
     # Sectors beyond the completeness enhance weakly: bumps are about uniform on -1 to 1.
     completeness = rng.uniform(*look.rim_completeness)
