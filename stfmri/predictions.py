@@ -15,10 +15,13 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from stfmri.errors import UserError
 from stfmri.files import write_atomic
+
+if TYPE_CHECKING:
+    from stfmri.splits import Subject
 
 FILE_NAME = "predictions.csv"
 FIXED_COLUMNS = ("subject_id", "patient_id", "source", "fold", "split", "label", "prediction")
@@ -30,19 +33,6 @@ SUM_TOLERANCE = 1e-3
 
 class PredictionError(UserError):
     """A prediction table that is no evidence: broken, incomplete, doubled or contradictory."""
-
-
-class TestSubject(Protocol):
-    """What a row needs to know of a subject."""
-
-    @property
-    def subject_id(self) -> str: ...
-    @property
-    def patient_id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def label(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +61,7 @@ class PredictionTable:
 def write(
     path: Path,
     *,
-    subjects: Sequence[TestSubject],
+    subjects: Sequence[Subject],
     fold: int,
     classes: Sequence[str],
     probabilities: Iterable[Sequence[float]],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,10 +36,7 @@ class Cohort:
     @cached_property
     def used(self) -> tuple[Subject, ...]:
         """The subjects that any fold trains, validates or tests on, sorted by id."""
-        names = {
-            name for fold in self.folds for part in (fold.train, fold.val, fold.test) for name in part
-        }
-        return tuple(self.subjects[name] for name in sorted(names))
+        return tuple(self.subjects[name] for name in sorted(_named(self.folds)))
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Number of used subjects by (source, class)."""
@@ -78,7 +75,7 @@ def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Coh
             f"expected a split with 'label' and 'folds' of 'train' and 'test' in {splits_path}; "
             f"cannot read it ({error!r})"
         ) from error
-    named = {name for fold in folds for part in (fold.train, fold.val, fold.test) for name in part}
+    named = _named(folds)
     rows = [row for row in read_index(cache) if row.subject_id in named]
     absent = sorted(named - {row.subject_id for row in rows})
     if absent or not rows:
@@ -97,6 +94,11 @@ def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Coh
                 f"{index_path}, found {subject.label!r}"
             )
     return Cohort(classes, subjects, folds)
+
+
+def _named(folds: Sequence[Fold]) -> set[str]:
+    """Ids of all subjects of all folds."""
+    return {name for fold in folds for part in (fold.train, fold.val, fold.test) for name in part}
 
 
 def _read_split(path: Path) -> Any:

@@ -140,7 +140,8 @@ def consolidated_table(results: Results) -> Table:
     title = "Macro and weighted F1" + (" (the paper's Table 5)" if _is_paper(evidence) else "")
     caption = (
         f"{OVER_FOLDS}. Macro F1 is the plain mean of the classes' F1; weighted F1 weighs them by "
-        "their true counts. The interval is that of the pooled macro F1, by bootstrap over patients."
+        "their true counts. The interval is that of the pooled macro F1, by bootstrap over "
+        "patients."
     )
     return Table("table5_consolidated", title, columns, rows, caption)
 
@@ -316,7 +317,7 @@ def hardest_table(evidence: Evidence, at_least: float = 0.5) -> Table:
 
 def file_part(name: str) -> str:
     """A class name or model name as a part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", name).strip(".-") or "class"
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip(".-_") or "class"
 
 
 def _all(results: Results) -> list[Summary]:

@@ -136,7 +136,8 @@ def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
         tallies.sort(key=lambda tally: tally.weights, reverse=True)  # scratch, then kinetics
         size = max(3.3, 1.6 + 0.55 * len(classes))
         figure = Figure(figsize=(size * len(tallies), size * 0.95), layout="constrained")
-        for axes, tally in zip(figure.subplots(1, len(tallies), squeeze=False)[0], tallies, strict=True):
+        panels = figure.subplots(1, len(tallies), squeeze=False)[0]
+        for axes, tally in zip(panels, tallies, strict=True):
             _confusion(axes, tally.pooled.astype(float), classes)
             axes.set_title(tally.label)
         name = ", ".join(filter(None, [paper.MODEL_NAMES.get(model, model), extra]))
@@ -144,7 +145,8 @@ def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
         is_paper = number and not extra and paper.is_paper_task(classes)
         yield DrawnFigure(
             "confusion_" + file_part("-".join(filter(None, [model, extra]))),
-            f"Confusion matrices of {name}" + (f" (the paper's Figure {number})" if is_paper else ""),
+            f"Confusion matrices of {name}"
+            + (f" (the paper's Figure {number})" if is_paper else ""),
             "Rows are true classes and sum to 100 %; counts are pooled over folds.",
             figure,
         )
@@ -289,11 +291,8 @@ def _confusion(axes: Axes, counts: FloatArray, classes: Sequence[str]) -> None:
     """One row-normalised confusion matrix with its counts."""
     shares = metrics.row_shares(counts)
     text = [
-        [
-            f"{count:.0f}" if math.isnan(share) else f"{share:.1%}".replace("%", " %") + f"\n{count:.0f}"
-            for share, count in zip(share_row, count_row, strict=True)
-        ]
-        for share_row, count_row in zip(shares, counts, strict=True)
+        [_share_and_count(share, count) for share, count in zip(*rows, strict=True)]
+        for rows in zip(shares, counts, strict=True)
     ]
     sns.heatmap(
         shares,
@@ -314,6 +313,11 @@ def _confusion(axes: Axes, counts: FloatArray, classes: Sequence[str]) -> None:
     axes.set_ylabel("True")
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
+
+
+def _share_and_count(share: float, count: float) -> str:
+    """`81.8 %` above `18`; the count alone in a row without a scan."""
+    return f"{count:.0f}" if math.isnan(share) else f"{100 * share:.1f} %\n{count:.0f}"
 
 
 def _annotations(values: FloatArray) -> FloatArray:

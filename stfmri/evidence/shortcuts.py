@@ -20,7 +20,7 @@ from stfmri.predictions import SPLIT, Prediction, PredictionTable
 from stfmri.splits import Subject
 
 BASELINES: Mapping[str, Callable[[Subject], str]] = {
-    "majority": lambda subject: "",
+    "majority": lambda _: "",
     "source_only": lambda subject: subject.source,
 }
 BASELINE_LABELS: Mapping[str, str] = {

@@ -222,12 +222,12 @@ def _with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def _summary_json(summary: Summary) -> dict[str, Any]:
     tally = summary.tally
-    in_order = sorted(zip(tally.folds, tally.fold_confusions, strict=True), key=lambda pair: pair[0])
+    by_fold = dict(zip(tally.folds, tally.fold_confusions, strict=True))
     return {
         "label": tally.label,
         "folds": len(tally.folds),
         "confusion": tally.pooled.tolist(),
-        "confusion_per_fold": [confusion.tolist() for _, confusion in in_order],
+        "confusion_per_fold": [by_fold[fold].tolist() for fold in sorted(by_fold)],
         "per_class": {
             name: {metric: _estimate_json(item) for metric, item in estimates.items()}
             for name, estimates in summary.per_class.items()

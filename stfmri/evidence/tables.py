@@ -199,7 +199,7 @@ def _csv_fields(column: Column, cell: Cell) -> list[str]:
             fields.append(_number(math.nan if cell.sd is None else cell.sd))
         return fields
     fields = ["" if cell is None else str(cell)]
-    return fields + [""] if column.spread else fields
+    return [*fields, ""] if column.spread else fields
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,132 @@
+"""Collect a sweep: tables, figures, summary.json and report.html.
+
+    python -m stfmri.collect --sweep full
+
+reads runs/<sweep>/, and writes results/<sweep>/:
+
+    report.html     one self-contained page; open this first
+    summary.json    every figure, for other programs
+    tables/         CSV (full precision), Markdown and LaTeX
+    figures/        PNG and PDF
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+
+from stfmri.errors import exit_on_error
+from stfmri.runs import Run, load_sweep, sweep_folder
+
+if TYPE_CHECKING:
+    from stfmri.evidence.gather import RunRecord
+
+EPILOG = """\
+Exit status: 0 written; 1 runs are missing and nothing was written; 2 the call was wrong.
+Of an incomplete sweep nothing is written, since a mean over the folds that happened to finish is
+not the mean that was asked for; --allow-partial writes it all the same, marked as incomplete.
+
+Every table holds two baselines computed from the same splits: the majority class, and source_only,
+a look-up from each scan's source to the most frequent training class. A score means little until
+it is above both.
+"""
+
+
+def collect(folder: Path, results: Path, allow_partial: bool, console: Console) -> int:
+    """Read the sweep in `folder` and write what it says to `results`.
+
+    Returns:
+        Exit status: 0 written, 1 not written because runs are missing.
+
+    Raises:
+        UserError: if the sweep, its split or its index cannot be read.
+    """
+    sweep = load_sweep(folder)
+    # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
+    from stfmri.evidence.cohort import read_cohort
+    from stfmri.evidence.gather import gather
+    from stfmri.evidence.summary import summarise
+    from stfmri.evidence.write import write_results
+
+    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
+
+    def progress(runs: Sequence[Run]) -> Iterable[Run]:
+        return track(runs, f"reading {len(runs)} runs", console=console, transient=True)
+
+    evidence = gather(sweep.name, sweep.note, sweep.runs, cohort, progress)
+    if evidence.missing:
+        _tell_missing(evidence.records, allow_partial, console)
+        if not allow_partial:
+            return 1
+    with console.status("bootstrap over patients, tables, figures"):
+        report = write_results(summarise(evidence), results)
+    console.print(f"written: {report}", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def _tell_missing(records: Sequence[RunRecord], allow_partial: bool, console: Console) -> None:
+    """Name the runs without evidence, each with its reason."""
+    missing = [record for record in records if record.missing_because]
+    console.print(
+        f"incomplete: {len(missing)} of {len(records)} runs have no valid predictions",
+        highlight=False,
+    )
+    for record in missing:
+        console.print(
+            f"  {record.run.name}: {record.missing_because}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+    if not allow_partial:
+        console.print(
+            "nothing written; submit the sweep again to run them, or add --allow-partial",
+            highlight=False,
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stfmri.collect",
+        description="Turn the predictions of a sweep into tables, figures, summary.json and "
+        "report.html, under results/<sweep>/.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--sweep", required=True, metavar="NAME", help="name of the sweep, as in runs/<NAME>/"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="the folder that holds runs/, results/ and data/ (default: the current one)",
+    )
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="write what there is of an incomplete sweep, marked as incomplete",
+    )
+    return parser
+
+
+@exit_on_error
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Collect the sweep that the command line names."""
+    options = parser().parse_args(arguments)
+    root = options.root.expanduser().resolve()
+    folder = sweep_folder(root, options.sweep)
+    results = root / "results" / options.sweep
+    return collect(folder, results, options.allow_partial, Console(stderr=True))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The report: one self-contained HTML file that says what was compared and what came out."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from stfmri.evidence import paper
+from stfmri.evidence.gather import RunRecord
+from stfmri.evidence.summary import Comparison, Results, Summary
+from stfmri.evidence.tables import Table, cell_text
+
+# Rows of the long lists that the page shows; the CSV files hold all.
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class EmbeddedFigure:
+    """A figure as the page holds it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """The figure as the address of an image."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
+
+
+def render(
+    results: Results,
+    tables: Sequence[Table],
+    figures: Sequence[EmbeddedFigure],
+    misclassified: Table | None,
+    hardest: Table,
+) -> str:
+    """The whole page.
+
+    Args:
+        results: what the sweep says.
+        tables: as written to `tables/`, found here by name.
+        figures: in the order of the page.
+        misclassified: mistakes of the leading variant; None where there is no variant.
+        hardest: subjects that most networks get wrong.
+    """
+    environment = Environment(
+        loader=PackageLoader("stfmri.evidence"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["cell_text"] = cell_text
+    evidence = results.evidence
+    by_name = {table.name: table for table in tables}
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        sweep=evidence.sweep,
+        note=evidence.note,
+        missing=evidence.missing,
+        runs=len(evidence.records),
+        facts=facts(results),
+        headline=headline(results),
+        cohort=by_name["cohort"],
+        scores=[by_name["table5_consolidated"], by_name["accuracy"]],
+        class_scores=[table for table in tables if "f1_" in table.name],
+        per_class=by_name["per_class"],
+        comparisons=by_name["comparisons"],
+        parameters=by_name["table1_parameters"],
+        literature=by_name.get("table6_literature"),
+        figures={
+            "forest": [f for f in figures if f.name.startswith("forest")],
+            "confusion": [f for f in figures if f.name.startswith("confusion")],
+            "heatmaps": [f for f in figures if f.name.startswith("class_heatmaps")],
+            "curves": [f for f in figures if f.name.startswith("training")],
+        },
+        misclassified=misclassified,
+        hardest=hardest,
+        most_rows=MOST_ROWS,
+        provenance=provenance(evidence.records),
+        records=[_run_row(record) for record in evidence.records],
+        paper=paper.CITATION if paper.is_paper_task(evidence.cohort.classes) else "",
+    )
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """The few numbers at the top: (value, what it counts)."""
+    cohort = results.evidence.cohort
+    read = sum(1 for record in results.evidence.records if not record.missing_because)
+    patients = len({subject.patient_id for subject in cohort.used})
+    sources = len({subject.source for subject in cohort.used})
+    folds = len({record.run.fold for record in results.evidence.records})
+    plural = "" if folds == 1 else "s"
+    return [
+        (f"{len(cohort.used):,}", f"scans of {patients:,} patients"),
+        (f"{len(cohort.classes)}", "classes: " + ", ".join(cohort.classes)),
+        (f"{sources}", "source" if sources == 1 else "sources"),
+        (f"{folds}", f"fold{plural} of {cohort.mean_test_size():.0f} test scans"),
+        (f"{read:,} of {len(results.evidence.records):,}", "runs collected"),
+    ]
+
+
+def headline(results: Results) -> list[str]:
+    """What came out, in plain sentences: who leads, by how much, and whether it means anything."""
+    leader = results.leader
+    if leader is None:
+        return ["No run of this sweep has predictions yet; only the baselines are shown."]
+    macro = leader.overall["macro_f1"]
+    spread = "" if math.isnan(macro.sd) else f" ± {macro.sd:.3f}"
+    folds = len(leader.tally.folds)
+    sentences = [
+        f"{leader.tally.label} {'leads' if len(results.variants) > 1 else 'reaches'}"
+        f"{' with' if len(results.variants) > 1 else ''} a macro F1 of {macro.mean:.3f}{spread} "
+        f"over {folds} fold{'s' if folds != 1 else ''} (pooled {macro.pooled:.3f}, 95 % interval "
+        f"{macro.low:.3f} to {macro.high:.3f})."
+    ]
+    if len(results.variants) > 1:
+        sentences.append(_rivals(leader, results))
+    sentences.append(_against_source_only(leader, results))
+    return sentences
+
+
+def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """What the runs say of how they were made: (what, the values found)."""
+    read = [record.provenance for record in records if not record.missing_because]
+    rows = []
+    for key, words in (
+        ("precision", "Precision"),
+        ("device", "Device"),
+        ("host", "Host"),
+        ("code", "Code"),
+        ("versions", "Versions"),
+    ):
+        values = sorted({_plain(content[key]) for content in read if content.get(key)})
+        if values:
+            shown = "; ".join(values[:8]) + (f"; and {len(values) - 8} more" if values[8:] else "")
+            rows.append((words, shown))
+    return rows
+
+
+def _rivals(leader: Summary, results: Results) -> str:
+    """Who cannot be told apart from the leader."""
+    labels = {summary.tally.name: summary.tally.label for summary in results.variants}
+    against = [
+        item
+        for item in results.comparisons
+        if item.kind == "variants" and leader.tally.name in (item.a, item.b)
+    ]
+    equal = [item for item in against if not _is_apart(item)]
+    if not against:
+        return "No other variant was tested on the same folds, so none can be compared with it."
+    if not equal:
+        return (
+            f"Its lead over each of the {len(against)} others is more than chance among these "
+            "patients would give (95 % intervals of the differences leave out zero)."
+            if len(against) > 1
+            else "Its lead over the other variant is more than chance among these patients would "
+            "give (the 95 % interval of the difference leaves out zero)."
+        )
+    names = [labels[item.b if item.a == leader.tally.name else item.a] for item in equal]
+    some = f"{len(names)} of the {len(against)} other variants" if len(names) > 4 else _and(names)
+    return (
+        f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero."
+    )
+
+
+def _against_source_only(leader: Summary, results: Results) -> str:
+    """Whether the leader knows more than where a scan comes from."""
+    baseline = results.baselines["source_only"].overall["macro_f1"]
+    look_up = f"the look-up from source alone, which sees no image ({baseline.pooled:.3f})"
+    comparison = next(
+        (
+            item
+            for item in results.comparisons
+            if item.kind == "baseline" and item.a == leader.tally.name
+        ),
+        None,
+    )
+    if comparison is None:
+        return f"Its missing folds keep it from being set beside {look_up}."
+    difference = (
+        f"difference {comparison.pooled_difference:+.3f}, 95 % interval {comparison.low:+.3f} to "
+        f"{comparison.high:+.3f}"
+    )
+    if comparison.low > 0:
+        return f"It is above {look_up}: {difference}."
+    if comparison.high < 0:
+        return (
+            f"It is below {look_up}: {difference}. Knowing the source would do better than this "
+            "network, so its score shows nothing about disease."
+        )
+    return (
+        f"It cannot be told apart from {look_up}: {difference}. Its score alone does not show "
+        "that it has learned more than the source."
+    )
+
+
+def _is_apart(comparison: Comparison) -> bool:
+    """Whether the interval of the difference leaves out zero."""
+    return comparison.low > 0 or comparison.high < 0
+
+
+def _and(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a; b and c`: the names hold commas themselves."""
+    if len(names) == 1:
+        return names[0]
+    return "; ".join(names[:-1]) + " and " + names[-1]
+
+
+def _run_row(record: RunRecord) -> dict[str, str]:
+    """One line of the list of runs."""
+    content = record.provenance
+    return {
+        "name": record.run.name,
+        "missing": record.missing_because,
+        "precision": _plain(content.get("precision")),
+        "where": _plain(content.get("device")),
+        "time": _duration(content.get("timings")),
+        "memory": _gigabytes(content.get("peak_memory_bytes")),
+    }
+
+
+def _plain(value: Any) -> str:
+    """Any JSON value as a short text."""
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value)
+    return str(value)
+
+
+def _duration(timings: object) -> str:
+    """The sum of the parts that a run timed, in seconds each."""
+    if not isinstance(timings, Mapping):
+        return ""
+    seconds = sum(value for value in timings.values() if isinstance(value, int | float))
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _gigabytes(size: object) -> str:
+    return f"{size / 1e9:.1f} GB" if isinstance(size, int | float) else ""
