@@ -1,0 +1,1 @@
+"""NIfTI scans to HDF5 shards, on this machine: `python -m preprocessing`."""

@@ -1,0 +1,119 @@
+"""python -m preprocessing: build or update a cohort's shards on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stfmri.compose import compose
+from stfmri.errors import exit_on_error
+
+if TYPE_CHECKING:
+    from preprocessing.build import Report
+    from preprocessing.worker import Outcome
+
+EXAMPLES = """\
+what it does:
+  finds the cohort's scans; turns each to canonical axes; finds its brain (a mask that the table
+  names, the background of a stripped scan, or brain extraction); scales the brain's intensities
+  to [0, 1]; resamples; centres the brain in the field. Volumes go to data/cache/<name>-<voxel>mm
+  under the root, with index.csv, qc.html to look at, and rejected.csv. Run again after adding
+  scans or after an interruption: what is there already is not built again.
+
+examples:
+  python -m preprocessing data=brats_ixi data.brats=~/BraTS/training data.ixi=~/IXI-T1
+  python -m preprocessing data=table data.table=cohort.csv data.label=age_group --jobs 8
+  python -m preprocessing data=phantom data.folder=phantoms preprocessing.spacing_mm=4
+
+exit status: 0 all scans kept; 1 some were rejected, or the build stopped; 2 the call was wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, compose, find, build, report."""
+    options = _parse(arguments)
+    config = compose(options.overrides, sweep=options.sweep, root=options.root)
+    # Heavy imports wait until the call is known to be right: --help and typing errors are instant.
+    from preprocessing.build import BuildStoppedError, build
+    from preprocessing.cohorts import find_scans
+
+    scans = find_scans(config.data)
+    jobs = options.jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
+    console = Console(stderr=True)
+    console.print(f"{len(scans)} scans of the cohort {config.data.name}, {jobs} at a time")
+    try:
+        report = build(config, scans, jobs, progress=_shown(console, len(scans)))
+    except BuildStoppedError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    return tell(report, console)
+
+
+def tell(report: Report, console: Console) -> int:
+    """Print what a build came to; returns the exit status."""
+    table = Table(title="Preprocessing", show_header=False, title_justify="left")
+    table.add_row("volumes", f"{report.volumes} ({report.built} built now)")
+    table.add_row("rejected", str(len(report.rejected)))
+    spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items())
+    table.add_row("seconds of work", spent)
+    table.add_row("index", str(report.cache / "index.csv"))
+    table.add_row("look at", str(report.cache / "qc.html"))
+    console.print(table)
+    for subject, reason in report.rejected[:10]:
+        console.print(f"rejected {subject}: {reason}", style="yellow", markup=False)
+    if report.rejected:
+        console.print(f"the rejected scans are listed in {report.cache / 'rejected.csv'}")
+    return 1 if report.rejected or report.unfinished else 0
+
+
+def _shown(console: Console, total: int) -> Callable[[Iterable[Outcome]], Iterator[Outcome]]:
+    """A wrapper that draws a progress bar with the time left, where there is a terminal."""
+
+    def shown(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task("volumes", total=total)
+            for outcome in outcomes:
+                yield outcome
+                bar.advance(task)
+
+    return shown
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m preprocessing",
+        description="Build or update the preprocessed volumes of a cohort, on this machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sweep", metavar="NAME", help="take the values of conf/sweep/NAME.yaml")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="the cache goes to DIR/data/cache (default: here)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: one a core)"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="choices of conf/, as in the examples"
+    )
+    options = parser.parse_args(arguments)
+    if options.jobs < 0:
+        parser.error(f"--jobs must be at least 1, found {options.jobs}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_error(main)())

@@ -1,0 +1,347 @@
+"""Scans to shards: in parallel, picking up where an earlier build stopped, safe to kill.
+
+A cache changes in this order, and each step is a file renamed into place:
+
+1. `masks/<key>.nii.gz`, beside the caches: a brain mask, as soon as it is extracted;
+2. `qc/<key>.json` and `.png`: a volume's numbers and its picture;
+3. `shard-….h5`: some volumes with their keys; a shard is never changed;
+4. `parts/<part>/record.json`: which key each scan of the part has, or why it has none;
+5. by `publish`, once every part is there: qc.csv, qc.html, rejected.csv and, last, index.csv.
+
+What a kill leaves behind is either complete, and found again by its key, or a temporary file.
+Only after the index is out does anything go that it does not name.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from preprocessing import qc
+from preprocessing.cohorts import Scan
+from preprocessing.skullstrip import resolve
+from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread
+from stfmri.config import Config, PreprocessingConfig, to_dict
+from stfmri.errors import RunHeldError
+from stfmri.files import private_dir, safe_name, write_atomic
+from stfmri.locks import holder, lock
+from stfmri.shards import CacheError, IndexRow, open_shard, write_index, write_shard
+
+LOCAL_PART = "local"
+SHARD_BYTES = 256 * 2**20  # a shard is held in memory until it is full
+Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
+
+
+class BuildStoppedError(Exception):
+    """A worker process died; what was finished is kept, and the same call goes on from there."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a build came to. With `unfinished` parts nothing was published."""
+
+    cache: Path
+    volumes: int = 0  # rows of the index
+    built: int = 0  # of these, made by this build
+    rejected: tuple[tuple[str, str], ...] = ()  # subject, reason
+    unfinished: tuple[str, ...] = ()  # parts without a record
+    seconds: dict[str, float] = field(default_factory=dict)  # of all workers, by step
+
+
+def masks_folder(config: Config) -> Path:
+    """Extracted brain masks, shared by every cache under one root, whatever its voxel size."""
+    return Path(config.root) / "data" / "cache" / "masks"
+
+
+def resolved(preprocessing: PreprocessingConfig) -> PreprocessingConfig:
+    """With `skullstrip=auto` replaced by what this machine has.
+
+    Parts built on several machines must agree: resolve before they are handed out.
+    """
+    return dataclasses.replace(preprocessing, skullstrip=resolve(preprocessing.skullstrip))
+
+
+def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress = iter) -> Report:
+    """Build or update the cache of `config` on this machine.
+
+    Args:
+        jobs: worker processes.
+        progress: wraps the outcomes as they come, to show how far it is.
+
+    Raises:
+        RunHeldError: where another build works on the cache.
+        BuildStoppedError: where a worker was killed.
+    """
+    with lock(config.cache):
+        _refuse_held_parts(config.cache)
+        _build_part(config, scans, LOCAL_PART, jobs, progress)
+        return _publish(config, scans, [LOCAL_PART])
+
+
+def build_part(
+    config: Config, scans: Sequence[Scan], part: str, *, jobs: int = 1, progress: Progress = iter
+) -> None:
+    """Build the volumes of some scans: shards, and the part's record. Publishes no index.
+
+    Several parts of a cache may be built at the same time, each under a name of its own.
+
+    Args:
+        scans: the part's scans alone.
+        part: a name unique among the parts of the cache.
+
+    Raises:
+        RunHeldError: where this part, or the whole cache, is being built by another process.
+        BuildStoppedError: where a worker was killed.
+    """
+    with lock(_part_folder(config.cache, safe_name(part, "part"))):
+        _refuse_held(config.cache)
+        _build_part(config, scans, part, jobs, progress)
+
+
+def publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Report:
+    """Merge the parts' records into qc.csv, qc.html, rejected.csv and, last, index.csv.
+
+    A part whose job did not finish has no record. Then nothing is written: an index of half a
+    cohort would be split and trained on like a whole one.
+
+    Args:
+        scans: all scans of the cohort, in the order of the index.
+        parts: the names given to `build_part`, which together cover `scans`.
+
+    Raises:
+        RunHeldError: where the cache, or a part of it, is being built by another process.
+    """
+    with lock(config.cache):
+        _refuse_held_parts(config.cache)
+        return _publish(config, scans, parts)
+
+
+def stored_volumes(cache: Path) -> dict[str, tuple[str, int]]:
+    """Key → shard's file name and row, of every volume in the cache, indexed or not.
+
+    A damaged shard counts as absent, and so does a volume without its quality record: both are
+    built again.
+    """
+    stored = {}
+    for path in sorted(cache.glob("shard-*.h5")):
+        try:
+            keys = open_shard(path).keys
+        except CacheError:
+            continue
+        for row, key in enumerate(keys):
+            if qc.measures_file(cache, key).is_file():
+                stored[key] = (path.name, row)
+    return stored
+
+
+class _Shards:
+    """Collects volumes and writes a shard whenever enough have come."""
+
+    def __init__(self, cache: Path, part: str, preprocessing: PreprocessingConfig) -> None:
+        shape_CDHW = (1, *preprocessing.shape)
+        volume_bytes = 2 * int(np.prod(shape_CDHW))
+        size = min(preprocessing.shard_volumes, max(1, SHARD_BYTES // volume_bytes))
+        self._volumes = np.empty((size, *shape_CDHW), np.float16)
+        self._held: list[Outcome] = []
+        self._cache = cache
+        self._stem = "shard-" if part == LOCAL_PART else f"shard-{part}-"
+        self._preprocessing = yaml.safe_dump(to_dict(preprocessing), sort_keys=False)
+
+    def add(self, outcome: Outcome) -> None:
+        self._volumes[len(self._held)] = outcome.volume
+        self._held.append(dataclasses.replace(outcome, volume=None))
+        if len(self._held) == len(self._volumes):
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._held:
+            return
+        write_shard(
+            self._free_path(),
+            self._volumes[: len(self._held)],
+            np.array([outcome.affine for outcome in self._held]),
+            [outcome.scan.subject_id for outcome in self._held],
+            [outcome.key for outcome in self._held],
+            self._preprocessing,
+        )
+        self._held = []
+
+    def _free_path(self) -> Path:
+        number = 0
+        while (path := self._cache / f"{self._stem}{number:04d}.h5").exists():
+            number += 1
+        return path
+
+
+def _build_part(
+    config: Config, scans: Sequence[Scan], part: str, jobs: int, progress: Progress
+) -> None:
+    record = _record(config.cache, part)
+    record.unlink(missing_ok=True)
+    preprocessing = resolved(config.preprocessing)
+    known = set(stored_volumes(config.cache))
+    worker = Worker(preprocessing, frozenset(known), config.cache, masks_folder(config))
+    shards = _Shards(config.cache, part, preprocessing)
+    seconds = dict.fromkeys(STEPS, 0.0)
+    entries, built = [], 0
+    for outcome in progress(_outcomes(worker, scans, jobs)):
+        for step, spent in outcome.seconds.items():
+            seconds[step] += spent
+        if outcome.volume is not None and outcome.key not in known:
+            shards.add(outcome)
+            known.add(outcome.key)
+            built += 1
+        entries.append((outcome.scan.subject_id, outcome.key, outcome.reason))
+    shards.flush()
+    text = {"chain": chain(preprocessing), "scans": entries, "built": built, "seconds": seconds}
+    private_dir(record.parent)
+    write_atomic(record, json.dumps(text, indent=1))
+
+
+def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Report:
+    cache = config.cache
+    records = {part: _read_record(config, part) for part in parts}
+    entries = {
+        subject: (key, reason)
+        for record in records.values()
+        for subject, key, reason in record.get("scans", ())
+    }
+    stored = stored_volumes(cache)
+    unfinished = [part for part, record in records.items() if not record]
+    lost = [scan.subject_id for scan in scans if not _settled(scan, entries, stored)]
+    if unfinished or lost:
+        return Report(cache, unfinished=tuple(unfinished or lost))
+    kept, rejected = [], []
+    for scan in scans:
+        key, reason = entries[scan.subject_id]
+        if reason:
+            rejected.append((scan, reason))
+        else:
+            kept.append((scan, key))
+    measures = [qc.read_measures(cache, key) for _, key in kept]
+    rows = [
+        _index_row(scan, key, stored[key], numbers["sha256"])
+        for (scan, key), numbers in zip(kept, measures, strict=True)
+    ]
+    _write_rejected(cache, rejected)
+    qc.write(cache, config.data, rows, measures, rejected)
+    write_index(cache, rows)
+    _sweep_up(cache, rows, parts)
+    return Report(
+        cache=cache,
+        volumes=len(rows),
+        built=sum(record["built"] for record in records.values()),
+        rejected=tuple((scan.subject_id, reason) for scan, reason in rejected),
+        seconds={step: sum(r["seconds"][step] for r in records.values()) for step in STEPS},
+    )
+
+
+def _index_row(scan: Scan, key: str, place: tuple[str, int], sha256: str) -> IndexRow:
+    return IndexRow(
+        subject_id=scan.subject_id,
+        patient_id=scan.patient_id,
+        source=scan.source,
+        shard=place[0],
+        row=place[1],
+        key=key,
+        sha256=sha256,
+        columns=scan.columns,
+    )
+
+
+def _outcomes(worker: Worker, scans: Sequence[Scan], jobs: int) -> Iterator[Outcome]:
+    """The outcome of each scan, in order, from `jobs` processes.
+
+    Only a few scans are handed out ahead of the one awaited, so that finished volumes do not pile
+    up in memory behind a slow one.
+    """
+    jobs = min(jobs, len(scans))
+    if jobs <= 1:
+        one_thread()
+        yield from map(worker, scans)
+        return
+    # spawn: a forked child would inherit the locks of torch's and ITK's threads.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=one_thread)
+    try:
+        waiting = deque(pool.submit(worker, scan) for scan in scans[: 3 * jobs])
+        for scan in [*scans[3 * jobs :], *[None] * len(waiting)]:
+            yield waiting.popleft().result()
+            if scan is not None:
+                waiting.append(pool.submit(worker, scan))
+    except BrokenProcessPool as error:
+        raise BuildStoppedError(
+            "a worker process was killed, most often for want of memory; the same command with a "
+            "smaller --jobs goes on where this one stopped"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _part_folder(cache: Path, part: str) -> Path:
+    return cache / "parts" / part
+
+
+def _record(cache: Path, part: str) -> Path:
+    return _part_folder(cache, part) / "record.json"
+
+
+def _refuse_held(cache: Path) -> None:
+    found = holder(cache)
+    if found is not None:
+        raise RunHeldError(f"{cache} is being built by {found}; wait for it, or end it first")
+
+
+def _refuse_held_parts(cache: Path) -> None:
+    for folder in (cache / "parts").glob("*"):
+        _refuse_held(folder)
+
+
+def _read_record(config: Config, part: str) -> dict[str, Any]:
+    """The part's record, empty where there is none or it was made by another chain."""
+    try:
+        record = json.loads(_record(config.cache, part).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return record if record["chain"] == chain(resolved(config.preprocessing)) else {}
+
+
+def _settled(
+    scan: Scan, entries: dict[str, tuple[str, str]], stored: dict[str, tuple[str, int]]
+) -> bool:
+    """Whether the scan was rejected, or has its volume in a shard."""
+    key, reason = entries.get(scan.subject_id, ("", ""))
+    return bool(reason) or key in stored
+
+
+def _write_rejected(cache: Path, rejected: Sequence[tuple[Scan, str]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["subject_id", "path", "reason"])
+    writer.writerows([scan.subject_id, scan.path, reason] for scan, reason in rejected)
+    write_atomic(cache / "rejected.csv", text.getvalue())
+
+
+def _sweep_up(cache: Path, rows: Sequence[IndexRow], parts: Sequence[str]) -> None:
+    """Delete what the published index does not name, and what earlier kills left half written."""
+    shards, keys = {row.shard for row in rows}, {row.key for row in rows}
+    stale = [path for path in cache.glob("shard-*.h5") if path.name not in shards]
+    stale += [path for path in (cache / "qc").glob("*.*") if path.stem not in keys]
+    stale += [*cache.glob(".*.tmp"), *(cache / "qc").glob(".*.tmp")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    for part in parts:
+        shutil.rmtree(_part_folder(cache, part))

@@ -1,0 +1,200 @@
+"""Which voxels are brain: a given mask, what a stripped scan left, or brain extraction.
+
+Extraction is the slow step (seconds a head), so its masks are kept by themselves, one file for each
+scan and recipe: another voxel size or field never extracts a brain again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from preprocessing.nifti import Image, ScanError, parse, read_bytes
+from stfmri.files import replacing
+
+Mask = NDArray[np.bool_]
+
+# A brain spans at most 150 mm from its vertex down (DESIGN.md); neck and shoulders below would
+# draw BET's starting sphere, a centre of mass, out of the head.
+HEAD_MM = 150.0
+BET_ITERATIONS = 1000
+# FSL's own: the fractional intensity threshold 0.5 is its default; -R re-centres against the neck.
+FSL_ARGUMENTS = ("-m", "-n", "-R")
+FSL_TIMEOUT_S = 1800
+
+
+def resolve(method: str) -> str:
+    """`auto` as what this machine has: fsl where bet is on the PATH, else brainextractor."""
+    if method != "auto":
+        return method
+    return "fsl" if _fsl_command() else "brainextractor"
+
+
+def recipe(method: str) -> str:
+    """The back end and everything that its result depends on; part of the mask's key."""
+    if method == "fsl":
+        return f"fsl bet {' '.join(FSL_ARGUMENTS)}"
+    return f"brainextractor {version('brainextractor')} head={HEAD_MM:g} n={BET_ITERATIONS}"
+
+
+def find_brain(
+    image: Image, content_sha256: str, mask: Path | None, stripped: bool, method: str, masks: Path
+) -> Mask:
+    """The scan's brain on its own grid: from `mask`, from its background, or by extraction.
+
+    Args:
+        content_sha256: hash of the scan's file, by which an extracted mask is kept.
+        method: `brainextractor` or `fsl`, used where the scan is neither stripped nor masked.
+        masks: the folder of extracted masks.
+
+    Raises:
+        ScanError: where there is no brain to be found.
+    """
+    if mask is not None:
+        return read_mask(mask, image)
+    if stripped:
+        return stripped_brain(image)
+    key = hashlib.sha256(f"{content_sha256} {recipe(method)}".encode()).hexdigest()[:32]
+    kept = masks / f"{key}.nii.gz"
+    if kept.is_file():
+        with contextlib.suppress(ScanError):  # a damaged mask is made again
+            return read_mask(kept, image)
+    brain = brain_mask(image, method)
+    written = nib.Nifti1Image(brain.astype(np.uint8), image.affine)
+    with replacing(kept) as temporary:
+        # Level 1: a mask is long runs, and a higher level costs more time than it saves space.
+        temporary.write_bytes(gzip.compress(written.to_bytes(), 1, mtime=0))
+    return brain
+
+
+def brain_mask(image: Image, method: str) -> Mask:
+    """Extract the brain from a whole head.
+
+    Returns:
+        bool, on the grid of `image.data`; one connected piece.
+
+    Raises:
+        ScanError: where the back end finds none.
+    """
+    back_ends: dict[str, Callable[[Image], Mask]] = {"brainextractor": _bet_port, "fsl": _fsl}
+    brain = back_ends[method](image)
+    if not brain.any():
+        raise ScanError(f"brain extraction ({method}) found no brain")
+    return brain
+
+
+def read_mask(path: Path, image: Image) -> Mask:
+    """A mask file's voxels above 0, which must lie on the scan's own grid."""
+    try:
+        mask = parse(read_bytes(path))
+    except ScanError as error:
+        raise ScanError(f"mask {path.name}: {error}") from error
+    if mask.data.shape != image.data.shape:
+        raise ScanError(
+            f"mask {path.name} has {mask.data.shape} voxels, the scan {image.data.shape}"
+        )
+    ends = np.array([[0, 0, 0, 1], [*image.data.shape, 1]])
+    gap = np.abs((mask.affine - image.affine) @ ends.T).max()
+    if gap > image.spacing.min() / 2:
+        raise ScanError(f"mask {path.name} lies up to {gap:.1f} mm off the scan's grid")
+    brain = mask.values() > 0
+    if not brain.any():
+        raise ScanError(f"mask {path.name} is empty")
+    return brain
+
+
+def stripped_brain(image: Image) -> Mask:
+    """The brain of a stripped scan: what differs from the background, in one piece, holes filled.
+
+    The background is the commonest value on the volume's faces, which need not be its minimum:
+    registration leaves values below 0 inside the brain.
+    """
+    data = image.data
+    faces = [np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    return largest_piece(data != values[counts.argmax()])
+
+
+def largest_piece(mask: Mask) -> Mask:
+    """The largest face-connected component, with every enclosed hole filled."""
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)
+    labels, count = ndimage.label(mask[box])
+    piece = labels == np.bincount(labels.ravel())[1:].argmax() + 1 if count > 1 else mask[box]
+    result = np.zeros_like(mask)
+    result[box] = ndimage.binary_fill_holes(piece)
+    return result
+
+
+def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box around the mask, grown by `margin` voxels within the volume."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(max(inside[0] - margin, 0), min(inside[-1] + 1 + margin, size)))
+    return tuple(box)
+
+
+def _bet_port(image: Image) -> Mask:
+    """The BET port of PyPI, on canonical axes, cropped to the head."""
+    from brainextractor import BrainExtractor  # compiles at import
+
+    orientation = nib.io_orientation(image.affine)
+    head = nib.apply_orientation(image.values(), orientation)
+    spacing = image.spacing[np.argsort(orientation[:, 0])]
+    floor = _chin(head, float(spacing[2]))
+    cropped = np.ascontiguousarray(head[:, :, floor:])
+    nifti = nib.Nifti1Image(cropped, np.diag([*spacing, 1.0]))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            extractor = BrainExtractor(nifti)
+            extractor.run(iterations=BET_ITERATIONS)
+            found = extractor.compute_mask() > 0
+    except (ArithmeticError, IndexError, ValueError) as error:
+        raise ScanError(f"brain extraction (brainextractor) failed: {error}") from error
+    brain = np.zeros(head.shape, bool)
+    brain[:, :, floor:] = found
+    canonical = nib.orientations.axcodes2ornt("RAS")
+    return nib.apply_orientation(brain, nib.orientations.ornt_transform(canonical, orientation))
+
+
+def _chin(head: NDArray[np.float32], spacing_mm: float) -> int:
+    """The lowest axial slice within `HEAD_MM` of the vertex; the third axis runs to superior."""
+    low, high = np.percentile(head, [2, 98])
+    bright = (head > low + 0.1 * (high - low)).mean(axis=(0, 1)) > 0.01
+    vertex = np.flatnonzero(bright)[-1] + 1 if bright.any() else head.shape[2]
+    return max(0, round(vertex - HEAD_MM / spacing_mm))
+
+
+def _fsl_command() -> str | None:
+    return shutil.which("bet2") or shutil.which("bet")
+
+
+def _fsl(image: Image) -> Mask:
+    command = _fsl_command()
+    if command is None:
+        raise ScanError("preprocessing.skullstrip=fsl needs FSL's bet on the PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        head, brain = Path(folder, "head.nii.gz"), Path(folder, "brain")
+        nib.save(nib.Nifti1Image(image.values(), image.affine), head)
+        call = [command, str(head), str(brain), *FSL_ARGUMENTS]
+        try:
+            subprocess.run(call, check=True, capture_output=True, timeout=FSL_TIMEOUT_S)
+            return read_mask(Path(folder, "brain_mask.nii.gz"), image)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ScanError(f"brain extraction (fsl) failed: {error}") from error
