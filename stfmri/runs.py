@@ -46,10 +46,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Unique in the sweep, and the run's folder within it."""
         return f"{self.variant}/fold{self.fold}"
 
     @property
     def config_file(self) -> Path:
+        """The run's complete, frozen configuration."""
         return self.folder / "config.yaml"
 
     def is_done(self) -> bool:
@@ -68,6 +70,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
+        """The folder's name in runs/ and results/."""
         return self.config.sweep.name
 
     @property
@@ -77,10 +80,12 @@ class Sweep:
 
     @property
     def folder(self) -> Path:
+        """`runs/<sweep>`."""
         return self.config.sweep_folder
 
     @property
     def cache(self) -> Path:
+        """The folder of shards."""
         return self.config.cache
 
     @property
@@ -200,6 +205,7 @@ def _run_keys(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sweep_folder(root: Path, name: str) -> Path:
+    """`<root>/runs/<name>`, for a name that may stand in a path."""
     return root / "runs" / safe_name(name, "the sweep's name")
 
 

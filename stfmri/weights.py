@@ -65,6 +65,7 @@ def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:
 
 
 def sha256_of(path: Path) -> str:
+    """The file's sha256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,0 +1,75 @@
+"""A sweep on SLURM: one array of runs, and behind it the job that collects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from launch.job import Collect, TrainRuns
+from launch.states import LOGS, job_of
+from slurm.errors import SubmissionError
+from slurm.executor import Resources, submit_array
+from slurm.queue import Job, has_slurm
+from stfmri.config import ClusterConfig, StageResources
+from stfmri.runs import Run, Submission, Sweep, append_jobs, last_jobs, now
+
+COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash
+
+
+def uses_slurm(cluster: ClusterConfig) -> bool:
+    """Whether jobs go to SLURM, or to this machine."""
+    return cluster.kind == "slurm" or (cluster.kind == "auto" and has_slurm())
+
+
+def submit_to_slurm(
+    out: Console, sweep: Sweep, runs: Sequence[Run], cluster: ClusterConfig, code: Path
+) -> None:
+    """Submit `runs`, `cluster.runs_per_gpu` to a job, and then the collector.
+
+    Raises:
+        ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
+    """
+    size = cluster.runs_per_gpu
+    packs = [runs[first : first + size] for first in range(0, len(runs), size)]
+    calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
+    places = {"folder": sweep.folder / LOGS, "workdir": code}
+    try:
+        jobs = submit_array(calls, resources(cluster.train), name=sweep.name, **places)
+    except SubmissionError as error:
+        _record(sweep, packs, error.submitted)
+        raise
+    _record(sweep, packs, jobs)
+    last = last_jobs(sweep.folder)
+    # All of the sweep's jobs, earlier submissions' too: the last collector sees every run.
+    awaited = [job_of(last[run.name]) for run in sweep.runs if run.name in last]
+    [collector] = submit_array(
+        [Collect(sweep.config.root, sweep.name)],
+        resources(cluster.collect),
+        name=f"{sweep.name[:90]}-collect",
+        depends_on=awaited,
+        **places,
+    )
+    line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
+    append_jobs(sweep.folder, [line])
+    numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
+    out.print(f"submitted {len(runs)} runs as job {numbers}; job {collector.job_id} collects them")
+    out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
+
+
+def resources(stage: StageResources) -> Resources:
+    """A stage's requests, as the cluster's room has them."""
+    return Resources(**asdict(stage))
+
+
+def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -> None:
+    """Note which job each run was handed to; of a refused submission, as far as it came."""
+    at = now()
+    lines = [
+        Submission(run.name, job.job_id, job.array_index, at)
+        for pack, job in zip(packs, jobs, strict=False)
+        for run in pack
+    ]
+    append_jobs(sweep.folder, lines)

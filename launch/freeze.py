@@ -1,0 +1,52 @@
+"""The code as submitted: waiting jobs read a copy that no edit reaches."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from stfmri.files import private_dir
+
+ROOMS = ("launch", "stfmri", "preprocessing", "slurm", "conf")
+HASH_DIGITS = 12
+
+
+def freeze_code(sweep_folder: Path) -> Path:
+    """Copy the rooms to `<sweep_folder>/code-<hash of their contents>`; kept if it is there.
+
+    Returns:
+        The copy, which is to be the jobs' working directory: the folder that Python starts in
+        comes first on its path.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    files = sorted(
+        path.relative_to(checkout)
+        for room in ROOMS
+        for path in (checkout / room).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    )
+    contents = {path: (checkout / path).read_bytes() for path in files}
+    digest = hashlib.sha256()
+    for path, content in contents.items():
+        digest.update(f"{path}\0{len(content)}\0".encode())
+        digest.update(content)
+    target = sweep_folder / f"code-{digest.hexdigest()[:HASH_DIGITS]}"
+    if target.is_dir():
+        return target
+
+    private_dir(sweep_folder)
+    temporary = Path(tempfile.mkdtemp(prefix=".code-", dir=sweep_folder))  # 0700
+    try:
+        for path, content in contents.items():
+            private_dir(temporary / path.parent)
+            (temporary / path).write_bytes(content)
+        temporary.rename(target)
+    except OSError:
+        # Somebody who submitted the same code at the same moment was first; theirs is the same.
+        if not target.is_dir():
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target

@@ -1,0 +1,115 @@
+"""What a sweep needs before any run may start: shards, split file, Kinetics weights."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from stfmri import splits, weights
+from stfmri.compose import compose, groups
+from stfmri.config import Config, flatten
+from stfmri.errors import UserError
+from stfmri.runs import Run, Sweep
+
+DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
+
+# What each kind of cohort cannot do without.
+REQUIRED = {
+    "brats_ixi": ("data.brats", "data.ixi"),
+    "table": ("data.table",),
+    "phantom": ("data.folder",),
+}
+
+
+def missing(sweep: Sweep) -> list[str]:
+    """What is not there yet, each with the command or step that makes it; writes nothing."""
+    found = []
+    for config in _by_cache(sweep).values():
+        if not (config.cache / "index.csv").is_file():
+            found.append(
+                f"no preprocessed volumes at {config.cache}; build them: "
+                f"{preprocessing_command(config)}"
+            )
+    return found
+
+
+def check(sweep: Sweep) -> None:
+    """Refuse a sweep whose volumes are not there.
+
+    Raises:
+        UserError: naming the command that builds them.
+    """
+    lacking = missing(sweep)
+    if lacking:
+        raise UserError(lacking[0])
+
+
+def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
+    """Complete the inputs of `runs`: the splits are drawn and the weights fetched once.
+
+    Returns:
+        The complete configuration of each run by its name, with the weights' place and sha256.
+
+    Raises:
+        UserError: where a split does not fit its cohort, or weights cannot be had.
+    """
+    for config in _by_cache(sweep).values():
+        splits.ensure(config)
+    fetched: dict[Path, tuple[Path, str]] = {}
+    complete = {}
+    for run in runs:
+        config = sweep.config_of(run)
+        if run.weights == "kinetics":
+            place = weights.place(config.model, Path(config.root))
+            if place not in fetched:
+                fetched[place] = weights.ensure(config.model, Path(config.root))
+            path, sha256 = fetched[place]
+            model = replace(config.model, weights_file=str(path), weights_hash=sha256)
+            config = replace(config, model=model)
+        complete[run.name] = config
+    return complete
+
+
+def preprocessing_command(config: Config) -> str:
+    """The command that builds the cache of `config`, with no more arguments than it takes."""
+    root = Path(config.root)
+    wanted = flatten(config)
+    words = ["python", "-m", "preprocessing", *_shortest("data", wanted, root)]
+    grid = _shortest("preprocessing", wanted, root)
+    words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
+    given = {word.partition("=")[0] for word in words}
+    words += [
+        f"{key}=DIR" for key in REQUIRED[config.data.kind] if key not in given and not wanted[key]
+    ]
+    if root != Path.cwd():
+        words += ["--root", str(root)]
+    return shlex.join(words)
+
+
+def _shortest(group: str, wanted: dict[str, object], root: Path) -> list[str]:
+    """The choice of `group`, and then the keys, that give the wanted values in fewest words."""
+    options = []
+    for choice in groups()[group]:
+        base = flatten(compose([f"{group}={choice}"], root=root))
+        differing = [
+            f"{key}={_typed(value)}"
+            for key, value in wanted.items()
+            if key.startswith(f"{group}.") and value != base[key]
+        ]
+        options.append([f"{group}={choice}", *differing])
+    return min(options, key=len)
+
+
+def _typed(value: object) -> str:
+    """A value as an override has it."""
+    if isinstance(value, list):
+        return f"[{','.join(str(item) for item in value)}]"
+    return "null" if value is None else str(value)
+
+
+def _by_cache(sweep: Sweep) -> dict[Path, Config]:
+    """One configuration for each cache that the sweep's runs read; most often one."""
+    variants = {run.variant: run for run in sweep.runs}
+    configs = (sweep.config_of(run) for run in variants.values())
+    return {config.cache: config for config in configs}

@@ -1,0 +1,128 @@
+"""What a node runs: small picklable callables that import torch only when called.
+
+submitit calls `checkpoint` when a job meets its time limit or is preempted, and queues the same
+callable again. It carries no weights: training goes on from the last epoch that it published.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launch.states import ERROR_LOG, OUTPUT_LOG
+from stfmri.errors import RunHeldError
+
+POLL_S = 0.5
+ENDING_S = 3.0  # a packed run has this long to end after SIGTERM; the job itself has little more
+
+
+class JobError(Exception):
+    """Part of a job failed; the message names the runs and their logs."""
+
+
+@dataclass
+class TrainRuns:
+    """Trains one run here, or several side by side on one GPU, each in a process of its own."""
+
+    configs: Sequence[str]  # the runs' config.yaml
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+
+    def __call__(self) -> None:
+        """Train every run to its end, or on from its last checkpoint.
+
+        Raises:
+            JobError: naming the packed runs that failed, once the others have ended.
+        """
+        if len(self.configs) == 1:
+            train_here(Path(self.configs[0]))
+        else:
+            self._train_side_by_side()
+
+    def checkpoint(self) -> None:
+        """End the packed runs; the epochs that they published are on disk."""
+        _end(self._children)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"configs": list(self.configs), "_children": []}
+
+    def _train_side_by_side(self) -> None:
+        threads = max(1, len(os.sched_getaffinity(0)) // len(self.configs))
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        runs = [Path(config).parent for config in self.configs]
+        try:
+            for run, config in zip(runs, self.configs, strict=True):
+                with (run / OUTPUT_LOG).open("ab") as out, (run / ERROR_LOG).open("wb") as err:
+                    command = [sys.executable, "-m", "stfmri.train", "--config", config]
+                    self._children.append(
+                        subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+                    )
+            # Polled, since `checkpoint` may be called by a signal while this waits.
+            while any(child.poll() is None for child in self._children):
+                time.sleep(POLL_S)
+        finally:
+            _end(self._children)
+        failed = [
+            str(run / ERROR_LOG)
+            for run, child in zip(runs, self._children, strict=True)
+            if child.returncode != 0
+        ]
+        if failed:
+            raise JobError(f"{len(failed)} of {len(runs)} runs failed; see {', '.join(failed)}")
+
+
+def train_here(config: Path) -> None:
+    """Train one run in this process; what ends it with an error is written beside it too."""
+    # Torch takes seconds to import, and nothing that submits needs it.
+    from stfmri.train import train_run
+
+    log = config.parent / ERROR_LOG
+    log.unlink(missing_ok=True)
+    try:
+        train_run(config)
+    except RunHeldError:
+        raise  # another process trains it, and nothing is wrong with the run
+    except Exception:
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Evaluates whatever runs of a sweep are done."""
+
+    root: str
+    sweep: str
+
+    def __call__(self) -> None:
+        """Write results/<sweep>/.
+
+        Raises:
+            JobError: where collecting did not end well.
+        """
+        from stfmri.collect import main
+
+        status = main(["--sweep", self.sweep, "--root", self.root, "--allow-partial"])
+        if status != 0:
+            raise JobError(f"collecting sweep {self.sweep} ended with status {status}")
+
+    def checkpoint(self) -> None:
+        """Nothing to keep: collecting starts anew."""
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes: politely, then by force."""
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + ENDING_S
+    while time.monotonic() < deadline and any(child.poll() is None for child in children):
+        time.sleep(0.05)
+    for child in children:
+        if child.poll() is None:
+            child.kill()

@@ -1,0 +1,117 @@
+"""A sweep on this machine: some runs at a time, with progress, then the results."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from launch.job import TrainRuns
+from launch.states import LOGS, epochs_of
+from slurm.local import local_gpus, run_local
+from stfmri.config import ClusterConfig
+from stfmri.runs import Run, Sweep
+
+REFRESH_S = 1.0  # between two looks at the runs' metrics
+
+
+def train_on_this_machine(
+    out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
+) -> list[Run]:
+    """Train `runs`, `cluster.local_jobs` at a time; one that fails does not stop the others.
+
+    Returns:
+        The runs that failed; why is printed.
+    """
+    calls = [TrainRuns([str(run.config_file)]) for run in runs]
+    with _progress(out, sweep, runs) as tell:
+        outcomes = run_local(
+            calls,
+            limit=cluster.local_jobs,
+            folder=sweep.folder / LOGS,
+            workdir=code,
+            on_change=tell,
+            gpus=local_gpus(),
+        )
+    failed = [(runs[outcome.index], outcome) for outcome in outcomes if outcome.error]
+    for run, outcome in failed:
+        out.print(f"{run.name} failed: {outcome.error}", style="red", markup=False, soft_wrap=True)
+        out.print(f"  its log: {outcome.log}", markup=False, soft_wrap=True)
+    return [run for run, _ in failed]
+
+
+class _Board:
+    """The progress bars: one of all epochs, and one of each run at work."""
+
+    def __init__(self, progress: Progress, sweep: Sweep, runs: list[Run]) -> None:
+        self._progress = progress
+        self._runs = runs
+        self._epochs = [sweep.config_of(run).train.epochs for run in runs]
+        self._ended: dict[str, int] = {"done": 0, "failed": 0}
+        self._bars: dict[int, TaskID] = {}
+        self._finished = [epochs_of(run).finished for run in runs]
+        self._all = progress.add_task(self._title(), total=sum(self._epochs))
+
+    def tell(self, index: int, state: str) -> None:
+        """A run has started or ended."""
+        run = self._runs[index]
+        if state == "running":
+            self._bars[index] = self._progress.add_task(run.name, total=self._epochs[index])
+        else:
+            self._ended[state] += 1
+            self._progress.remove_task(self._bars.pop(index))
+            self._finished[index] = self._epochs[index]
+        if not self._progress.console.is_terminal:
+            self._progress.console.print(f"{run.name}: {state}", markup=False)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read how far the runs at work are."""
+        for index, bar in list(self._bars.items()):
+            epochs = epochs_of(self._runs[index])
+            self._finished[index] = epochs.finished
+            loss = "" if epochs.loss is None else f"  loss {epochs.loss:.3f}"
+            name = f"{self._runs[index].name}{loss}"
+            self._progress.update(bar, completed=epochs.finished, description=name)
+        self._progress.update(self._all, completed=sum(self._finished), description=self._title())
+
+    def _title(self) -> str:
+        failed = f", {self._ended['failed']} failed" if self._ended["failed"] else ""
+        return f"{self._ended['done']} of {len(self._runs)} runs done{failed}"
+
+
+@contextmanager
+def _progress(out: Console, sweep: Sweep, runs: list[Run]) -> Iterator[object]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+    )
+    ended = threading.Event()
+    with Progress(*columns, console=out, disable=not out.is_terminal) as progress:
+        board = _Board(progress, sweep, runs)
+
+        def watch() -> None:
+            while not ended.wait(REFRESH_S):
+                board.refresh()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield board.tell
+        finally:
+            ended.set()
+            watcher.join()

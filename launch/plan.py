@@ -1,0 +1,127 @@
+"""Which sweep is meant: the one submitted before, or a new one of what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stfmri.compose import PATH_KEYS, Asked, compose, parse_overrides
+from stfmri.config import ClusterConfig, Config, flatten
+from stfmri.errors import ConfigError, UserError
+from stfmri.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
+
+# Keys that a sweep sets for each of its runs, and what takes their place.
+SET_BY_SWEEP = {
+    "model": "sweep.models=[…]",
+    "model.name": "sweep.models=[…]",
+    "model.weights": "sweep.weights=[…]",
+    "split.fold": "sweep.folds=[…]",
+    "sweep.name": "--name",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sweep, as submitted before or as it would be submitted now.
+
+    Attributes:
+        cluster: of this call; the cluster is not frozen with the rest.
+        note: what the user should know, if anything.
+    """
+
+    sweep: Sweep
+    cluster: ClusterConfig
+    is_new: bool
+    note: str = ""
+
+
+def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) -> Opened:
+    """Read the sweep where it was submitted before, else compose it.
+
+    Args:
+        choice: of conf/sweep.
+        name: of the sweep's folder; None takes the choice's own.
+        typed: the overrides on the command line.
+
+    Raises:
+        UserError: where what was typed differs from the sweep as it was submitted.
+    """
+    asked = parse_overrides(typed)
+    for item in asked:
+        if item.key in SET_BY_SWEEP:
+            raise ConfigError(f"a sweep sets {item.key} itself; use {SET_BY_SWEEP[item.key]}")
+    named = () if name is None else (f"sweep.name={name}",)
+
+    def composed(overrides: Iterable[str]) -> Config:
+        return compose([*overrides, *named], sweep=choice, root=root)
+
+    def choose(choices: Mapping[str, str]) -> Config:
+        return composed([*typed, *(f"{group}={value}" for group, value in choices.items())])
+
+    config = composed(typed)
+    folder = sweep_folder(root, config.sweep.name)
+    if not (folder / SWEEP_FILE).is_file():
+        sweep = Sweep(config, expand(config, choose), choice, _absolute(asked, config))
+        return Opened(sweep, config.cluster, is_new=True)
+
+    saved = load_sweep(folder)
+    _refuse_changes(saved, choice, asked, flatten(config))
+    cluster = [text for text in typed if _is_cluster(text)]
+    before = [text for text in saved.typed if not (cluster and _is_cluster(text))]
+    today = composed([*before, *cluster])
+    return Opened(saved, today.cluster, is_new=False, note=_drift(saved, flatten(today)))
+
+
+def _is_cluster(text: str) -> bool:
+    return text.lstrip("+").partition("=")[0].split(".")[0] == "cluster"
+
+
+def _absolute(asked: Sequence[Asked], config: Config) -> tuple[str, ...]:
+    """What was typed, its paths made absolute, so that it means the same from any folder."""
+    values = flatten(config)
+
+    def text(item: Asked) -> str:
+        value = values[item.key] if item.key in PATH_KEYS else item.value
+        return f"{item.key}={'null' if value is None else value}"
+
+    return tuple(text(item) for item in asked)
+
+
+def _refuse_changes(
+    saved: Sweep, choice: str, asked: Sequence[Asked], values: Mapping[str, object]
+) -> None:
+    if choice != saved.choice:
+        raise UserError(
+            f"{saved.folder} is a sweep of conf/sweep/{saved.choice}.yaml, asked for now is "
+            f"{choice}; choose another --name"
+        )
+    before = flatten(saved.config)
+    differing = [
+        f"{key} was {before.get(key)}, now {value}"
+        for key, value in values.items()
+        if not _is_cluster(key)
+        and value != before.get(key)
+        and any(item.touches(key) for item in asked)
+    ]
+    if differing:
+        raise UserError(
+            f"{saved.folder} was submitted otherwise: {'; '.join(differing)}. A sweep goes on as "
+            "it began: leave these out, or make another sweep with --name"
+        )
+
+
+def _drift(saved: Sweep, values: Mapping[str, object]) -> str:
+    """What conf/ now says otherwise than when the sweep was first submitted."""
+    before = flatten(saved.config)
+    changed = [
+        f"{key} {before.get(key)} → {value}"
+        for key, value in values.items()
+        if not _is_cluster(key) and key != "root" and value != before.get(key)
+    ]
+    if not changed:
+        return ""
+    return (
+        f"conf/ has changed since this sweep was first submitted ({', '.join(changed)}); the sweep "
+        "goes on as it began, --name makes another"
+    )

@@ -1,0 +1,87 @@
+"""Tables in the terminal: what will be submitted, and how far each run is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from launch.plan import Opened
+from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
+from stfmri.config import StageResources
+
+MOST_ROWS = 60  # of a table; a longer one is cut, and says so
+STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
+
+
+def show_plan(
+    out: Console, opened: Opened, states: Sequence[RunState], where: str, request: str
+) -> None:
+    """Print what submitting will do with each run.
+
+    Args:
+        where: runs are submitted to.
+        request: what each job asks for.
+    """
+    sweep = opened.sweep
+    table = Table("run", "state", "submit to", "asking for", box=None, pad_edge=False)
+    for state in states[:MOST_ROWS]:
+        leave = not state.is_to_do
+        table.add_row(
+            state.run.name,
+            styled(state.state),
+            "" if leave else where,
+            job_and_node(state) if leave else request,
+        )
+    out.print(f"sweep {sweep.name} in {sweep.folder}", markup=False, soft_wrap=True)
+    out.print(table)
+    _print_cut(out, len(states))
+    to_do = sum(state.is_to_do for state in states)
+    new = "" if opened.is_new else ", as first submitted"
+    out.print(f"{count_states(states)}; {to_do} to submit{new}")
+    if opened.note:
+        out.print(opened.note, style="yellow", markup=False, soft_wrap=True)
+
+
+def requests(stage: StageResources, runs_a_job: int) -> str:
+    """What a job asks for, in a few words."""
+    words = [
+        stage.gres or "no GPU",
+        f"{stage.cpus} CPUs",
+        f"{stage.mem_gb:g} GB" if stage.mem_gb else "",
+        f"{stage.time_min} min",
+        f"partition {stage.partition}" if stage.partition else "",
+        f"for {runs_a_job} runs" if runs_a_job > 1 else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def styled(state: str) -> str:
+    """The state in its colour."""
+    style = STYLES.get(state)
+    return f"[{style}]{state}[/]" if style else state
+
+
+def job_and_node(state: RunState) -> str:
+    """Which job or process has the run, and where."""
+    if not state.is_alive:
+        return ""
+    holder = state.holder
+    node = f"on {holder.host}" if holder else ""
+    if state.queue is None:
+        return f"process {holder.pid} {node}" if holder else ""
+    waits = f"({state.queue.reason})" if state.state == PENDING else ""
+    return " ".join(word for word in ("job", state.job_text, waits, node) if word)
+
+
+def count_states(states: Sequence[RunState]) -> str:
+    """One line: 18 runs: 4 done, 2 running, 12 pending."""
+    counts = Counter(state.state for state in states)
+    return f"{len(states)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+
+
+def _print_cut(out: Console, rows: int) -> None:
+    if rows > MOST_ROWS:
+        out.print(f"… and {rows - MOST_ROWS} more")

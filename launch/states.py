@@ -1,0 +1,131 @@
+"""How far each run of a sweep is, from its own files, its lock and one call of squeue."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.logs import CAUSE, error_in, last_error_line
+from slurm.queue import Job, JobState, alive, has_slurm
+from stfmri import locks
+from stfmri.runs import Run, Submission, Sweep, last_jobs
+
+LOGS = "logs"  # in the sweep's folder: what SLURM and submitit write
+ERROR_LOG = "train.err"  # in the run's folder: the standard error of its last attempt
+OUTPUT_LOG = "train.out"  # beside it, of a run that shares its job with others
+METRICS = "metrics.csv"
+
+DONE, RUNNING, PENDING = "done", "running", "pending"
+FAILED, STOPPED, NEW = "failed", "stopped", "not submitted"
+ALIVE = (RUNNING, PENDING)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run, and how far it is.
+
+    Attributes:
+        state: done; running; pending; failed (its job or process ended with an error); stopped
+            (it ended without one, say by scancel or a full node); not submitted.
+        job: its last job, if it ever had one.
+        queue: what squeue says of that job, while it is alive.
+        holder: the live process that trains it, as its lock tells.
+    """
+
+    run: Run
+    state: str
+    job: Submission | None = None
+    queue: JobState | None = None
+    holder: locks.Holder | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether submitting it again would start it twice."""
+        return self.state in ALIVE
+
+    @property
+    def is_to_do(self) -> bool:
+        """Whether submitting the sweep submits it."""
+        return self.state != DONE and not self.is_alive
+
+    @property
+    def job_text(self) -> str:
+        """The job as squeue prints it; "" without one."""
+        return "" if self.job is None else str(job_of(self.job))
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """What metrics.csv says of a run so far."""
+
+    finished: int = 0
+    seconds: float = 0.0  # spent in them
+    loss: float | None = None  # of the last one
+
+
+def states_of(sweep: Sweep) -> list[RunState]:
+    """The state of every run; asks the queue once, and only if a job may be alive.
+
+    Raises:
+        ClusterError: where SLURM does not say which jobs are alive.
+    """
+    last = last_jobs(sweep.folder)
+    unfinished = [run for run in sweep.runs if not run.is_done()]
+    asked = any(run.name in last for run in unfinished) and has_slurm()
+    queue = alive() if asked else {}
+    pending = {run.name for run in unfinished}
+    return [
+        _state(run, last.get(run.name), queue, sweep.folder)
+        if run.name in pending
+        else RunState(run, DONE, last.get(run.name))
+        for run in sweep.runs
+    ]
+
+
+def _state(
+    run: Run, job: Submission | None, queue: dict[Job, JobState], sweep_folder: Path
+) -> RunState:
+    queued = queue.get(job_of(job)) if job is not None else None
+    holder = locks.holder(run.folder)
+    if queued is not None and queued.state == "PENDING":
+        return RunState(run, PENDING, job, queued, holder)
+    if queued is not None or holder is not None:
+        return RunState(run, RUNNING, job, queued, holder)
+    if why_failed(run, job, sweep_folder) is not None:
+        return RunState(run, FAILED, job)
+    if job is not None or (run.folder / METRICS).exists():
+        return RunState(run, STOPPED, job)
+    return RunState(run, NEW)
+
+
+def job_of(line: Submission) -> Job:
+    """The job that a line of jobs.csv names."""
+    return Job(line.job_id, line.array_index)
+
+
+def why_failed(run: Run, job: Submission | None, sweep_folder: Path) -> str | None:
+    """The line that tells best why the run's last attempt failed; None where none does.
+
+    What SLURM says of the job (time limit, memory) comes before what the run itself wrote.
+    """
+    told = None if job is None else last_error_line(sweep_folder / LOGS, job_of(job))
+    if told is not None and CAUSE.search(told):
+        return told
+    try:
+        own = error_in((run.folder / ERROR_LOG).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        own = None
+    return own or told
+
+
+def epochs_of(run: Run) -> Epochs:
+    """How many epochs the run has finished, and how long they took."""
+    try:
+        with (run.folder / METRICS).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        last = rows[-1]
+        seconds = sum(float(row["seconds"]) for row in rows)
+        return Epochs(int(last["epoch"]), seconds, float(last["train_loss"]))
+    except (FileNotFoundError, IndexError):
+        return Epochs()

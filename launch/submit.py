@@ -1,0 +1,110 @@
+"""Submit a sweep: every run that is neither done nor alive. Returns at once on SLURM."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch import inputs
+from launch.cli import console, entry_point, new_parser, root_of
+from launch.cluster import submit_to_slurm, uses_slurm
+from launch.freeze import freeze_code
+from launch.job import Collect
+from launch.local import train_on_this_machine
+from launch.plan import open_sweep
+from launch.show import requests, show_plan
+from launch.states import states_of
+from stfmri import config as configuration
+from stfmri import locks
+from stfmri.compose import groups
+from stfmri.files import private_dir
+from stfmri.runs import SWEEP_FILE, Run, Sweep, write_sweep
+
+EPILOG = """\
+examples:
+  python launch/submit.py --sweep full data.brats=/data/BraTS data.ixi=/data/IXI --dry-run
+  python launch/submit.py --sweep full --name longer train.epochs=100
+  python launch/submit.py --sweep full cluster=mysite cluster.train.time_min=600
+
+What can be chosen stands in conf/: a file is a choice of its folder's group, a key in it is set as
+group.key=value, and a sweep of your own is a file in conf/sweep/.
+
+The same command again submits what has failed or stopped since, and leaves alone what is done or
+alive. The first submission freezes the choices in runs/<name>/sweep.yaml and the code beside it, so
+no later edit reaches a waiting run. The last job writes results/<name>/report.html.
+
+exit status: 0 submitted, or trained; 1 in part or not at all; 2 the call was wrong"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = new_parser("submit", __doc__ or "", EPILOG)
+    made.add_argument(
+        "--sweep", required=True, metavar="CHOICE", help=f"one of {', '.join(groups()['sweep'])}"
+    )
+    made.add_argument("--name", help="of its folders in runs/ and results/ (default: the choice's)")
+    made.add_argument("--dry-run", action="store_true", help="show the plan and write nothing")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="or group=choice")
+    return made
+
+
+@entry_point
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compose the sweep, plan its runs, and submit those that need it."""
+    options = parser().parse_intermixed_args(arguments)
+    out = console()
+    opened = open_sweep(options.sweep, options.name, root_of(options), options.overrides)
+    sweep, cluster = opened.sweep, opened.cluster
+    on_slurm = uses_slurm(cluster)
+    where = "SLURM" if on_slurm else "this machine"
+    request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
+    if options.dry_run:
+        show_plan(out, opened, states_of(sweep), where, request)
+        for line in inputs.missing(sweep):
+            out.print(f"before submitting: {line}", style="yellow", markup=False, soft_wrap=True)
+        return 0
+    inputs.check(sweep)
+    with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
+        states = states_of(sweep)
+        show_plan(out, opened, states, where, request)
+        to_do = [state.run for state in states if state.is_to_do]
+        if not to_do:
+            out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
+            return 0
+        code = prepare(sweep, to_do)
+        if on_slurm:
+            submit_to_slurm(out, sweep, to_do, cluster, code)
+            return 0
+        train_on_this_machine(out, sweep, to_do, cluster, code)
+    return collect_here(sweep)
+
+
+def prepare(sweep: Sweep, runs: list[Run]) -> Path:
+    """Write all that the jobs will read; what was written before stays as it is.
+
+    Returns:
+        The frozen code, which is the jobs' working directory.
+    """
+    complete = inputs.prepare(sweep, runs)
+    if not (sweep.folder / SWEEP_FILE).exists():
+        write_sweep(sweep)
+    for run in runs:
+        if not run.config_file.exists():
+            private_dir(run.folder)
+            configuration.save(complete[run.name], run.config_file)
+    return freeze_code(sweep.folder)
+
+
+def collect_here(sweep: Sweep) -> int:
+    """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
+    done = [run for run in sweep.runs if run.is_done()]
+    if done:
+        # Only now: what reports needs takes seconds to import.
+        Collect(sweep.config.root, sweep.name)()
+    return 0 if len(done) == len(sweep.runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
