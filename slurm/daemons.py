@@ -80,6 +80,10 @@ class Daemon:
                 )
             time.sleep(0.1)
 
+    def reap(self) -> None:
+        """Take note of the daemon's end, so that the system forgets the process."""
+        self._process.wait()
+
 
 def run(command: list[str], folder: Path) -> None:
     """Run a set-up command to its end.

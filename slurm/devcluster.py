@@ -106,6 +106,7 @@ class DevCluster:
             accounting=accounting,
             max_array_size=max_array_size,
         )
+        self._started: list[daemons.Daemon] = []
 
     def __enter__(self) -> DevCluster:
         self.start()
@@ -156,6 +157,9 @@ class DevCluster:
                 ["scancel", f"--user={self.layout.user}"], self.environment(), timeout_s=10
             )
         daemons.stop_all(folder)
+        for daemon in self._started:
+            daemon.reap()
+        self._started.clear()
 
     def _prepare_folder(self) -> None:
         """Empty the folder of an earlier cluster and write the configuration of this one."""
@@ -175,7 +179,7 @@ class DevCluster:
         for node in self.layout.node_names:
             for file in self.layout.gpu_files(node):
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file.touch()
+                file.symlink_to("/dev/null")
         names = ["slurmctld", *self.layout.node_names]
         if self.layout.accounting:
             names += ["database", "slurmdbd"]
@@ -184,10 +188,17 @@ class DevCluster:
         (folder / "gres.conf").write_text(gres_conf(self.layout), encoding="utf-8")
         write_secret(folder / "munge.key", secrets.token_bytes(128))
 
+    def _daemon(
+        self, program: str, arguments: list[str], label: str | None = None
+    ) -> daemons.Daemon:
+        daemon = daemons.Daemon(self.layout.folder, program, arguments, label=label)
+        self._started.append(daemon)
+        return daemon
+
     def _start_daemons(self, deadline: float) -> None:
         """Start the daemons in the order in which they need each other."""
         folder = self.layout.folder
-        munged = daemons.Daemon(folder, "munged", [
+        munged = self._daemon("munged", [
             # --force: munged wants its socket's folder open to all users; this one is private
             "--force", "--foreground",
             f"--socket={self.layout.munge_socket}",
@@ -200,14 +211,12 @@ class DevCluster:
         if self.layout.accounting:
             self._start_accounting(deadline)
         environment = self.environment()
-        controller = daemons.Daemon(folder, "slurmctld", ["-D", "-c", "-f", str(self.layout.conf)])
+        controller = self._daemon("slurmctld", ["-D", "-c", "-f", str(self.layout.conf)])
         controller.wait_until(
             lambda: daemons.client(["scontrol", "ping"], environment).returncode == 0, deadline
         )
         for node in self.layout.node_names:
-            daemons.Daemon(
-                folder, "slurmd", ["-D", "-N", node, "-f", str(self.layout.conf)], label=node
-            )
+            self._daemon("slurmd", ["-D", "-N", node, "-f", str(self.layout.conf)], label=node)
         controller.wait_until(lambda: set(self.node_states().values()) == {"idle"}, deadline)
 
     def _start_accounting(self, deadline: float) -> None:
@@ -221,7 +230,7 @@ class DevCluster:
              f"--user={self.layout.user}", "--auth-root-authentication-method=normal"],
             folder,
         )  # fmt: skip
-        database = daemons.Daemon(folder, "mariadbd", [
+        database = self._daemon("mariadbd", [
             "--no-defaults",
             f"--user={self.layout.user}",
             f"--datadir={data}",
@@ -236,7 +245,7 @@ class DevCluster:
             "--innodb-buffer-pool-size=32M",
         ])  # fmt: skip
         database.wait_until(lambda: listens(self.layout.ports["database"]), deadline)
-        accounting = daemons.Daemon(folder, "slurmdbd", ["-D"])
+        accounting = self._daemon("slurmdbd", ["-D"])
         accounting.wait_until(lambda: listens(self.layout.ports["slurmdbd"]), deadline)
         register = ["sacctmgr", "--immediate", "add", "cluster", "dev"]
         accounting.wait_until(

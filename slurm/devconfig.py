@@ -56,7 +56,7 @@ class Layout:
         return [f"n{number}" for number in range(1, self.nodes + 1)]
 
     def gpu_files(self, node: str) -> list[Path]:
-        """Files that stand for the GPUs of `node`: SLURM only asks that they exist."""
+        """Files that stand for the GPUs of `node`: SLURM only asks that they be devices."""
         return [
             self.folder / "gpus" / node / f"gpu{index}" for index in range(self.gpus_per_node)
         ]

@@ -87,7 +87,8 @@ def run_local(
 ) -> list[Outcome]:
     """Run callables, at most `limit` at a time; one that fails does not stop the others.
 
-    Interrupt (Ctrl-C), TERM and HUP end the running processes first, then this one.
+    Interrupt (Ctrl-C), TERM and HUP end the running processes first, then this one; that needs
+    the main thread.
 
     Args:
         calls: picklable callables without arguments.
@@ -124,8 +125,8 @@ def run_local(
                 while waiting and slots and not caught:
                     index, slot = waiting.pop(0), slots.pop(0)
                     own = folder / f"{index:04d}"
-                    task = as_task(calls[index], _devices(gpus, slot))
-                    job = _start(task, own, workdir, limit, python)
+                    task = as_task(calls[index], _environment(gpus, slot, limit))
+                    job = _start(task, own, workdir, python)
                     running.append(_Running(index, slot, job, own))
                     tell(index, "running")
                 time.sleep(POLL_S)
@@ -143,21 +144,23 @@ def run_local(
     return [outcomes[index] for index in range(len(calls))]
 
 
-def _devices(gpus: Sequence[str], slot: int) -> Mapping[str, str | None]:
-    """CUDA_VISIBLE_DEVICES of a process: submitit hides all GPUs unless told numbers."""
+def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str | None]:
+    """A process's GPU, and its share of the CPUs unless the user chose a number of threads."""
+    # submitit hides all GPUs from a local job unless it is told their numbers
     mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-    return {"CUDA_VISIBLE_DEVICES": mine}
+    share = max(1, (os.cpu_count() or 1) // limit)
+    return {
+        "CUDA_VISIBLE_DEVICES": mine,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share)),
+    }
 
 
 def _start(
-    task: Callable[[], object], folder: Path, workdir: Path, limit: int, python: str
+    task: Callable[[], object], folder: Path, workdir: Path, python: str
 ) -> submitit.Job[Any]:
-    """Start one process, with its share of the CPUs unless the user chose a number of threads."""
     make_private(folder)
     executor = submitit.LocalExecutor(folder, python=shlex.quote(python))
     executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    threads = max(1, len(os.sched_getaffinity(0)) // limit)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     # The child inherits the folder, and that the terminal's interrupt is not for it
     with contextlib.chdir(workdir), _ignored_interrupt():
         return executor.submit(task)
@@ -201,7 +204,6 @@ def _caught_signals() -> Iterator[list[signal.Signals]]:
         caught.append(signal.Signals(number))
 
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Not called outside the main thread, where Python allows no handlers
     before = {number: signal.signal(number, note) for number in asked}
     try:
         yield caught

@@ -1,0 +1,121 @@
+"""Callables that the tests submit; the jobs import this file from their working directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from slurm.executor import Resources, submit_array
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+@dataclass
+class Report:
+    """Writes what a job sees of its surroundings, then fails if asked to."""
+
+    path: Path
+    fail: bool = False
+
+    def __call__(self) -> str:
+        names = ("SLURM_CPUS_PER_TASK", "CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "OMP_NUM_THREADS")
+        seen = {name: os.environ.get(name) for name in names}
+        seen |= {"cwd": str(Path.cwd()), "code": __file__}
+        self.path.write_text(json.dumps(seen))
+        if self.fail:
+            raise ValueError(f"asked to fail at {self.path.name}")
+        return self.path.name
+
+
+@dataclass
+class Count:
+    """Writes how many files of a pattern there are when it runs."""
+
+    folder: Path
+    pattern: str
+    into: Path
+
+    def __call__(self) -> None:
+        self.into.write_text(str(len(list(self.folder.glob(self.pattern)))))
+
+
+@dataclass
+class Sleep:
+    """Sleeps; its `finally` leaves a line."""
+
+    path: Path
+    seconds: float = 300
+
+    def __call__(self) -> None:
+        append(self.path, "begin")
+        try:
+            time.sleep(self.seconds)
+        finally:
+            append(self.path, "end")
+
+
+@dataclass
+class Resume:
+    """Sleeps in its first attempts, as training that runs out of time does, and then finishes."""
+
+    path: Path
+    attempts: int
+
+    def checkpoint(self) -> None:
+        append(self.path, "checkpoint")
+
+    def __call__(self) -> None:
+        worker = os.fork()  # a data-loading worker inherits handlers and gets every signal
+        if worker == 0:
+            time.sleep(300)
+            os._exit(0)
+        append(self.path, "attempt")
+        if self.path.read_text().count("attempt") < self.attempts:
+            time.sleep(300)
+        os.kill(worker, signal.SIGKILL)
+        append(self.path, "finished")
+
+
+@dataclass
+class SubmitAnother:
+    """Submits a job from inside a job."""
+
+    folder: Path
+    path: Path
+
+    def __call__(self) -> str:
+        [job] = submit_array(
+            [Report(self.path)],
+            Resources(time_min=1),
+            folder=self.folder,
+            name="inner",
+            workdir=Path.cwd(),
+        )
+        return str(job)
+
+
+@dataclass
+class KillItself:
+    """Dies without a word, as the kernel's out-of-memory killer does it."""
+
+    def __call__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Overlap:
+    """Notes when it began and ended."""
+
+    path: Path
+
+    def __call__(self) -> None:
+        append(self.path, f"{time.monotonic()} 1")
+        time.sleep(0.5)
+        append(self.path, f"{time.monotonic()} -1")
