@@ -57,7 +57,13 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
 
     def progress(runs: Sequence[Run]) -> Iterable[Run]:
-        return track(runs, f"reading {len(runs)} runs", console=console, transient=True)
+        return track(
+            runs,
+            f"reading {len(runs)} runs",
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
 
     evidence = gather(sweep.name, sweep.note, sweep.runs, cohort, progress)
     if evidence.missing:

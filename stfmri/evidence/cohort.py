@@ -84,9 +84,7 @@ def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Coh
             f"{', '.join(absent[:5])}; was the cache rebuilt from other scans since the sweep was "
             "submitted?"
         )
-    subjects = {
-        subject.subject_id: subject for subject in subjects_of(rows, label, index_path)
-    }
+    subjects = {subject.subject_id: subject for subject in subjects_of(rows, label, index_path)}
     for subject in subjects.values():
         if subject.label not in classes:
             raise UserError(

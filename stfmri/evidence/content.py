@@ -29,6 +29,7 @@ def all_tables(results: Results) -> list[Table]:
     tables = [cohort_table(evidence), parameters_table(evidence)]
     tables += [class_f1_table(results, name) for name in evidence.cohort.classes]
     tables += [
+        all_f1_table(results),
         consolidated_table(results),
         accuracy_table(results),
         per_class_table(results),
@@ -104,9 +105,31 @@ def class_f1_table(results: Results, name: str) -> Table:
             cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
         rows.append(_row(summary, cells))
     number = paper.F1_TABLE.get(name) if _is_paper(evidence) else None
-    prefix = f"table{number}_f1" if number else f"f1_{evidence.cohort.classes.index(name)}"
+    prefix = f"table{number}_f1" if number else f"f1_of_{evidence.cohort.classes.index(name)}"
     title = f"F1 of {name}" + (f" (the paper's Table {number})" if number else "")
     return Table(f"{prefix}_{file_part(name)}", title, columns, rows, f"{OVER_FOLDS}.")
+
+
+def all_f1_table(results: Results) -> Table:
+    """Tables 2–4 in one: F1 of every class."""
+    evidence = results.evidence
+    beside = _is_paper(evidence)
+    columns = [Column("Variant")]
+    for name in evidence.cohort.classes:
+        columns.append(Column(name, best=True, spread=True))
+        if beside:
+            columns.append(Column("Paper", spread=True))
+    rows = []
+    for summary in _all(results):
+        cells: list[Cell] = [summary.tally.label]
+        printed = _paper_scores(summary.tally)
+        for name in evidence.cohort.classes:
+            cells.append(_over_folds(summary.per_class[name]["f1"]))
+            if beside:
+                cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
+        rows.append(_row(summary, cells))
+    title = "F1 of each class" + (" (the paper's Tables 2–4)" if beside else "")
+    return Table("f1_by_class", title, columns, rows, f"{OVER_FOLDS}.")
 
 
 def consolidated_table(results: Results) -> Table:
@@ -118,6 +141,9 @@ def consolidated_table(results: Results) -> Table:
         Column("95 % interval", interval=True),
         Column("Weighted F1", best=True, spread=True),
     ]
+    # Of a complete sweep every row has the same folds.
+    if evidence.missing:
+        columns.insert(1, Column("Folds"))
     if _is_paper(evidence):
         columns += [Column("Paper: macro"), Column("Paper: weighted")]
     rows = []
@@ -129,6 +155,8 @@ def consolidated_table(results: Results) -> Table:
             _interval(macro),
             _over_folds(weighted),
         ]
+        if evidence.missing:
+            cells.insert(1, len(summary.tally.folds))
         if _is_paper(evidence):
             printed = _paper_scores(summary.tally)
             cells += (
@@ -277,7 +305,7 @@ def literature_table(results: Results) -> Table:
 def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:
     """The test subjects that one variant got wrong, the surest mistakes first."""
     classes = tables[0].classes if tables else ()
-    columns = [Column(name) for name in ("Subject", "Patient", "Source", "Fold", "True class")]
+    columns = [Column(name) for name in ("Subject", "Source", "Fold", "True class")]
     columns += [Column("Prediction"), *(Column(f"P({name})") for name in classes)]
     wrong = [row for table in tables for row in table.rows if row.label != row.prediction]
     wrong.sort(key=lambda row: (-max(row.probabilities), row.subject_id, row.fold))
@@ -285,7 +313,6 @@ def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:
         Row(
             [
                 row.subject_id,
-                row.patient_id,
                 row.source,
                 str(row.fold),
                 row.label,

@@ -103,11 +103,14 @@ def forest(results: Results) -> DrawnFigure:
         _forest_row(axes, position, summary)
     source_only = results.baselines["source_only"].overall["macro_f1"]
     majority = results.baselines["majority"].overall["macro_f1"]
+    low, high = _forest_limits(shown, source_only.pooled)
     _baseline_line(axes, source_only.pooled, "Source only", VERMILLION, "--")
-    _baseline_line(axes, majority.pooled, "Majority class", FAINT, ":")
+    # Far below the rest it would squeeze everything else; its value then stands in the legend.
+    off_scale = " (left of scale)" if majority.pooled < low else ""
+    _baseline_line(axes, majority.pooled, "Majority class", FAINT, ":", off_scale)
     axes.set_yticks(range(len(shown)), [summary.tally.label for summary in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(*_forest_limits(results, shown))
+    axes.set_xlim(low, high)
     axes.set_xlabel("Macro F1")
     axes.grid(axis="x", color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -140,6 +143,7 @@ def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
         for axes, tally in zip(panels, tallies, strict=True):
             _confusion(axes, tally.pooled.astype(float), classes)
             axes.set_title(tally.label)
+        panels[0].set_ylabel("True")
         name = ", ".join(filter(None, [paper.MODEL_NAMES.get(model, model), extra]))
         number = paper.CONFUSION_FIGURE.get(model)
         is_paper = number and not extra and paper.is_paper_task(classes)
@@ -147,7 +151,7 @@ def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
             "confusion_" + file_part("-".join(filter(None, [model, extra]))),
             f"Confusion matrices of {name}"
             + (f" (the paper's Figure {number})" if is_paper else ""),
-            "Rows are true classes and sum to 100 %; counts are pooled over folds.",
+            "",
             figure,
         )
 
@@ -269,16 +273,17 @@ def _forest_row(axes: Axes, position: int, summary: Summary) -> None:
     )
 
 
-def _baseline_line(axes: Axes, value: float, label: str, colour: str, dashes: str) -> None:
+def _baseline_line(
+    axes: Axes, value: float, label: str, colour: str, dashes: str, remark: str = ""
+) -> None:
     if not math.isnan(value):
-        axes.axvline(
-            value, color=colour, linestyle=dashes, linewidth=1.6, label=f"{label} {value:.3f}"
-        )
+        words = f"{label} {value:.3f}{remark}"
+        axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.6, label=words)
 
 
-def _forest_limits(results: Results, shown: Sequence[Summary]) -> tuple[float, float]:
+def _forest_limits(shown: Sequence[Summary], source_only: float) -> tuple[float, float]:
     """From a little below the lowest thing drawn to a little above the highest, within [0, 1]."""
-    values = [summary.overall["macro_f1"].pooled for summary in results.baselines.values()]
+    values = [source_only]
     for summary in shown:
         estimate = summary.overall["macro_f1"]
         values += [estimate.low, estimate.high, *summary.fold_macro_f1]
@@ -310,7 +315,6 @@ def _confusion(axes: Axes, counts: FloatArray, classes: Sequence[str]) -> None:
         yticklabels=classes,
     )
     axes.set_xlabel("Predicted")
-    axes.set_ylabel("True")
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
 

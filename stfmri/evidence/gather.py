@@ -164,9 +164,7 @@ def _new_tally(run: Run, cohort: Cohort) -> Tally:
         words.append("pre-trained")
     if extra:
         words.append(extra)
-    return Tally(
-        run.variant, ", ".join(words), run.model, run.weights, extra, _no_counts(cohort)
-    )
+    return Tally(run.variant, ", ".join(words), run.model, run.weights, extra, _no_counts(cohort))
 
 
 def _baseline_tally(name: str, cohort: Cohort, folds: Sequence[int]) -> Tally:

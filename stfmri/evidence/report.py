@@ -70,7 +70,10 @@ def render(
         headline=headline(results),
         cohort=by_name["cohort"],
         scores=[by_name["table5_consolidated"], by_name["accuracy"]],
-        class_scores=[table for table in tables if "f1_" in table.name],
+        all_f1=by_name["f1_by_class"],
+        class_f1=[
+            table for table in tables if "_f1_" in table.name or table.name.startswith("f1_of_")
+        ],
         per_class=by_name["per_class"],
         comparisons=by_name["comparisons"],
         parameters=by_name["table1_parameters"],
@@ -115,11 +118,13 @@ def headline(results: Results) -> list[str]:
     macro = leader.overall["macro_f1"]
     spread = "" if math.isnan(macro.sd) else f" ± {macro.sd:.3f}"
     folds = len(leader.tally.folds)
+    verb = "leads with" if len(results.variants) > 1 else "reaches"
+    interval = f"95 % interval {macro.low:.3f} to {macro.high:.3f}"
     sentences = [
-        f"{leader.tally.label} {'leads' if len(results.variants) > 1 else 'reaches'}"
-        f"{' with' if len(results.variants) > 1 else ''} a macro F1 of {macro.mean:.3f}{spread} "
-        f"over {folds} fold{'s' if folds != 1 else ''} (pooled {macro.pooled:.3f}, 95 % interval "
-        f"{macro.low:.3f} to {macro.high:.3f})."
+        f"{leader.tally.label} {verb} a macro F1 of {macro.mean:.3f} in its one fold ({interval})."
+        if folds == 1
+        else f"{leader.tally.label} {verb} a macro F1 of {macro.mean:.3f}{spread} over {folds} "
+        f"folds (pooled {macro.pooled:.3f}, {interval})."
     ]
     if len(results.variants) > 1:
         sentences.append(_rivals(leader, results))
@@ -166,9 +171,7 @@ def _rivals(leader: Summary, results: Results) -> str:
         )
     names = [labels[item.b if item.a == leader.tally.name else item.a] for item in equal]
     some = f"{len(names)} of the {len(against)} other variants" if len(names) > 4 else _and(names)
-    return (
-        f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero."
-    )
+    return f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero."
 
 
 def _against_source_only(leader: Summary, results: Results) -> str:
@@ -188,13 +191,13 @@ def _against_source_only(leader: Summary, results: Results) -> str:
     difference = (
         f"difference {comparison.pooled_difference:+.3f}, 95 % interval {comparison.low:+.3f} to "
         f"{comparison.high:+.3f}"
-    )
+    ).replace("-", "−")
     if comparison.low > 0:
         return f"It is above {look_up}: {difference}."
     if comparison.high < 0:
         return (
-            f"It is below {look_up}: {difference}. Knowing the source would do better than this "
-            "network, so its score shows nothing about disease."
+            f"It is below {look_up}: {difference}. Knowing where a scan comes from does better "
+            "than this network, so its score is no sign that it sees what the classes mean."
         )
     return (
         f"It cannot be told apart from {look_up}: {difference}. Its score alone does not show "

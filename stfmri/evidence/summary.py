@@ -106,9 +106,7 @@ def summarise(evidence: Evidence) -> Results:
     bootstrap = PatientBootstrap(len(evidence.cohort.patient_index))
     classes = evidence.cohort.classes
     variants = tuple(_summary(tally, classes, bootstrap) for tally in evidence.variants)
-    baselines = {
-        tally.name: _summary(tally, classes, bootstrap) for tally in evidence.baselines
-    }
+    baselines = {tally.name: _summary(tally, classes, bootstrap) for tally in evidence.baselines}
     results = Results(evidence, variants, baselines, ())
     return Results(evidence, variants, baselines, _comparisons(results))
 
@@ -146,9 +144,7 @@ def _summary(tally: Tally, classes: Sequence[str], bootstrap: PatientBootstrap) 
             per_class[name][metric_name] = _from_parts(
                 over_folds[:, number], pooled[number], ends[:, number]
             )
-    return Summary(
-        tally, per_class, overall, metrics.macro_f1(folds), metrics.macro_f1(drawn)
-    )
+    return Summary(tally, per_class, overall, metrics.macro_f1(folds), metrics.macro_f1(drawn))
 
 
 def _estimate(over_folds: FloatArray, pooled: FloatArray, over_draws: FloatArray) -> Estimate:

@@ -23,11 +23,11 @@ class Score:
         """As printed: `0.912 ± 0.034`, or a dash where undefined."""
         if math.isnan(self.value):
             return UNDEFINED
-        printed = f"{self.value:.{self.digits}f}"
+        printed = _minus(f"{self.value:.{self.digits}f}")
         if self.sd is None or math.isnan(self.sd):
             return printed
         # As in the paper: three digits, one more for what would round to zero.
-        digits = 4 if 0 < self.sd < 0.0005 else 3
+        digits = 4 if 0.00005 <= self.sd < 0.0005 else 3
         return f"{printed} ± {self.sd:.{digits}f}"
 
 
@@ -43,7 +43,7 @@ class Interval:
         """As printed: `0.88 to 0.94`; `to` rather than a dash, since ends can be negative."""
         if math.isnan(self.low) or math.isnan(self.high):
             return UNDEFINED
-        return f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}"
+        return _minus(f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}")
 
 
 Cell = str | int | Score | Interval | None
@@ -91,6 +91,11 @@ class Table:
     def is_number(self, column: int) -> bool:
         """Whether a column is to be right-aligned."""
         return all(not isinstance(row.cells[column], str) for row in self.rows)
+
+
+def _minus(text: str) -> str:
+    """Numbers with a minus sign as wide as a plus."""
+    return text.replace("-", "−")
 
 
 def cell_text(cell: Cell) -> str:
@@ -229,7 +234,7 @@ _LATEX = {
     "–": "--",
     "−": "$-$",
     "×": r"$\times$",
-    " ": "~",
+    "\u00a0": "~",
 }
 
 

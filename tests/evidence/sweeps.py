@@ -53,7 +53,7 @@ def make_sweep(
     *,
     sources: Mapping[tuple[str, str], int] = SMALL_SOURCES,
     classes: tuple[str, ...] = PAPER_CLASSES,
-    accuracies: Mapping[tuple[str, str], float] | None = None,
+    accuracies: Mapping[str, float] | None = None,
     folds: int = 3,
     note: str = "",
     name: str = "full",
@@ -61,10 +61,10 @@ def make_sweep(
     """Write index, split, sweep.yaml, and predictions right as often as `accuracies` say.
 
     Args:
-        accuracies: by (variant, weights), the chance of a right prediction; the default is two
-            variants of r3d_18.
+        accuracies: by variant, the chance of a right prediction; the default is two variants of
+            r3d_18.
     """
-    accuracies = accuracies or {("r3d_18", "scratch"): 0.8, ("r3d_18", "kinetics"): 0.9}
+    accuracies = accuracies or {"r3d_18-scratch": 0.8, "r3d_18-kinetics": 0.9}
     config = Config(
         root=str(root),
         data=DataConfig(name="tiny", classes=classes),
@@ -77,14 +77,8 @@ def make_sweep(
     content = {"label": "label", "classes": list(classes), "folds": split}
     write_atomic(config.split_file, json.dumps(content))
     runs = [
-        Run(
-            f"{model}-{weights}",
-            model.partition("-")[0],
-            weights,
-            fold,
-            config.sweep_folder / f"{model}-{weights}" / f"fold{fold}",
-        )
-        for model, weights in accuracies
+        Run(variant, *variant.split("-")[:2], fold, config.sweep_folder / variant / f"fold{fold}")
+        for variant in accuracies
         for fold in range(folds)
     ]
     sweep = Sweep(config, runs)
@@ -92,13 +86,12 @@ def make_sweep(
     by_id = {subject.subject_id: subject for subject in subjects}
     for number, run in enumerate(runs):
         tested = [by_id[subject_id] for subject_id in split[run.fold]["test"]]
-        accuracy = accuracies[run.variant.rpartition("-")[0], run.weights]
         predictions.write(
             run.folder / predictions.FILE_NAME,
             subjects=tested,
             fold=run.fold,
             classes=classes,
-            probabilities=simulate(tested, classes, accuracy, seed=number),
+            probabilities=simulate(tested, classes, accuracies[run.variant], seed=number),
         )
         _write_records(run, number)
     return sweep

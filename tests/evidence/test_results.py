@@ -1,0 +1,265 @@
+"""Summaries, tables, figures and the report of small sweeps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from stfmri import predictions
+from stfmri.evidence import content, figures, paper, report
+from stfmri.evidence.cohort import read_cohort
+from stfmri.evidence.gather import gather
+from stfmri.evidence.summary import Results, as_json, summarise
+from stfmri.evidence.tables import (
+    Column,
+    Interval,
+    Row,
+    Score,
+    Table,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from stfmri.runs import Sweep
+from tests.evidence.sweeps import PAPER_SOURCES, make_sweep
+
+
+def results_of(sweep: Sweep) -> Results:
+    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
+    return summarise(gather(sweep.name, sweep.note, sweep.runs, cohort))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return make_sweep(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="module")
+def results(sweep: Sweep) -> Results:
+    return results_of(sweep)
+
+
+def test_the_mean_over_folds_equals_scikit_learns_fold_by_fold(
+    sweep: Sweep, results: Results
+) -> None:
+    content = as_json(results)
+    for variant in ("r3d_18-scratch", "r3d_18-kinetics"):
+        scores = []
+        for run in sweep.runs:
+            if run.variant == variant:
+                rows = predictions.read(run.folder / "predictions.csv").rows
+                labels, guesses = [r.label for r in rows], [r.prediction for r in rows]
+                scores.append(reference.f1_score(labels, guesses, average="macro"))
+        found = content["variants"][variant]["macro_f1"]
+        assert found["mean"] == pytest.approx(np.mean(scores), abs=1e-12)
+        assert found["sd"] == pytest.approx(np.std(scores, ddof=1), abs=1e-12)
+        assert found["ci95"][0] < found["pooled"] < found["ci95"][1]
+
+
+def test_the_summary_has_the_promised_shape_and_no_nan(results: Results) -> None:
+    content = json.loads(json.dumps(as_json(results), allow_nan=False))
+    assert content["sweep"] == "full"
+    assert content["complete"] is True
+    assert content["missing"] == []
+    assert list(content["baselines"]) == ["majority", "source_only"]
+    entry = content["variants"]["r3d_18-scratch"]
+    assert entry["folds"] == 3
+    assert np.sum(entry["confusion_per_fold"], axis=0).tolist() == entry["confusion"]
+    assert set(entry["per_class"]["LGG"]) == {
+        "precision",
+        "recall",
+        "f1",
+        "specificity",
+        "accuracy",
+    }
+    for metric in (
+        "macro_f1",
+        "weighted_f1",
+        "accuracy",
+        "ovr_accuracy",
+        "balanced_accuracy",
+        "macro_specificity",
+    ):
+        assert {"mean", "sd", "ci95"} <= set(entry[metric])
+    # The majority class is never LGG here, so the precision of LGG is 0/0 in every fold.
+    never = content["baselines"]["majority"]["per_class"]["LGG"]["precision"]
+    assert never == {"mean": None, "sd": None, "ci95": [None, None], "pooled": None}
+
+
+def test_patients_and_folds_hold_the_same_counts(results: Results) -> None:
+    for tally in [*results.evidence.variants, *results.evidence.baselines]:
+        np.testing.assert_array_equal(tally.patient_confusions.sum(axis=0), tally.pooled)
+
+
+def test_equal_variants_differ_by_nothing_and_p_is_one(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for run in sweep.runs:
+        if run.weights == "kinetics":
+            twin = sweep.folder / "r3d_18-scratch" / f"fold{run.fold}" / "predictions.csv"
+            (run.folder / "predictions.csv").write_bytes(twin.read_bytes())
+    found = as_json(results_of(sweep))["comparisons"][0]
+    assert (found["mean_difference"], found["pooled_difference"]) == (0.0, 0.0)
+    assert found["ci95"] == [0.0, 0.0]
+    assert found["p"] == 1.0
+
+
+def test_one_fold_has_no_standard_deviation(tmp_path: Path) -> None:
+    found = as_json(results_of(make_sweep(tmp_path, folds=1)))
+    assert found["variants"]["r3d_18-scratch"]["macro_f1"]["sd"] is None
+    assert found["comparisons"][0]["p"] is None
+
+
+def test_more_than_twelve_variants_are_compared_with_the_leader_alone(tmp_path: Path) -> None:
+    accuracies = {f"r3d_18-scratch-x{n}": 0.5 + n / 40 for n in range(13)}
+    results = results_of(make_sweep(tmp_path, accuracies=accuracies, folds=2))
+    between = [item for item in results.comparisons if item.kind == "variants"]
+    assert len(between) == 12
+    assert results.leader is not None
+    assert {item.a for item in between} == {results.leader.tally.name}
+
+
+def test_a_label_that_is_not_the_indexs_makes_a_run_invalid(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    path = sweep.runs[0].folder / "predictions.csv"
+    path.write_text(re.sub(r",test,LGG,", ",test,HGG,", path.read_text(), count=1))
+    evidence = results_of(sweep).evidence
+    assert evidence.missing == ["r3d_18-scratch/fold0"]
+    assert "expected label 'LGG'" in evidence.records[0].missing_because
+
+
+def test_the_papers_macro_and_weighted_f1_follow_from_its_class_means() -> None:
+    counts = {"LGG": 73, "HGG": 259, "Healthy": 259}
+    for scores in paper.SCORES.values():
+        means = {name: mean for name, (mean, _) in scores.class_f1.items()}
+        assert sum(means.values()) / 3 == pytest.approx(scores.macro_f1, abs=1e-4)
+        weighted = sum(means[name] * counts[name] for name in counts) / 591
+        assert weighted == pytest.approx(scores.weighted_f1, abs=1e-4)
+
+
+def test_table_1_prints_the_runs_own_counts_beside_the_papers(tmp_path: Path) -> None:
+    sweep = make_sweep(
+        tmp_path,
+        accuracies={"r3d_18-scratch": 0.9, "mc3_18-scratch": 0.9, "r2plus1d_18-scratch": 0.9},
+    )
+    rows = list(
+        csv.reader(io.StringIO(to_csv(content.parameters_table(results_of(sweep).evidence))))
+    )
+    assert rows[1:] == [
+        ["ResNet3D", "33148995", "33150522"],
+        ["Mixed Convolution", "11472963", "11472963"],
+        ["ResNet(2+1)D", "31297254", "31297254"],
+    ]
+
+
+def test_the_papers_columns_stand_beside_the_papers_classes_only(tmp_path: Path) -> None:
+    ages = ("young", "middle", "old")
+    sources = {("IXI-HH", name): 8 for name in ages}
+    results = results_of(make_sweep(tmp_path, sources=sources, classes=ages))
+    tables = content.all_tables(results)
+    assert not any("aper" in to_markdown(table) for table in tables)
+    assert [t.name for t in tables if t.name.startswith("f1_of")] == [
+        "f1_of_0_young",
+        "f1_of_1_middle",
+        "f1_of_2_old",
+    ]
+
+
+def test_every_score_table_holds_both_baselines(results: Results) -> None:
+    for table in content.all_tables(results):
+        if table.name not in ("cohort", "table1_parameters", "comparisons", "table6_literature"):
+            text = to_markdown(table)
+            assert "Majority class" in text, table.name
+            assert "Source only" in text, table.name
+
+
+def example(*scores: float, kinds: tuple[str, ...]) -> Table:
+    columns = [Column("Variant"), Column("F1", best=True, spread=True)]
+    rows = [
+        Row([f"a_{n} & b", Score(score, 0.01)], kind)
+        for n, (score, kind) in enumerate(zip(scores, kinds, strict=True))
+    ]
+    return Table("example", "An example, 95 %", columns, rows)
+
+
+def test_the_best_network_is_bold_and_never_a_baseline() -> None:
+    table = example(0.9111, 0.91112, 0.8, 0.99, kinds=("network",) * 3 + ("baseline",))
+    # The first two print alike, so both are the best.
+    assert table.best == {(0, 1), (1, 1)}
+    assert to_markdown(table).count("**0.911 ± 0.010**") == 2
+
+
+def test_csv_keeps_full_precision_and_leaves_the_undefined_empty() -> None:
+    columns = [Column("F1", spread=True), Column("95 %", interval=True), Column("n")]
+    row = Row([Score(1 / 3, math.nan), Interval(-0.1, math.nan), 1234])
+    lines = to_csv(Table("t", "T", columns, [row])).splitlines()
+    assert lines == ["F1,F1 sd,95 % low,95 % high,n", f"{1 / 3!r},,-0.1,,1234"]
+
+
+def test_latex_escapes_what_would_be_a_command() -> None:
+    text = to_latex(example(0.5, 0.6, kinds=("network", "baseline")))
+    assert r"a\_0 \& b & 0.500 $\pm$ 0.010 \\" in text
+    assert r"95 \%" in text
+    assert text.count(r"\midrule") == 2
+
+
+def test_small_standard_deviations_print_as_in_the_paper() -> None:
+    assert Score(0.9998, 0.0002, digits=4).text() == "0.9998 ± 0.0002"
+    assert Score(0.9, 1e-17).text() == "0.900 ± 0.000"
+    assert Score(math.nan).text() == "–"
+
+
+def test_figures_of_the_same_evidence_are_the_same_bytes(results: Results) -> None:
+    for once, again in zip(figures.draw_all(results), figures.draw_all(results), strict=True):
+        assert once.name == again.name
+        for form in (figures.to_png, figures.to_pdf, figures.to_svg):
+            assert form(once.figure) == form(again.figure), once.name
+
+
+def page_of(results: Results) -> str:
+    tables = content.all_tables(results)
+    return report.render(results, tables, [], None, content.hardest_table(results.evidence))
+
+
+def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:
+    page = page_of(results)
+    assert not re.search(r"""(src|href)=["']?(https?:|//|file:)|@import|url\(""", page)
+    assert "<script" not in page
+
+
+def test_names_from_the_data_are_escaped_in_the_report(tmp_path: Path) -> None:
+    sources = {("<script>alert(1)</script>", "a<b"): 12, ("x", "b&c"): 12}
+    sweep = make_sweep(tmp_path, sources=sources, classes=("a<b", "b&c"), note="<b>careful</b>")
+    page = page_of(results_of(sweep))
+    assert "<script>" not in page
+    assert "<b>careful" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;b&gt;careful&lt;/b&gt;" in page
+
+
+def test_the_headline_says_when_the_source_alone_does_better(tmp_path: Path) -> None:
+    accuracies = {"r3d_18-scratch": 0.6}
+    sweep = make_sweep(tmp_path, sources=PAPER_SOURCES, accuracies=accuracies)
+    said = " ".join(report.headline(results_of(sweep)))
+    assert "It is below the look-up from source alone" in said
+
+
+def test_the_headline_says_when_a_network_beats_the_source(tmp_path: Path) -> None:
+    sources = {("one", "LGG"): 40, ("one", "HGG"): 40, ("one", "Healthy"): 40}
+    accuracies = {"r3d_18-scratch": 0.95, "mc3_18-scratch": 0.94}
+    results = results_of(make_sweep(tmp_path, sources=sources, accuracies=accuracies))
+    said = " ".join(report.headline(results))
+    assert "It is above the look-up from source alone" in said
+    assert "It cannot be told apart from" in said
+    leader = results.leader
+    assert leader is not None
+    assert (
+        leader.overall["macro_f1"].low > results.baselines["source_only"].overall["macro_f1"].pooled
+    )
