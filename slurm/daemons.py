@@ -18,7 +18,9 @@ from slurm.errors import ClusterError
 
 FOLDER_VARIABLE = "SLURM_DEVCLUSTER_FOLDER"
 # Debian keeps daemons where the PATH of ordinary users does not lead
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin:/sbin"])
+SEARCH_PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin:/sbin"]
+)
 
 
 def which(program: str) -> str | None:

@@ -19,7 +19,6 @@ import re
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -137,8 +136,8 @@ class DevCluster:
             )
         if daemons.of_cluster(self.layout.folder):
             raise ClusterError(
-                f"a cluster already runs, or crashed in part, in {self.layout.folder}; stop it with "
-                f"'python -m slurm.devcluster stop --folder {self.layout.folder}'"
+                f"a cluster already runs, or crashed in part, in {self.layout.folder}; stop it "
+                f"with 'python -m slurm.devcluster stop --folder {self.layout.folder}'"
             )
         self._prepare_folder()
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -303,7 +302,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m slurm.devcluster", description="A real SLURM on this machine, for trying."
     )
     parser.add_argument("action", choices=["start", "stop", "status"])
-    parser.add_argument("--folder", type=Path, default=default_folder(), help="default: %(default)s")
+    parser.add_argument(
+        "--folder", type=Path, default=default_folder(), help="default: %(default)s"
+    )
     parser.add_argument("--nodes", type=int, default=2, help="1 to 4; default: %(default)s")
     parser.add_argument("--gpus-per-node", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--max-array-size", type=int, default=1001, help="default: %(default)s")
@@ -322,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing is left running", file=sys.stderr)
+        print("interrupted; 'stop' ends what may be left", file=sys.stderr)
         return 130
 
 

@@ -57,9 +57,7 @@ class Layout:
 
     def gpu_files(self, node: str) -> list[Path]:
         """Files that stand for the GPUs of `node`: SLURM only asks that they be devices."""
-        return [
-            self.folder / "gpus" / node / f"gpu{index}" for index in range(self.gpus_per_node)
-        ]
+        return [self.folder / "gpus" / node / f"gpu{index}" for index in range(self.gpus_per_node)]
 
 
 def slurm_conf(layout: Layout) -> str:

@@ -7,6 +7,8 @@ often as it takes.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shlex
 import sys
@@ -116,7 +118,9 @@ def submit_array(
     _check_printable(str(folder), "the log folder")
     _check_printable(str(workdir), "the working directory")
     if "%" in str(folder):
-        raise ClusterError(f"the log folder's path must not hold '%', which SLURM expands: {folder}")
+        raise ClusterError(
+            f"the log folder's path must not hold '%', which SLURM expands: {folder}"
+        )
     if not workdir.is_dir():
         raise ClusterError(f"expected the jobs' working directory; found no folder at {workdir}")
     make_private(folder)
@@ -144,7 +148,8 @@ def _submit_chunk(
     """Submit one array; a refusal leaves no pickles behind."""
     present = set(folder.iterdir())
     try:
-        with outside_any_job():
+        # submitit prints sbatch's complaint as well as raising it
+        with outside_any_job(), contextlib.redirect_stderr(io.StringIO()):
             executor = submitit.SlurmExecutor(
                 folder, max_num_timeout=MAX_TIMEOUTS, python=shlex.quote(python)
             )
@@ -153,11 +158,11 @@ def _submit_chunk(
     except (FailedJobError, FailedSubmissionError) as error:
         for left in set(folder.iterdir()) - present:
             left.unlink()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.replace("sbatch: error: ", "").strip() for line in str(error).splitlines()]
+        reason = "; ".join(line for line in lines if line) or "it gave no reason"
         raise SubmissionError(
-            f"the cluster refused the job '{name}' ({len(calls)} tasks): "
-            f"{lines[-1] if lines else 'it gave no reason'}; check the cluster's configuration "
-            "(partition, account, qos, gres, time)",
+            f"the cluster refused the job '{name}' ({len(calls)} tasks): {reason}; check "
+            "partition, account, qos, gres, memory and time in the cluster's configuration",
             before,
         ) from error
     return [Job.parse(job.job_id) for job in jobs]

@@ -114,7 +114,7 @@ def run_local(
     make_private(folder)
     # Local job numbers are process numbers and come round again: each call has its own folder
     folder = Path(tempfile.mkdtemp(prefix="local-", dir=folder))
-    tell = on_change or (lambda index, state: None)
+    tell = on_change or _say_nothing
     waiting = list(range(len(calls)))
     slots = list(range(limit))
     running: list[_Running] = []
@@ -142,6 +142,10 @@ def run_local(
             raise KeyboardInterrupt
         raise SystemExit(128 + caught[0])
     return [outcomes[index] for index in range(len(calls))]
+
+
+def _say_nothing(index: int, state: str) -> None:
+    """Stand in for a caller who does not follow the changes."""
 
 
 def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ import pytest
 from slurm import daemons
 from slurm.devcluster import DevCluster, missing_packages
 from slurm.queue import Job, alive
+from tests.conftest import skip_or_fail
 
 # Small, so that a few tasks already need several arrays
 MAX_ARRAY_SIZE = 5
@@ -24,10 +24,7 @@ def need_slurm() -> None:
     """Skip without SLURM; under CI=true fail, since there it must be installed."""
     missing = missing_packages()
     if missing:
-        line = f"needs SLURM: apt-get install {' '.join(missing)}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(line)
-        pytest.skip(line)
+        skip_or_fail(f"needs SLURM: apt-get install {' '.join(missing)}")
 
 
 @pytest.fixture

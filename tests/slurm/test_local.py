@@ -1,0 +1,130 @@
+"""Callables run on this machine, a bounded number at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm.errors import ClusterError
+from slurm.local import local_gpus, run_local
+from tests.slurm import calls
+from tests.slurm.conftest import lines_of, wait_for
+
+
+def test_a_failing_and_a_killed_call_do_not_stop_the_others(tmp_path: Path, workdir: Path) -> None:
+    told: list[tuple[int, str]] = []
+    outcomes = run_local(
+        [
+            calls.Report(tmp_path / "0", fail=True),
+            calls.KillItself(),
+            calls.Report(tmp_path / "2"),
+        ],
+        limit=2,
+        folder=tmp_path / "logs",
+        workdir=workdir,
+        on_change=lambda index, state: told.append((index, state)),
+    )
+    assert outcomes[0].error == "ValueError: asked to fail at 0"
+    assert outcomes[1].error == "killed from outside, perhaps out of memory"
+    assert (outcomes[2].error, outcomes[2].result) == (None, "2")
+    assert sorted(told) == [
+        (0, "failed"), (0, "running"), (1, "failed"), (1, "running"), (2, "done"), (2, "running"),
+    ]  # fmt: skip
+    seen = json.loads((tmp_path / "2").read_text())
+    assert seen["cwd"] == str(workdir)
+    assert seen["code"].startswith(str(workdir))
+    assert outcomes[0].log.stat().st_size > 0
+
+
+def test_never_more_than_the_limit_run_at_a_time(tmp_path: Path, workdir: Path) -> None:
+    marks = tmp_path / "marks"
+    outcomes = run_local(
+        [calls.Overlap(marks)] * 4, limit=2, folder=tmp_path / "logs", workdir=workdir
+    )
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    lines = marks.read_text().splitlines()
+    events = sorted((float(line.split()[0]), int(line.split()[1])) for line in lines)
+    at_a_time, most = 0, 0
+    for _, change in events:
+        at_a_time += change
+        most = max(most, at_a_time)
+    assert most == 2
+
+
+def test_each_process_gets_a_gpu_in_turn_and_its_share_of_the_cpus(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    files = [tmp_path / "0", tmp_path / "1"]
+    reports = [calls.Report(file) for file in files]
+    run_local(reports, limit=2, folder=tmp_path / "logs", workdir=workdir, gpus=["GPU-a", "GPU-b"])
+    seen = [json.loads(file.read_text()) for file in files]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["GPU-a", "GPU-b"]
+    assert {one["OMP_NUM_THREADS"] for one in seen} == {str(max(1, (os.cpu_count() or 1) // 2))}
+
+
+def test_without_gpus_to_hand_out_all_stay_visible(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    report = calls.Report(tmp_path / "0")
+    run_local([report], limit=1, folder=tmp_path / "logs", workdir=workdir)
+    assert json.loads(report.path.read_text())["CUDA_VISIBLE_DEVICES"] is None
+
+
+def test_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-x")
+    assert local_gpus() == ["3", "GPU-x"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local_gpus() == []
+
+
+MAIN = """
+import sys
+from pathlib import Path
+from slurm.local import run_local
+from tests.slurm import calls
+
+folder = Path(sys.argv[1])
+run_local(
+    [calls.Sleep(folder / str(index)) for index in range(3)],
+    limit=2, folder=folder / "logs", workdir=Path.cwd(),
+)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_running_processes_and_starts_no_more(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    main = subprocess.Popen(
+        [sys.executable, "-c", MAIN, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_for(lambda: lines_of(tmp_path / "0") and lines_of(tmp_path / "1"))
+    began = time.monotonic()
+    if number == signal.SIGINT:
+        os.killpg(main.pid, number)  # a terminal sends it to the whole group
+    else:
+        main.send_signal(number)
+    main.communicate(timeout=20)
+    assert main.returncode == (-number if number == signal.SIGINT else 128 + number)
+    assert time.monotonic() - began < 8
+    assert lines_of(tmp_path / "0") == lines_of(tmp_path / "1") == ["begin", "end"]
+    assert not (tmp_path / "2").exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(main.pid, 0)  # nobody of its group is left
+
+
+def test_a_limit_below_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="must be at least 1; found 0"):
+        run_local([], limit=0, folder=tmp_path, workdir=tmp_path)
