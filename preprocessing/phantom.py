@@ -26,7 +26,8 @@ from rich.progress import Progress
 from preprocessing import phantom_config
 from preprocessing.phantom_atlas import load_atlas
 from preprocessing.phantom_config import PhantomConfig
-from preprocessing.phantom_image import Layout, brats_layout, ixi_layout, make_phantom
+from preprocessing.phantom_image import make_phantom
+from preprocessing.phantom_layout import Layout, brats_layout, ixi_layout
 from preprocessing.phantom_plan import CLASSES, Subject, plan
 from stfmri.errors import UserError, exit_on_error
 from stfmri.files import private_dir, replacing, write_atomic
@@ -188,7 +189,8 @@ def _work(tasks: list[Task], jobs: int) -> Iterator[None]:
     """Write the subjects, here or in `jobs` processes; yield once for each."""
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            yield _write(task)
+            _write(task)
+            yield
         return
     yield from Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator_unordered")(
         delayed(_write)(task) for task in tasks

@@ -8,6 +8,7 @@ millimetres, RAS.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,12 @@ from scipy import ndimage
 
 from preprocessing.phantom_fields import ramp
 
-# Corners and voxel size of the coarse grid, mm: room for a whole head and a short neck.
+# Corners of the coarse grid, mm: room for a whole head and a short neck.
 HEAD_LOW = np.array([-112.0, -150.0, -158.0])
 HEAD_HIGH = np.array([112.0, 130.0, 114.0])
-HEAD_SPACING = 2.0
+
+# A point or three radii, mm.
+Triple = tuple[float, float, float]
 
 # Below this height the vault gives way to the base of the skull, mm.
 BASE_Z = -30.0
@@ -59,11 +62,11 @@ class Grid:
 class Atlas:
     """Template maps.
 
-    `brain` holds `grey`, `white` (fractions, 0 to 1), `inside` (0 to 1, 0.5 at the brain's surface
-    with its sulci) and `cortex` (0 to 1, where folds may be cut). `head` holds `depth` (mm outside the brain's smooth hull, negative
-    within), `face` (mm outside the skin of face and neck, negative within), `lower` (intensity
-    below the skull, white matter = 1), `temporalis` (muscle, 0 to 1) and `opening` (where the spinal
-    cord leaves the skull, 0 to 1).
+    `brain` holds `grey` and `white` (fractions, 0 to 1), `inside` (0 to 1, 0.5 at the brain's
+    surface with its sulci) and `cortex` (0 to 1, where folds may be cut). `head` holds `depth` (mm
+    outside the brain's smooth hull, negative within), `face` (mm outside the skin of face and neck,
+    negative within), `lower` (intensity below the skull, white matter = 1), `temporalis` (muscle,
+    0 to 1) and `opening` (where the spinal cord leaves the skull, 0 to 1).
     """
 
     brain: Grid
@@ -98,46 +101,50 @@ def _cortex(brain: Grid, head: Grid) -> np.ndarray:
         start + brain.spacing * np.arange(count)
         for start, count in zip(brain.origin, grey.shape, strict=True)
     ]
+    sparse = np.meshgrid(*axes, indexing="ij", sparse=True)
+    stem = (4 * _ellipsoid(sparse, (0, -32, -42), (26, 22, 50))).clip(0, 1)
     points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
     shallow = ramp(head.sample("depth", points, 60.0) + 16, 16.0)
     mixed = ramp(0.85 - white / np.maximum(grey + white, 0.05), 0.3)
-    stem = (4 * _ellipsoid(points, (0, -32, -42), (26, 22, 50))).clip(0, 1)
-    return shallow * mixed * (1 - stem)
+    return (shallow * mixed * (1 - stem)).astype(np.float32)
 
 
 def _build_head(brain: Grid) -> Grid:
-    """Distances and the lower head, on the coarse grid."""
+    """Distances and the lower head, on a grid half as fine."""
+    spacing = 2 * brain.spacing
     axes = [
-        np.arange(low, high + HEAD_SPACING / 2, HEAD_SPACING)
+        np.arange(low, high + spacing / 2, spacing)
         for low, high in zip(HEAD_LOW, HEAD_HIGH, strict=True)
     ]
     points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
     solid = brain.sample("inside", points, 0.0) > 0.5
-    depth = _hull_distance(solid)
-    face = _face_distance(points)
+    depth = _hull_distance(solid, spacing)
+    face = _face_distance(points, spacing)
     maps = {
         "depth": depth,
         "face": face,
-        "lower": _lower_head(points, depth, face),
+        "lower": _lower_head(points, face, spacing),
         "opening": (2 * _ellipsoid(points, (0, -42, -76), (16, 16, 22))).clip(0, 1),
         "temporalis": _ellipsoid(np.abs(points), (60, 18, -12), (22, 42, 46)).clip(0, 0.4) / 0.4,
     }
-    return Grid(HEAD_LOW, HEAD_SPACING, maps)
+    return Grid(HEAD_LOW, spacing, maps)
 
 
-def _hull_distance(solid: np.ndarray) -> np.ndarray:
+def _hull_distance(solid: np.ndarray, spacing: float) -> np.ndarray:
     """Signed distance from the brain with its sulci closed over, mm, positive outside."""
     closing_mm = 9.0
-    outward = ndimage.distance_transform_edt(~solid, sampling=HEAD_SPACING)
+    outward = ndimage.distance_transform_edt(~solid, sampling=spacing)
     swollen = outward < closing_mm
-    inward = ndimage.distance_transform_edt(swollen, sampling=HEAD_SPACING)
+    inward = ndimage.distance_transform_edt(swollen, sampling=spacing)
     hull = inward > closing_mm
-    distance = ndimage.distance_transform_edt(~hull, sampling=HEAD_SPACING)
-    distance -= ndimage.distance_transform_edt(hull, sampling=HEAD_SPACING)
-    return ndimage.gaussian_filter(distance.astype(np.float32), 2.0)
+    distance = ndimage.distance_transform_edt(~hull, sampling=spacing)
+    distance -= ndimage.distance_transform_edt(hull, sampling=spacing)
+    return ndimage.gaussian_filter(distance.astype(np.float32), 4.0 / spacing)
 
 
-def _ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
+def _ellipsoid(
+    points: Sequence[np.ndarray] | np.ndarray, centre: Triple, radii: Triple
+) -> np.ndarray:
     """Return 1 at the centre, 0 at the surface, negative outside; distance is in radii."""
     square = sum(
         ((axis - middle) / radius) ** 2
@@ -146,7 +153,7 @@ def _ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
     return 1 - np.sqrt(square)
 
 
-def _face_distance(points: np.ndarray) -> np.ndarray:
+def _face_distance(points: np.ndarray, spacing: float) -> np.ndarray:
     """Signed distance from the skin of face and neck, mm, positive outside."""
     x, y, z = points
     jaw = (np.abs(points[0]), y, z)
@@ -159,16 +166,16 @@ def _face_distance(points: np.ndarray) -> np.ndarray:
         np.minimum(1 - np.hypot(x / 60, (y + 38) / 62), (-42 - z) / 60),
     ]
     inside = np.max(bodies, axis=0) > 0
-    distance = ndimage.distance_transform_edt(~inside, sampling=HEAD_SPACING)
-    distance -= ndimage.distance_transform_edt(inside, sampling=HEAD_SPACING)
-    return ndimage.gaussian_filter(distance.astype(np.float32), 1.5)
+    distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
+    distance -= ndimage.distance_transform_edt(inside, sampling=spacing)
+    return ndimage.gaussian_filter(distance.astype(np.float32), 3.0 / spacing)
 
 
-def _lower_head(points: np.ndarray, depth: np.ndarray, face: np.ndarray) -> np.ndarray:
+def _lower_head(points: np.ndarray, face: np.ndarray, spacing: float) -> np.ndarray:
     """Intensity of what lies below the skull: muscle, fat, air, bone, eyes, spinal cord."""
     x, y, z = points
     mirrored = np.stack([np.abs(x), y, z])
-    texture = _fixed_noise(points.shape[1:], 2.5)
+    texture = _fixed_noise(points.shape[1:], 5.0 / spacing)
     muscle, fat, bone, mucosa = 0.46, 0.95, 0.08, 0.55
 
     value = np.full(points.shape[1:], muscle, np.float32) + 0.06 * texture
@@ -206,7 +213,7 @@ def _lower_head(points: np.ndarray, depth: np.ndarray, face: np.ndarray) -> np.n
     put(_ellipsoid(mirrored, (33, 67, -36), (12, 12, 12)), 0.16)
     put(_ellipsoid(mirrored, (33, 77, -36), (5, 2.5, 5)), 0.45)
     value[face > -1.5] = 0.6  # skin
-    return ndimage.gaussian_filter(value, 0.5)
+    return ndimage.gaussian_filter(value, 1.0 / spacing)
 
 
 def _fixed_noise(shape: tuple[int, ...], sigma: float) -> np.ndarray:

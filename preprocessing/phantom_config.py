@@ -9,6 +9,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +46,7 @@ class Sequence:
     csf: Range
     vessel_density: Range
     vessel_intensity: Range
+    sinus: Range
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def load(path: Path = DEFAULT_PATH) -> PhantomConfig:
     return config
 
 
-def _build(kind: type, content: object, prefix: str, path: Path):
+def _build(kind: Any, content: Any, prefix: str, path: Path) -> Any:
     """Make the dataclass `kind` from a mapping, section by section."""
     section = prefix.rstrip(".") or "the file"
     if not isinstance(content, dict):
@@ -175,7 +177,7 @@ def _build(kind: type, content: object, prefix: str, path: Path):
     )
 
 
-def _value(kind: object, value: object, key: str, path: Path):
+def _value(kind: Any, value: Any, key: str, path: Path) -> Any:
     """Check one value against the kind its field declares."""
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, f"{key}.", path)
@@ -189,7 +191,7 @@ def _value(kind: object, value: object, key: str, path: Path):
     return kind(value)
 
 
-def _range(value: object, key: str, path: Path) -> Range:
+def _range(value: Any, key: str, path: Path) -> Range:
     if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
         raise ConfigError(f"{key} in {path} must be [lowest, highest]; found {value!r}")
     low, high = float(value[0]), float(value[1])
@@ -198,7 +200,7 @@ def _range(value: object, key: str, path: Path) -> Range:
     return low, high
 
 
-def _frequencies(value: object, key: str, path: Path) -> Frequencies:
+def _frequencies(value: Any, key: str, path: Path) -> Frequencies:
     good = isinstance(value, dict) and value and all(map(_is_number, value.values()))
     if not good or min(value.values()) < 0 or sum(value.values()) <= 0:
         raise ConfigError(f"{key} in {path} must give each centre a frequency; found {value!r}")

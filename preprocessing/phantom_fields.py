@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Voxel centres along right, anterior and superior, mm from the centre of the field of view.
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 # Knots reach this far from the centre of the field of view, mm: beyond the corner of any scan,
 # and fixed, so that the same numbers are drawn for every voxel size.
 REACH_MM = 150.0
@@ -13,16 +16,14 @@ REACH_MM = 150.0
 _SQUARED_WEIGHTS = 151 / 315
 
 
-def smooth_field(
-    rng: np.random.Generator, axes_mm: tuple[np.ndarray, np.ndarray, np.ndarray], knot_mm: float
-) -> np.ndarray:
+def smooth_field(rng: np.random.Generator, axes_mm: Axes, knot_mm: float) -> np.ndarray:
     """Draw a Gaussian random field of mean 0 and variance 1, smooth over `knot_mm`.
 
     Cubic B-splines with random weights, as three matrix products.
 
     Args:
         rng: Random stream.
-        axes_mm: Voxel centres along each axis, mm from the centre of the field of view.
+        axes_mm: Where to evaluate it.
         knot_mm: Distance of the knots, mm.
 
     Returns:
