@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from stfmri.files import private_dir
+from stfmri.git import git_state
 
 ROOMS = ("launch", "stfmri", "preprocessing", "slurm", "conf")
 HASH_DIGITS = 12
+GIT_FILE = "git.json"  # the commit that the copy was made of, for each run's provenance
 
 
 def freeze_code(sweep_folder: Path) -> Path:
@@ -42,6 +45,8 @@ def freeze_code(sweep_folder: Path) -> Path:
         for path, content in contents.items():
             private_dir(temporary / path.parent)
             (temporary / path).write_bytes(content)
+        state = json.dumps(git_state(checkout, ROOMS))
+        (temporary / GIT_FILE).write_text(state + "\n", encoding="utf-8")
         temporary.rename(target)
     except OSError:
         # Somebody who submitted the same code at the same moment was first; theirs is the same.

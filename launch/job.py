@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.states import ERROR_LOG, OUTPUT_LOG
+from preprocessing.cohorts import Scan
+from stfmri.config import Config
 from stfmri.errors import RunHeldError
 
 POLL_S = 0.5
@@ -113,6 +115,53 @@ class Collect:
 
     def checkpoint(self) -> None:
         """Nothing to keep: collecting starts anew."""
+
+
+@dataclass(frozen=True)
+class BuildPart:
+    """Preprocesses some scans of a cohort; started again, it goes on where it stopped."""
+
+    config: Config
+    scans: Sequence[Scan]  # the part's alone
+    part: str
+    jobs: int  # worker processes
+
+    def __call__(self) -> None:
+        """Write the part's shards and its record."""
+        from preprocessing.build import build_part
+
+        build_part(self.config, self.scans, self.part, jobs=self.jobs)
+
+    def checkpoint(self) -> None:
+        """Nothing to keep: finished shards are found again."""
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Writes the index of a cohort, once every part of it is there."""
+
+    config: Config
+    scans: Sequence[Scan]  # all of them
+    parts: Sequence[str]
+
+    def __call__(self) -> None:
+        """Write index.csv, qc.html and rejected.csv.
+
+        Raises:
+            JobError: naming the parts that did not finish.
+        """
+        from preprocessing.build import publish
+
+        report = publish(self.config, self.scans, self.parts)
+        if report.unfinished:
+            raise JobError(
+                f"no index written, since these did not finish: {', '.join(report.unfinished)}; "
+                "submit the same command again, and it goes on from what is there"
+            )
+        print(f"{report.volumes} volumes, {len(report.rejected)} rejected: {report.cache}")
+
+    def checkpoint(self) -> None:
+        """Nothing to keep: publishing starts anew."""
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

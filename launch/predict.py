@@ -1,0 +1,169 @@
+"""Class probabilities of new scans, from a finished run."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from launch.cli import console, entry_point
+from stfmri.config import PreprocessingConfig, from_dict, load_yaml
+from stfmri.errors import UserError
+from stfmri.files import write_atomic
+
+if TYPE_CHECKING:
+    from stfmri.models import Trained
+
+EPILOG = """\
+examples:
+  python launch/predict.py --run runs/full/mc3_18-kinetics/fold0 head.nii.gz
+  python launch/predict.py --run runs/full/mc3_18-kinetics/fold0 --stripped a.nii.gz b.nii.gz
+  python launch/predict.py --run runs/ixi_age/r3d_18-scratch/fold1 --mask brain.nii.gz head.nii.gz
+
+Each scan is preprocessed exactly as the run's own volumes were. For research, not for care.
+
+exit status: 0 every scan predicted; 1 some were not; 2 the call was wrong"""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One scan: either its probabilities, in the order of the classes, or why there are none."""
+
+    scan: Path
+    probabilities: tuple[float, ...] = ()
+    reason: str = ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python launch/predict.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--run",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a finished run, runs/<sweep>/<variant>/fold<k>",
+    )
+    brain = made.add_mutually_exclusive_group()
+    brain.add_argument(
+        "--stripped", action="store_true", help="the scans are brain-extracted already"
+    )
+    brain.add_argument("--mask", type=Path, metavar="FILE", help="the brain (> 0) of the one scan")
+    made.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table there too")
+    made.add_argument("scans", nargs="+", type=Path, metavar="scan.nii.gz")
+    return made
+
+
+@entry_point
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load the run, predict scan by scan, print the table."""
+    options = parser().parse_intermixed_args(arguments)
+    if options.mask is not None and len(options.scans) != 1:
+        raise UserError(f"--mask is the brain of one scan, found {len(options.scans)} scans")
+    run = options.run.expanduser().resolve()
+    # Torch takes seconds to import; a mistyped call should not wait for it.
+    from stfmri.models import load_trained
+
+    trained = load_trained(run)
+    chain, masks = chain_of(trained), Path(trained.config.root) / "data" / "cache" / "masks"
+    results = [
+        predict(trained, chain, scan.expanduser(), options.mask, options.stripped, masks)
+        for scan in options.scans
+    ]
+    out = console()
+    table = Table("scan", "prediction", *trained.classes, box=None, pad_edge=False)
+    for result in results:
+        if result.reason:
+            print(f"error: {result.scan}: {result.reason}", file=sys.stderr)
+        else:
+            table.add_row(*_row(result, trained.classes))
+    out.print(table)
+    model, data = trained.config.model, trained.config.data
+    out.print(
+        f"for research only: {model.name} ({model.weights}), trained on {data.name} at "
+        f"{chain.spacing_mm:g} mm; scans of another scanner or sequence may mislead it",
+        soft_wrap=True,
+    )
+    if options.out is not None:
+        write_atomic(options.out.expanduser().absolute(), as_csv(results, trained.classes))
+    return 1 if any(result.reason for result in results) else 0
+
+
+def chain_of(trained: Trained) -> PreprocessingConfig:
+    """The preprocessing that the run's own volumes went through, as their shard has it.
+
+    Raises:
+        UserError: where the run's cache is gone, so that nothing says what it was.
+    """
+    from stfmri.shards import open_shard, read_index
+
+    cache = trained.config.cache
+    shard = open_shard(cache / read_index(cache)[0].shard)
+    return from_dict(
+        PreprocessingConfig, load_yaml(shard.preprocessing), file=f"{shard.path} (preprocessing)"
+    )
+
+
+def predict(
+    trained: Trained,
+    chain: PreprocessingConfig,
+    scan: Path,
+    mask: Path | None,
+    stripped: bool,
+    masks: Path,
+) -> Prediction:
+    """Preprocess one scan and ask the network, in eval mode and single precision.
+
+    Args:
+        mask: a brain mask on the scan's grid, or None.
+        stripped: whether everything but the brain is already background.
+        masks: folder where extracted brain masks are kept.
+    """
+    import torch
+
+    from preprocessing.nifti import ScanError
+    from preprocessing.transforms import preprocess_volume
+    from stfmri.models import to_slices_first
+
+    try:
+        volume_CDHW, _ = preprocess_volume(scan, mask, stripped, chain, masks)
+    except (ScanError, OSError) as error:
+        return Prediction(scan, reason=str(error))
+    volume_BCTHW = to_slices_first(
+        torch.from_numpy(volume_CDHW).float()[None], trained.config.model.slice_axis
+    )
+    with torch.inference_mode():
+        probabilities = trained.network(volume_BCTHW).double().softmax(dim=1)[0]
+    return Prediction(scan, tuple(probabilities.tolist()))
+
+
+def as_csv(results: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """The table as text: scan, prediction, prob_<class> …; of a bad scan only its path."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scan", "prediction", *(f"prob_{name}" for name in classes), "error"])
+    for result in results:
+        cells = _row(result, classes) if not result.reason else [str(result.scan)]
+        writer.writerow([*cells, *[""] * (len(classes) + 2 - len(cells)), result.reason])
+    return text.getvalue()
+
+
+def _row(result: Prediction, classes: Sequence[str]) -> list[str]:
+    likeliest = classes[result.probabilities.index(max(result.probabilities))]
+    return [str(result.scan), likeliest, *(f"{value:.4f}" for value in result.probabilities)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

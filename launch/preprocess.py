@@ -1,0 +1,96 @@
+"""Build a cohort's volumes as an array job; the last job writes the index."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from launch.cli import console, entry_point, new_parser, root_of
+from launch.cluster import resources, uses_slurm
+from launch.freeze import freeze_code
+from launch.job import BuildPart, Publish
+from launch.states import LOGS
+from preprocessing.cohorts import find_scans
+from preprocessing.skullstrip import resolve
+from slurm.executor import submit_array
+from stfmri.compose import compose
+from stfmri.errors import ConfigError
+
+SCANS_A_PART = 16  # some three minutes of brain extraction on one core
+EPILOG = """\
+examples:
+  python launch/preprocess.py data=brats_ixi data.brats=/data/BraTS data.ixi=/data/IXI
+  python launch/preprocess.py data=table data.table=cohort.csv cluster=mysite --jobs 8
+
+The arguments are those of python -m preprocessing, which does the same on this machine; without
+SLURM it is what this command does. Started again after a failure, it goes on from what is there.
+
+exit status: 0 submitted, or built; 1 in part or not at all; 2 the call was wrong"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = new_parser("preprocess", __doc__ or "", EPILOG)
+    made.add_argument("--sweep", metavar="CHOICE", help="take the values of conf/sweep/CHOICE.yaml")
+    made.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: one a core)"
+    )
+    made.add_argument("--dry-run", action="store_true", help="count the scans and submit nothing")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="or group=choice")
+    return made
+
+
+@entry_point
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compose, find the scans, deal them out to jobs, submit."""
+    options = parser().parse_intermixed_args(arguments)
+    root = root_of(options)
+    config = compose(options.overrides, sweep=options.sweep, root=root)
+    if options.jobs < 0:
+        raise ConfigError(f"--jobs must be at least 1, found {options.jobs}")
+    out = console()
+    scans = find_scans(config.data)
+    stage = config.cluster.preprocess
+    if not uses_slurm(config.cluster):
+        out.print(f"no SLURM is used: {len(scans)} scans are preprocessed on this machine")
+        return 0 if options.dry_run else _build_here(options)
+
+    count = max(1, min(-(-len(scans) // SCANS_A_PART), stage.array_parallelism))
+    # Dealt out like cards: cohorts list the scans that need brain extraction in one stretch.
+    parts = {f"part-{number}-of-{count}": scans[number::count] for number in range(count)}
+    out.print(f"{len(scans)} scans in {count} jobs, to {config.cache}", soft_wrap=True)
+    if options.dry_run:
+        return 0
+    # Every node must take the brain out in the same way, whatever is installed there.
+    chain = replace(config.preprocessing, skullstrip=resolve(config.preprocessing.skullstrip))
+    config = replace(config, preprocessing=chain)
+    workers = options.jobs or config.preprocessing.jobs or stage.cpus
+    calls = [BuildPart(config, some, part, workers) for part, some in parts.items()]
+    jobs_folder = config.cache / "jobs"
+    places = {"folder": jobs_folder / LOGS, "workdir": freeze_code(jobs_folder)}
+    jobs = submit_array(calls, resources(stage), name=f"{config.data.name[:90]}-volumes", **places)
+    [last] = submit_array(
+        [Publish(config, scans, tuple(parts))],
+        resources(config.cluster.collect),
+        name=f"{config.data.name[:90]}-index",
+        depends_on=jobs,
+        **places,
+    )
+    numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
+    out.print(f"submitted as job {numbers}; job {last.job_id} writes the index")
+    out.print(f"next: squeue --me; logs are in {places['folder']}", soft_wrap=True)
+    return 0
+
+
+def _build_here(options: argparse.Namespace) -> int:
+    from preprocessing.__main__ import main as build
+
+    words = ["--root", str(root_of(options)), "--jobs", str(options.jobs)]
+    words += ["--sweep", options.sweep] if options.sweep else []
+    return build([*words, *options.overrides])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

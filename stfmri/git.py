@@ -1,0 +1,37 @@
+"""Which commit a folder of code is of."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 20
+
+
+def git_state(folder: Path, parts: Sequence[str] = ()) -> dict[str, Any]:
+    """`{"commit": …, "changed": bool}`; both null where `folder` is no git checkout.
+
+    Args:
+        parts: folders below it whose changes count; none means all.
+    """
+
+    def git(*arguments: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    changes = git("status", "--porcelain", "--", *(parts or (".",)))
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "changed": None if changes is None else changes != "",
+    }
