@@ -238,7 +238,7 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
         for (scan, key), numbers in zip(kept, measures, strict=True)
     ]
     _write_rejected(cache, rejected)
-    qc.write(cache, config.data, rows, measures, rejected)
+    qc.write(config, rows, measures, rejected)
     write_index(cache, rows)
     _sweep_up(cache, rows, parts)
     return Report(

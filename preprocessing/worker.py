@@ -74,9 +74,9 @@ class Worker:
             with _timed(seconds, "transform"):
                 volume, affine = to_grid(image, brain, self.preprocessing)
             with _timed(seconds, "picture"):
-                measures = qc.measure(image, brain, volume, affine)
-                measures["sha256"] = voxel_sha256(volume)
-                qc.keep(self.cache, key, measures, qc.montage(image, brain))
+                numbers = qc.measure(image, brain, volume)
+                numbers["sha256"] = voxel_sha256(volume)
+                qc.keep(self.cache, key, image, brain, numbers)
         except ScanError as error:
             return Outcome(scan, reason=str(error), seconds=seconds)
         return Outcome(scan, key, volume=volume, affine=affine, seconds=seconds)
