@@ -111,9 +111,8 @@ def chain_of(trained: Trained) -> PreprocessingConfig:
 
     cache = trained.config.cache
     shard = open_shard(cache / read_index(cache)[0].shard)
-    return from_dict(
-        PreprocessingConfig, load_yaml(shard.preprocessing), file=f"{shard.path} (preprocessing)"
-    )
+    file = f"{shard.path} (preprocessing)"
+    return from_dict(PreprocessingConfig, load_yaml(shard.preprocessing, file), file=file)
 
 
 def predict(

@@ -13,7 +13,6 @@ from launch.freeze import freeze_code
 from launch.job import BuildPart, Publish
 from launch.states import LOGS
 from preprocessing.cohorts import find_scans
-from preprocessing.skullstrip import resolve
 from slurm.executor import submit_array
 from stfmri.compose import compose
 from stfmri.errors import ConfigError
@@ -63,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.print(f"{len(scans)} scans in {count} jobs, to {config.cache}", soft_wrap=True)
     if options.dry_run:
         return 0
+    # It brings torch and TorchIO along, which --help and a mistyped call should not wait for.
+    from preprocessing.build import resolved
+
     # Every node must take the brain out in the same way, whatever is installed there.
-    chain = replace(config.preprocessing, skullstrip=resolve(config.preprocessing.skullstrip))
-    config = replace(config, preprocessing=chain)
+    config = replace(config, preprocessing=resolved(config.preprocessing))
     workers = options.jobs or config.preprocessing.jobs or stage.cpus
     calls = [BuildPart(config, some, part, workers) for part, some in parts.items()]
     jobs_folder = config.cache / "jobs"

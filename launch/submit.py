@@ -70,14 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         states = states_of(sweep)
         show_plan(out, opened, states, where, request)
         to_do = [state.run for state in states if state.is_to_do]
-        if not to_do:
+        if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
         code = prepare(sweep, to_do)
         if on_slurm:
             submit_to_slurm(out, sweep, to_do, cluster, code)
             return 0
-        train_on_this_machine(out, sweep, to_do, cluster, code)
+        if to_do:
+            train_on_this_machine(out, sweep, to_do, cluster, code)
     return collect_here(sweep)
 
 

@@ -403,11 +403,20 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def dump_yaml(values: Any) -> str:
+    """Plain values as YAML, in the order they have."""
     return yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
 
 
-def load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_LOADER)
+def load_yaml(text: str, file: str) -> Any:
+    """The plain values of a YAML text.
+
+    Raises:
+        ConfigError: naming `file`, where the text is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_LOADER)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid YAML: {str(error).splitlines()[0]}") from error
 
 
 def save(config: Config, path: Path) -> None:
@@ -425,10 +434,7 @@ def load(path: Path) -> Config:
         raise ConfigError(
             f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
         )
-    try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
+    values = load_yaml(path.read_text(encoding="utf-8"), str(path))
     return from_dict(Config, values, file=str(path))
 
 

@@ -237,7 +237,7 @@ def load_sweep(folder: Path) -> Sweep:
     if not path.is_file():
         raise UserError(_no_sweep(folder))
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"), str(path))
         config = from_dict(Config, content["config"], file=str(path))
         config = replace(config, root=str(folder.resolve().parent.parent))
         runs = [_run(config, item) for item in content["runs"]]
