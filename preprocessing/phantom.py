@@ -216,8 +216,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="The result is a cohort like any other:\n"
-        "    python -m preprocessing data=brats_ixi \\\n"
-        "        data.brats=DIR/MICCAI_BraTS_2019_Data_Training data.ixi=DIR/IXI-T1\n"
+        "    python -m preprocessing data=phantom data.folder=DIR\n"
         "What may vary, and how much, stands in conf/phantom.yaml.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")

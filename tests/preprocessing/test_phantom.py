@@ -225,6 +225,7 @@ def test_fully_confounded_centres_give_the_grade_away_as_in_brats_2019() -> None
     assert {"CBICA", "TCIA01", "TCIA02"} <= high
 
 
+@pytest.mark.slow
 def test_brain_extraction_finds_the_brain_of_a_phantom_head(tmp_path: Path) -> None:
     (path,) = make_cohort(tmp_path / "c", lgg=0, hgg=0, healthy=1, spacing=2, masks=True)
     image: Image = parse(path.read_bytes())
