@@ -92,7 +92,7 @@ def parse(content: bytes) -> Image:
     try:
         data = nifti.dataobj.get_unscaled().reshape(shape, order="A")
     except (OSError, ValueError) as error:
-        raise ScanError(f"truncated: fewer bytes than its header announces ({error})") from error
+        raise ScanError("truncated: fewer bytes than its header announces") from error
     image = Image(
         data=data,
         affine=nifti.affine,

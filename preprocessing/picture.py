@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from preprocessing.nifti import Image
 from preprocessing.skullstrip import Mask, bounding_box
 
-PANEL_MM = 240.0  # edge of each square panel
+PANEL_MM = 220.0  # edge of each square panel
 PANEL = 176  # its pixels
 GREYS = 64  # shades; the PNG is half as large as with 256, and looks the same
 OUTLINE = (255, 176, 0)

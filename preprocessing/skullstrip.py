@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -34,8 +35,9 @@ HEAD_MM = 150.0
 # Voxels on which the BET port works: those on which it was measured, whatever the scan's own; its
 # surface has a vertex every 4 mm.
 BET_MM = 2.0
-# FSL's own: the fractional intensity threshold 0.5 is its default; -R re-centres against the neck.
-FSL_ARGUMENTS = ("-m", "-n", "-R")
+# FSL's own, by preference: write a mask, no stripped image; -R re-centres against the neck, which
+# is the script's doing and unknown to bet2 itself.
+FSL_CALLS = {"bet": ("-m", "-n", "-R"), "bet2": ("-m", "-n")}
 FSL_TIMEOUT_S = 1800
 
 
@@ -49,7 +51,7 @@ def resolve(method: str) -> str:
 def recipe(method: str) -> str:
     """The back end and everything that its result depends on; part of the mask's key."""
     if method == "fsl":
-        return f"fsl bet {' '.join(FSL_ARGUMENTS)}"
+        return f"fsl {' '.join(_fsl_command())}"
     return f"brainextractor {version('brainextractor')} head={HEAD_MM:g} voxel={BET_MM:g}"
 
 
@@ -183,20 +185,31 @@ def _floor(head_WHD: NDArray[np.float32]) -> int:
     return max(0, round(vertex - HEAD_MM / BET_MM))
 
 
-def _fsl_command() -> str | None:
-    return shutil.which("bet2") or shutil.which("bet")
+def _fsl_command() -> tuple[str, ...]:
+    """FSL's command and its flags, empty where FSL is not on the PATH."""
+    found = [(name, *flags) for name, flags in FSL_CALLS.items() if shutil.which(name)]
+    return found[0] if found else ()
 
 
 def _fsl(image: Image) -> Mask:
-    command = _fsl_command()
-    if command is None:
-        raise ScanError("preprocessing.skullstrip=fsl needs FSL's bet on the PATH")
+    if not _fsl_command():
+        raise ScanError("preprocessing.skullstrip=fsl needs FSL's bet or bet2 on the PATH")
+    command, *flags = _fsl_command()
     with tempfile.TemporaryDirectory() as folder:
         head, brain = Path(folder, "head.nii.gz"), Path(folder, "brain")
         nib.save(nib.Nifti1Image(image.values(), image.affine), head)
-        call = [command, str(head), str(brain), *FSL_ARGUMENTS]
         try:
-            subprocess.run(call, check=True, capture_output=True, timeout=FSL_TIMEOUT_S)
-            return read_mask(Path(folder, "brain_mask.nii.gz"), image)
-        except (OSError, subprocess.SubprocessError) as error:
+            subprocess.run(
+                [command, str(head), str(brain), *flags],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=FSL_TIMEOUT_S,
+                env={**os.environ, "FSLOUTPUTTYPE": "NIFTI_GZ"},
+            )
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or error.stdout or f"exit status {error.returncode}").split("\n")
+            raise ScanError(f"brain extraction (fsl) failed: {said[0]}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
             raise ScanError(f"brain extraction (fsl) failed: {error}") from error
+        return read_mask(Path(folder, "brain_mask.nii.gz"), image)
