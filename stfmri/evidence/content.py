@@ -1,17 +1,16 @@
-"""Which tables there are, and what stands in them."""
+"""Tables of scores: which there are, and what stands in them."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 from stfmri.evidence import paper
 from stfmri.evidence.gather import Evidence, Tally
+from stfmri.evidence.listings import cohort_table, literature_table, parameters_table
 from stfmri.evidence.shortcuts import BASELINE_LABELS
 from stfmri.evidence.summary import Estimate, Results, Summary
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
-from stfmri.predictions import PredictionTable
 
 OVER_FOLDS = "Mean ± standard deviation over folds"
 METRIC_NAMES = {
@@ -41,51 +40,6 @@ def all_tables(results: Results) -> list[Table]:
     return tables
 
 
-def cohort_table(evidence: Evidence) -> Table:
-    """Subjects by source and class."""
-    cohort = evidence.cohort
-    counts = cohort.counts()
-    sources = sorted({source for source, _ in counts})
-    rows = []
-    for source in sources:
-        by_class = [counts.get((source, name), 0) for name in cohort.classes]
-        rows.append(Row([source, *by_class, sum(by_class)]))
-    totals = [sum(counts.get((s, name), 0) for s in sources) for name in cohort.classes]
-    rows.append(Row(["All", *totals, sum(totals)], kind="baseline"))
-    return Table(
-        "cohort",
-        "Scans by source and class",
-        [Column("Source"), *map(Column, cohort.classes), Column("All")],
-        rows,
-        "Where one source holds one class only, recognising the source is enough to be right.",
-    )
-
-
-def parameters_table(evidence: Evidence) -> Table:
-    """Table 1: trainable parameters, as each run recorded them, beside the paper's."""
-    rows = []
-    for tally in evidence.variants:
-        found = {
-            record.provenance.get("parameters")
-            for record in evidence.records
-            if record.run.variant == tally.name and not record.missing_because
-        }
-        counted = found.pop() if len(found) == 1 else None
-        printed = paper.PARAMETERS.get(tally.model) if _is_paper(evidence) else None
-        cells: list[Cell] = [tally.label, counted if isinstance(counted, int) else None]
-        rows.append(Row([*cells, printed] if _is_paper(evidence) else cells))
-    columns = [Column("Variant"), Column("Trainable parameters")]
-    caption = ""
-    if _is_paper(evidence):
-        columns.append(Column("Paper"))
-        caption = (
-            "The paper's count of ResNet3D belongs to the (2+1)D stem (model.stem=factorised); the "
-            "stem that its text describes has 33,148,995 parameters in all."
-        )
-    title = "Trainable parameters" + (" (the paper's Table 1)" if _is_paper(evidence) else "")
-    return Table("table1_parameters", title, columns, rows, caption)
-
-
 def class_f1_table(results: Results, name: str) -> Table:
     """Tables 2–4: F1 of one class."""
     evidence = results.evidence
@@ -99,7 +53,7 @@ def class_f1_table(results: Results, name: str) -> Table:
     rows = []
     for summary in _all(results):
         estimate = summary.per_class[name]["f1"]
-        cells = [summary.tally.label, _over_folds(estimate), _interval(estimate)]
+        cells: list[Cell] = [summary.tally.label, _over_folds(estimate), _interval(estimate)]
         if _is_paper(evidence):
             printed = _paper_scores(summary.tally)
             cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
@@ -118,7 +72,7 @@ def all_f1_table(results: Results) -> Table:
     for name in evidence.cohort.classes:
         columns.append(Column(name, best=True, spread=True))
         if beside:
-            columns.append(Column("Paper", spread=True))
+            columns.append(Column(f"{name}, paper", spread=True))
     rows = []
     for summary in _all(results):
         cells: list[Cell] = [summary.tally.label]
@@ -138,6 +92,7 @@ def consolidated_table(results: Results) -> Table:
     columns = [
         Column("Variant"),
         Column("Macro F1", best=True, spread=True),
+        Column("Pooled macro F1"),
         Column("95 % interval", interval=True),
         Column("Weighted F1", best=True, spread=True),
     ]
@@ -152,6 +107,7 @@ def consolidated_table(results: Results) -> Table:
         cells: list[Cell] = [
             summary.tally.label,
             _over_folds(macro),
+            Score(macro.pooled),
             _interval(macro),
             _over_folds(weighted),
         ]
@@ -168,8 +124,8 @@ def consolidated_table(results: Results) -> Table:
     title = "Macro and weighted F1" + (" (the paper's Table 5)" if _is_paper(evidence) else "")
     caption = (
         f"{OVER_FOLDS}. Macro F1 is the plain mean of the classes' F1; weighted F1 weighs them by "
-        "their true counts. The interval is that of the pooled macro F1, by bootstrap over "
-        "patients."
+        "their true counts. Pooled: from the confusion matrix summed over folds; the interval is "
+        "its own, by bootstrap over patients."
     )
     return Table("table5_consolidated", title, columns, rows, caption)
 
@@ -190,7 +146,7 @@ def accuracy_table(results: Results) -> Table:
     ]
     caption = (
         f"{OVER_FOLDS}. Accuracy is the share of right predictions; mean one-vs-rest accuracy the "
-        "mean over classes of (TP + TN) / N, which is higher by construction."
+        "mean over classes of (TP + TN) / N, which is never lower."
     )
     if _is_paper(results.evidence):
         caption += (
@@ -240,7 +196,8 @@ def confusion_table(results: Results) -> Table:
 
 def comparisons_table(results: Results) -> Table:
     """Differences of macro F1."""
-    labels = {tally.name: tally.label for tally in results.evidence.variants} | BASELINE_LABELS
+    labels = {tally.name: tally.label for tally in results.evidence.variants}
+    labels.update(BASELINE_LABELS)
     columns = [
         Column("A"),
         Column("B"),
@@ -272,74 +229,6 @@ def comparisons_table(results: Results) -> Table:
         "difference; where it holds 0, A and B cannot be told apart on these patients."
     )
     return Table("comparisons", "Differences of macro F1", columns, rows, caption)
-
-
-def literature_table(results: Results) -> Table:
-    """Table 6, with the leading variant in front."""
-    columns = [Column("Study"), Column("Method"), Column("Classes")]
-    columns += [Column("Accuracy (%)"), Column("Specificity")]
-    rows = []
-    leader = results.leader
-    if leader:
-        ovr = leader.overall["ovr_accuracy"].mean
-        specificity = leader.overall["macro_specificity"].mean
-        cells = [
-            f"This sweep ({results.evidence.sweep})",
-            leader.tally.label,
-            ", ".join(results.evidence.cohort.classes),
-            "" if math.isnan(ovr) else f"{100 * ovr:.2f}",
-            "" if math.isnan(specificity) else f"{specificity:.4f}",
-        ]
-        rows.append(Row(cells))
-    rows += [
-        Row([item.study, item.method, item.classes, item.accuracy, item.specificity], "baseline")
-        for item in paper.LITERATURE
-    ]
-    caption = (
-        "As the paper prints them; cohorts, classes and contrasts differ, so that rows cannot be "
-        "ranked. The first row gives mean one-vs-rest accuracy, which fits the paper's own figure."
-    )
-    return Table("table6_literature", "Published results (Table 6)", columns, rows, caption)
-
-
-def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:
-    """The test subjects that one variant got wrong, the surest mistakes first."""
-    classes = tables[0].classes if tables else ()
-    columns = [Column(name) for name in ("Subject", "Source", "Fold", "True class")]
-    columns += [Column("Prediction"), *(Column(f"P({name})") for name in classes)]
-    wrong = [row for table in tables for row in table.rows if row.label != row.prediction]
-    wrong.sort(key=lambda row: (-max(row.probabilities), row.subject_id, row.fold))
-    rows = [
-        Row(
-            [
-                row.subject_id,
-                row.source,
-                str(row.fold),
-                row.label,
-                row.prediction,
-                *map(Score, row.probabilities),
-            ]
-        )
-        for row in wrong
-    ]
-    title = f"Misclassified by {label}"
-    return Table("misclassified", title, columns, rows, "The surest mistakes first.")
-
-
-def hardest_table(evidence: Evidence, at_least: float = 0.5) -> Table:
-    """Subjects that at least this share of all networks' test predictions got wrong."""
-    columns = [Column(name) for name in ("Subject", "Source", "True class", "Wrong", "Tested")]
-    hard = [
-        name for name, count in evidence.missed.items() if count >= at_least * evidence.tested[name]
-    ]
-    hard.sort(key=lambda name: (-evidence.missed[name] / evidence.tested[name], name))
-    rows = []
-    for name in hard:
-        subject = evidence.cohort.subjects[name]
-        counts = evidence.missed[name], evidence.tested[name]
-        rows.append(Row([name, subject.source, subject.label, *counts]))
-    caption = "Wrong in at least half of the networks' test predictions of them."
-    return Table("hardest", "Subjects that most networks get wrong", columns, rows, caption)
 
 
 def file_part(name: str) -> str:

@@ -1,16 +1,12 @@
-"""Figures: confusion matrices, class-wise heat maps, a forest plot, training curves.
+"""Which figures there are; confusion matrices and class-wise heat maps.
 
-Colours are told apart by colour-blind readers and in grey; the same evidence gives the same bytes.
+Colours are told apart by colour-blind readers and in grey.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -20,49 +16,18 @@ from matplotlib.figure import Figure
 
 from stfmri.evidence import metrics, paper
 from stfmri.evidence.content import file_part
-from stfmri.evidence.gather import RunRecord, Tally
+from stfmri.evidence.curves import training_curves
+from stfmri.evidence.forest import forest
+from stfmri.evidence.gather import Tally
 from stfmri.evidence.metrics import FloatArray
-from stfmri.evidence.summary import Results, Summary
+from stfmri.evidence.style import FAINT, INK, STYLE, DrawnFigure
+from stfmri.evidence.summary import Results
 
-# Okabe & Ito's palette: blue, vermillion, green, and a grey for the text.
-BLUE, VERMILLION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-INK, FAINT = "#22272e", "#8b949e"
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-    "savefig.facecolor": "white",
-    "pdf.fonttype": 42,
-    # Fixed names of clip paths: the same figure is the same file.
-    "svg.hashsalt": "stfmri",
-}
 # What is drawn of a large sweep; tables always hold everything.
 MOST_MATRICES = 12
-MOST_FOREST_ROWS = 60
 MOST_HEATMAP_ROWS = 40
-MOST_CURVES = 12
 HEATMAP_METRICS = ("precision", "recall", "specificity", "f1")
 HEATMAP_LABELS = ("Precision", "Recall", "Specificity", "F1")
-
-
-@dataclass(frozen=True)
-class DrawnFigure:
-    """One figure with its file name and what stands below it."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
 
 
 def draw_all(results: Results) -> Iterator[DrawnFigure]:
@@ -76,57 +41,6 @@ def draw_all(results: Results) -> Iterator[DrawnFigure]:
         curves = training_curves(results)
         if curves:
             yield curves
-
-
-def to_png(figure: Figure) -> bytes:
-    """Bitmap, 200 dots an inch."""
-    return _saved(figure, "png", {"Software": None})
-
-
-def to_pdf(figure: Figure) -> bytes:
-    """Vector graphics for print, without a date."""
-    return _saved(figure, "pdf", {"CreationDate": None, "Producer": None, "Creator": None})
-
-
-def to_svg(figure: Figure) -> bytes:
-    """Vector graphics for the report, without a date."""
-    return _saved(figure, "svg", {"Date": None, "Creator": None})
-
-
-def forest(results: Results) -> DrawnFigure:
-    """Macro F1 of every variant with its interval, the baselines as lines."""
-    ranked = results.ranked()
-    shown = ranked[:MOST_FOREST_ROWS]
-    figure = Figure(figsize=(7.2, 1.5 + 0.34 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    for position, summary in enumerate(shown):
-        _forest_row(axes, position, summary)
-    source_only = results.baselines["source_only"].overall["macro_f1"]
-    majority = results.baselines["majority"].overall["macro_f1"]
-    low, high = _forest_limits(shown, source_only.pooled)
-    _baseline_line(axes, source_only.pooled, "Source only", VERMILLION, "--")
-    # Far below the rest it would squeeze everything else; its value then stands in the legend.
-    off_scale = " (left of scale)" if majority.pooled < low else ""
-    _baseline_line(axes, majority.pooled, "Majority class", FAINT, ":", off_scale)
-    axes.set_yticks(range(len(shown)), [summary.tally.label for summary in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlim(low, high)
-    axes.set_xlabel("Macro F1")
-    axes.grid(axis="x", color="#e6e8eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    # Both baselines get a legend entry, so that no label collides with a point.
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False
-    )
-    caption = (
-        "Dot: macro F1 of the predictions pooled over folds; bar: its 95 % interval, by bootstrap "
-        "over patients. Small rings: the single folds. Lines: look-up tables that see no image."
-    )
-    if len(ranked) > len(shown):
-        caption += f" The best {len(shown)} of {len(ranked)} variants are drawn."
-    return DrawnFigure("forest_macro_f1", "Macro F1 with 95 % intervals", caption, figure)
 
 
 def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
@@ -202,96 +116,6 @@ def class_heatmaps(results: Results) -> DrawnFigure:
     )
 
 
-def training_curves(results: Results) -> DrawnFigure | None:
-    """Training loss by epoch, one panel a variant, one line a fold; None without any record."""
-    names = [summary.tally.name for summary in results.ranked()]
-    labels = {summary.tally.name: summary.tally.label for summary in results.variants}
-    curves: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
-    for name in names[:MOST_CURVES]:
-        found = [_loss_curve(record) for record in _records(results, name)]
-        if any(curve is not None for curve in found):
-            curves[name] = [curve for curve in found if curve is not None]
-    if not curves:
-        return None
-    columns = min(len(curves), 3)
-    lines = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(2.6 * columns + 0.4, 2.0 * lines + 0.4), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-    for number, axes in enumerate(grid.flat):
-        axes.set_visible(number < len(curves))
-    for axes, (name, folds) in zip(grid.flat, curves.items(), strict=False):
-        for fold, (epochs, losses) in enumerate(folds):
-            colour = (BLUE, VERMILLION, GREEN, ORANGE)[fold % 4]
-            marker = "o" if len(epochs) == 1 else None
-            axes.plot(epochs, losses, color=colour, linewidth=1.3, alpha=0.85, marker=marker)
-        axes.set_title(labels[name], fontsize=9)
-        axes.grid(color="#e6e8eb", linewidth=0.8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.supxlabel("Epoch", fontsize=9)
-    figure.supylabel("Training loss", fontsize=9)
-    return DrawnFigure(
-        "training_curves",
-        "Training loss",
-        "One line a fold. A loss still falling at the end asks for more epochs.",
-        figure,
-    )
-
-
-def _forest_row(axes: Axes, position: int, summary: Summary) -> None:
-    """One variant: its folds, its interval, its pooled value."""
-    estimate = summary.overall["macro_f1"]
-    first = position == 0
-    axes.plot(
-        [estimate.low, estimate.high],
-        [position, position],
-        color=BLUE,
-        linewidth=2.2,
-        solid_capstyle="round",
-        zorder=3,
-    )
-    axes.plot(
-        summary.fold_macro_f1,
-        np.full(len(summary.fold_macro_f1), position),
-        linestyle="none",
-        marker="o",
-        markersize=4.5,
-        markerfacecolor="white",
-        markeredgecolor=FAINT,
-        zorder=4,
-        label="Single fold" if first else None,
-    )
-    axes.plot(
-        [estimate.pooled],
-        [position],
-        linestyle="none",
-        marker="o",
-        markersize=7,
-        color=BLUE,
-        markeredgecolor="white",
-        zorder=5,
-        label="Pooled, 95 % interval" if first else None,
-    )
-
-
-def _baseline_line(
-    axes: Axes, value: float, label: str, colour: str, dashes: str, remark: str = ""
-) -> None:
-    if not math.isnan(value):
-        words = f"{label} {value:.3f}{remark}"
-        axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.6, label=words)
-
-
-def _forest_limits(shown: Sequence[Summary], source_only: float) -> tuple[float, float]:
-    """From a little below the lowest thing drawn to a little above the highest, within [0, 1]."""
-    values = [source_only]
-    for summary in shown:
-        estimate = summary.overall["macro_f1"]
-        values += [estimate.low, estimate.high, *summary.fold_macro_f1]
-    low, high = np.nanmin(values), np.nanmax(values)
-    margin = max(0.02, 0.06 * (high - low))
-    return max(-0.02, low - margin), min(1.02, high + margin)
-
-
 def _confusion(axes: Axes, counts: FloatArray, classes: Sequence[str]) -> None:
     """One row-normalised confusion matrix with its counts."""
     shares = metrics.row_shares(counts)
@@ -333,31 +157,3 @@ def _mark_undefined(axes: Axes, values: FloatArray) -> None:
     """A dash where seaborn leaves a cell empty."""
     for row, column in zip(*np.nonzero(np.isnan(values)), strict=True):
         axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=FAINT)
-
-
-def _records(results: Results, variant: str) -> list[RunRecord]:
-    return [record for record in results.evidence.records if record.run.variant == variant]
-
-
-def _loss_curve(record: RunRecord) -> tuple[FloatArray, FloatArray] | None:
-    """Epochs and training losses of a run; None where it recorded none."""
-    path: Path = record.run.folder / "metrics.csv"
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows: list[Mapping[str, str]] = list(csv.DictReader(lines))
-    try:
-        epochs = np.array([float(row["epoch"]) for row in rows])
-        losses = np.array([float(row["train_loss"]) for row in rows])
-    except (KeyError, TypeError, ValueError):
-        # A record cut off by a kill is drawn by no one; the run's predictions do not depend on it.
-        return None
-    return (epochs, losses) if len(rows) else None
-
-
-def _saved(figure: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
-    """The bytes of a figure, in the house style."""
-    content = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(content, format=kind, metadata=dict(metadata))
-    return content.getvalue()

@@ -13,7 +13,7 @@ The definitions are scikit-learn's, with undefined left undefined:
   and is left out of the mean.
 - weighted F1 weighs the classes' F1 by their true counts.
 - accuracy is the share of right predictions; one-versus-rest accuracy the mean over the classes
-  of `(TP + TN) / N`, always the higher of the two for three classes or more.
+  of `(TP + TN) / N`, never the lower of the two.
 """
 
 from __future__ import annotations

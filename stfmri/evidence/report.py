@@ -100,10 +100,11 @@ def facts(results: Results) -> list[tuple[str, str]]:
     patients = len({subject.patient_id for subject in cohort.used})
     sources = len({subject.source for subject in cohort.used})
     folds = len({record.run.fold for record in results.evidence.records})
+    names = "classes: " + ", ".join(cohort.classes)
     plural = "" if folds == 1 else "s"
     return [
         (f"{len(cohort.used):,}", f"scans of {patients:,} patients"),
-        (f"{len(cohort.classes)}", "classes: " + ", ".join(cohort.classes)),
+        (f"{len(cohort.classes)}", names if len(names) < 48 else "classes"),
         (f"{sources}", "source" if sources == 1 else "sources"),
         (f"{folds}", f"fold{plural} of {cohort.mean_test_size():.0f} test scans"),
         (f"{read:,} of {len(results.evidence.records):,}", "runs collected"),

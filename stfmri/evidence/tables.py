@@ -6,7 +6,8 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 UNDEFINED = "–"
 
@@ -83,14 +84,26 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     caption: str = ""
-    best: frozenset[tuple[int, int]] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "best", frozenset(_best_cells(self.columns, self.rows)))
+    @cached_property
+    def best(self) -> frozenset[tuple[int, int]]:
+        """The (row, column) of each cell in bold: the highest printed score of each `best` column.
 
-    def is_number(self, column: int) -> bool:
-        """Whether a column is to be right-aligned."""
-        return all(not isinstance(row.cells[column], str) for row in self.rows)
+        Ties share it; with a single network there is nothing to be best of.
+        """
+        cells: list[tuple[int, int]] = []
+        for number, column in enumerate(self.columns):
+            if column.best:
+                cells += [(position, number) for position in _highest(self.rows, number)]
+        return frozenset(cells)
+
+    @cached_property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold no text, and are aligned to the right."""
+        return tuple(
+            all(not isinstance(row.cells[number], str) for row in self.rows)
+            for number in range(len(self.columns))
+        )
 
 
 def _minus(text: str) -> str:
@@ -134,7 +147,7 @@ def to_markdown(table: Table) -> str:
     """A pipe table under its title, the best in bold."""
     lines = [f"**{_markdown(table.title)}**", ""]
     lines.append("| " + " | ".join(_markdown(column.name) for column in table.columns) + " |")
-    rules = ["---:" if table.is_number(n) else "---" for n in range(len(table.columns))]
+    rules = ["---:" if number else "---" for number in table.numeric]
     lines.append("| " + " | ".join(rules) + " |")
     for number, row in enumerate(table.rows):
         cells = []
@@ -149,7 +162,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A `table` environment; needs the packages booktabs and amsmath (for `\\pm` in text)."""
-    alignment = "".join("r" if table.is_number(n) else "l" for n in range(len(table.columns)))
+    alignment = "".join("r" if number else "l" for number in table.numeric)
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table}",
@@ -175,22 +188,17 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _best_cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Where the highest printed score of each `best` column stands; ties share it."""
-    cells = []
-    for number, column in enumerate(columns):
-        if not column.best:
-            continue
-        printed: dict[int, float] = {}
-        for position, row in enumerate(rows):
-            cell = row.cells[number]
-            if row.kind == "network" and isinstance(cell, Score) and not math.isnan(cell.value):
-                printed[position] = round(cell.value, cell.digits)
-        # With a single network there is nothing to be best of.
-        if len(printed) > 1:
-            highest = max(printed.values())
-            cells += [(position, number) for position, value in printed.items() if value == highest]
-    return cells
+def _highest(rows: Sequence[Row], column: int) -> list[int]:
+    """Positions of the networks whose score in `column` prints highest; none of a single one."""
+    printed: dict[int, float] = {}
+    for position, row in enumerate(rows):
+        cell = row.cells[column]
+        if row.kind == "network" and isinstance(cell, Score) and not math.isnan(cell.value):
+            printed[position] = round(cell.value, cell.digits)
+    if len(printed) < 2:
+        return []
+    highest = max(printed.values())
+    return [position for position, value in printed.items() if value == highest]
 
 
 def _csv_fields(column: Column, cell: Cell) -> list[str]:

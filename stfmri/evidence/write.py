@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stfmri.evidence import content, figures, report
+from stfmri.evidence import content, figures, listings, report, style
 from stfmri.evidence.gather import read_run
 from stfmri.evidence.summary import Results, as_json
 from stfmri.evidence.tables import Table, to_csv, to_latex, to_markdown
@@ -24,15 +24,15 @@ def write_results(results: Results, folder: Path) -> Path:
     """
     tables = content.all_tables(results)
     misclassified = _misclassified(results)
-    hardest = content.hardest_table(results.evidence)
+    hardest = listings.hardest_table(results.evidence)
     lists = [misclassified, hardest] if misclassified else [hardest]
     for table in [*tables, *lists]:
         _write_table(table, folder / "tables")
     embedded = []
     for drawn in figures.draw_all(results):
-        _write_bytes(folder / "figures" / f"{drawn.name}.png", figures.to_png(drawn.figure))
-        _write_bytes(folder / "figures" / f"{drawn.name}.pdf", figures.to_pdf(drawn.figure))
-        svg = figures.to_svg(drawn.figure)
+        _write_bytes(folder / "figures" / f"{drawn.name}.png", style.to_png(drawn.figure))
+        _write_bytes(folder / "figures" / f"{drawn.name}.pdf", style.to_pdf(drawn.figure))
+        svg = style.to_svg(drawn.figure)
         embedded.append(report.EmbeddedFigure(drawn.name, drawn.title, drawn.caption, svg))
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomic(folder / "summary.json", summary + "\n")
@@ -52,7 +52,7 @@ def _misclassified(results: Results) -> Table | None:
         if record.run.variant == leader.tally.name and not record.missing_because
     ]
     read = [read_run(run, results.evidence.cohort) for run in runs]
-    return content.misclassified_table(read, leader.tally.label)
+    return listings.misclassified_table(read, leader.tally.label)
 
 
 def _write_table(table: Table, folder: Path) -> None:

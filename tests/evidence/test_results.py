@@ -14,7 +14,7 @@ import pytest
 from sklearn import metrics as reference
 
 from stfmri import predictions
-from stfmri.evidence import content, figures, paper, report
+from stfmri.evidence import content, figures, listings, paper, report, style
 from stfmri.evidence.cohort import read_cohort
 from stfmri.evidence.gather import gather
 from stfmri.evidence.summary import Results, as_json, summarise
@@ -150,7 +150,7 @@ def test_table_1_prints_the_runs_own_counts_beside_the_papers(tmp_path: Path) ->
         accuracies={"r3d_18-scratch": 0.9, "mc3_18-scratch": 0.9, "r2plus1d_18-scratch": 0.9},
     )
     rows = list(
-        csv.reader(io.StringIO(to_csv(content.parameters_table(results_of(sweep).evidence))))
+        csv.reader(io.StringIO(to_csv(listings.parameters_table(results_of(sweep).evidence))))
     )
     assert rows[1:] == [
         ["ResNet3D", "33148995", "33150522"],
@@ -219,13 +219,13 @@ def test_small_standard_deviations_print_as_in_the_paper() -> None:
 def test_figures_of_the_same_evidence_are_the_same_bytes(results: Results) -> None:
     for once, again in zip(figures.draw_all(results), figures.draw_all(results), strict=True):
         assert once.name == again.name
-        for form in (figures.to_png, figures.to_pdf, figures.to_svg):
+        for form in (style.to_png, style.to_pdf, style.to_svg):
             assert form(once.figure) == form(again.figure), once.name
 
 
 def page_of(results: Results) -> str:
     tables = content.all_tables(results)
-    return report.render(results, tables, [], None, content.hardest_table(results.evidence))
+    return report.render(results, tables, [], None, listings.hardest_table(results.evidence))
 
 
 def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:

@@ -28,7 +28,7 @@ def test_drawn_matrices_are_sums_over_the_drawn_patients() -> None:
     bootstrap = PatientBootstrap(11, draws=300)
     drawn = bootstrap.confusions(contributions)
     for draw in (0, 123, 299):
-        patients = np.repeat(np.arange(11), bootstrap.weights[draw])
+        patients = np.repeat(np.arange(11), bootstrap.weights[draw].astype(int))
         np.testing.assert_array_equal(drawn[draw], contributions[patients].sum(axis=0))
 
 
