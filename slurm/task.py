@@ -56,6 +56,9 @@ class ResumableTask(Task):
 
         What the callable's own `checkpoint()` returns is not used.
         """
+        # From here on the process ends by itself. The requeue brings a TERM to the whole job,
+        # which must not cut it short, nor kill the `scontrol` that asks for it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.call.checkpoint()  # type: ignore[attr-defined]
         return DelayedSubmission(self)
 

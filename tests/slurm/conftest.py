@@ -74,7 +74,9 @@ def wait_for(happened: Callable[[], object], timeout_s: float = 30) -> None:
     """Wait until `happened()` is true, and fail if it does not become so."""
     deadline = time.monotonic() + timeout_s
     while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        if time.monotonic() > deadline:
+            queue = subprocess.run(["squeue", "--array"], capture_output=True, text=True).stdout
+            pytest.fail(f"it did not happen in {timeout_s:g} s; the queue:\n{queue}")
         time.sleep(0.1)
 
 

@@ -242,10 +242,11 @@ def test_a_preempted_run_is_requeued_by_the_cluster_and_finishes(
     tmp_path: Path, workdir: Path
 ) -> None:
     marks, logs = tmp_path / "marks", tmp_path / "logs"
-    whole_node = {"time_min": 1, "cpus": 7}
+    # More than half of a node's 8 CPUs, beside the jobs at the limit
+    most_of_a_node = {"time_min": 1, "cpus": 5}
     [low] = submit_array(
         [calls.Resume(marks, attempts=2)],
-        Resources(partition="low", **whole_node),
+        Resources(partition="low", **most_of_a_node),
         folder=logs,
         name="low",
         workdir=workdir,
@@ -253,7 +254,7 @@ def test_a_preempted_run_is_requeued_by_the_cluster_and_finishes(
     wait_for(lambda: lines_of(marks) == ["attempt"])
     high = submit_array(
         [calls.Sleep(tmp_path / f"high{i}", 1) for i in range(2)],
-        Resources(**whole_node),
+        Resources(**most_of_a_node),
         folder=logs,
         name="high",
         workdir=workdir,
@@ -261,7 +262,12 @@ def test_a_preempted_run_is_requeued_by_the_cluster_and_finishes(
     wait_until_ended(*high)
     start_now(low)
     wait_until_ended(low)
-    assert lines_of(marks) == ["attempt", "attempt", "finished"]
+    # The signal may come too, depending on which of the cluster's two messages is faster
+    assert [mark for mark in lines_of(marks) if mark != "checkpoint"] == [
+        "attempt",
+        "attempt",
+        "finished",
+    ]
 
 
 def test_the_jobs_environment_comes_back_after_a_submission(
