@@ -1,0 +1,68 @@
+"""The doctor names what is missing, and the fix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from launch import checks, doctor
+from launch.checks import Finding
+from slurm.errors import ClusterError
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "has_slurm", lambda: False)
+
+
+def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_a_machine_that_can_run_the_tests_has_nothing_in_the_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor.main(["--root", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for word in ("Python", "packages", "cores, memory", "free space", "weights r3d_18"):
+        assert word in told
+
+
+def test_a_root_that_is_not_there_fails(tmp_path: Path) -> None:
+    assert doctor.main(["--root", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not Path("/proc/sys").is_dir(), reason="needs /proc")
+def test_a_root_that_cannot_be_written_fails() -> None:
+    findings = by_name(checks.data_checks(Path("/proc/sys")))
+    assert findings["root"].status == "fail"
+
+
+def test_a_cluster_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alive() -> None:
+        raise ClusterError("the cluster did not answer 'squeue'")
+
+    monkeypatch.setattr(checks, "has_slurm", lambda: True)
+    monkeypatch.setattr(checks, "alive", alive)
+    [finding] = checks.cluster_checks()
+    assert finding.status == "fail"
+    assert "cluster=local" in finding.fix
+
+
+def test_weights_are_checked_by_their_hash(tmp_path: Path) -> None:
+    path = tmp_path / "data/weights/r3d_18-b3b3357e.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"torn")
+    findings = by_name(checks.data_checks(tmp_path))
+    assert findings["weights r3d_18"].status == "fail"
+    assert findings["weights mc3_18"].status == "warn"
+
+
+def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.metadata, "version", lambda name: "0.0.1")
+    findings = by_name(checks._packages())
+    assert findings["torch"].status == "fail"
+    assert findings["torch"].fix.startswith("pip install 'torch>=")

@@ -1,0 +1,90 @@
+"""New scans through a finished run: preprocessing, network and table are those of the run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from launch import predict, submit
+from preprocessing.__main__ import main as preprocess
+from stfmri.predictions import read
+
+pytestmark = pytest.mark.slow
+SHAPE = (40, 48, 36)
+GRID = ("preprocessing.spacing_mm=8", "preprocessing.field_mm=[96,104,80]")
+
+
+def write_scan(path: Path, level: float, seed: int) -> None:
+    """A stripped ellipsoid brain of 2 mm voxels, brighter on top by `level`."""
+    generator = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
+    brain = sum(axis**2 for axis in axes) < 0.8
+    values = 100 + level * axes[2] + 10 * generator.standard_normal(SHAPE)
+    image = nib.Nifti1Image(np.where(brain, values, 0).astype(np.float32), np.diag([2, 2, 2, 1]))
+    nib.save(image, path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with ten scans, preprocessed, and a run trained on them."""
+    root = tmp_path_factory.mktemp("predict")
+    rows = ["subject_id,path,label"]
+    for number in range(10):
+        write_scan(root / f"s{number}.nii.gz", 60.0 if number % 2 else -60.0, number)
+        rows.append(f"s{number},s{number}.nii.gz,{'up' if number % 2 else 'down'}")
+    (root / "cohort.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = ("data=table", f"data.table={root / 'cohort.csv'}", "data.name=made")
+    data = (*data, "data.stripped=true", "data.label=label", "data.classes=[down,up]", *GRID)
+    assert preprocess(["--root", str(root), "--jobs", "1", *data]) == 0
+    typed = ("split.n=1", "train.epochs=2", "train.precision=fp32", "train.threads=1")
+    typed = (*typed, "sweep.models=[mc3_18]", "sweep.axes={}", "cluster=local")
+    assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
+    return root
+
+
+def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    table = {row.subject_id: row for row in read(run / "predictions.csv").rows}
+    scans = [str(trained / f"{subject}.nii.gz") for subject in table]
+    out = trained / "out.csv"
+    assert predict.main(["--run", str(run), "--stripped", "--out", str(out), *scans]) == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(table)
+    for row, expected in zip(rows, table.values(), strict=True):
+        assert row["prediction"] == expected.prediction
+        found = [float(row["prob_down"]), float(row["prob_up"])]
+        assert found == pytest.approx(expected.probabilities, abs=1e-4)
+
+
+def test_a_bad_scan_is_named_and_the_others_go_on(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    (trained / "torn.nii.gz").write_bytes((trained / "s1.nii.gz").read_bytes()[:2000])
+    scans = [str(trained / name) for name in ("torn.nii.gz", "none.nii.gz", "s1.nii.gz")]
+    assert predict.main(["--run", str(run), "--stripped", *scans]) == 1
+    told = capsys.readouterr()
+    assert "torn.nii.gz" in told.err
+    assert "none.nii.gz" in told.err
+    assert "s1.nii.gz" in told.out
+    assert "for research only" in told.out
+
+
+def test_a_mask_belongs_to_one_scan(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(trained / "runs/demo/mc3_18-scratch/fold0")
+    assert predict.main(["--run", run, "--mask", "m.nii.gz", "a.nii.gz", "b.nii.gz"]) == 2
+    assert "found 2 scans" in capsys.readouterr().err
+
+
+def test_a_run_that_has_not_finished_is_refused(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    (tmp_path / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
+    assert predict.main(["--run", str(tmp_path), "a.nii.gz"]) == 2
+    assert "has not finished" in capsys.readouterr().err

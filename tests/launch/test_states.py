@@ -1,0 +1,129 @@
+"""How far a run is, told from files and the queue alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launch import states, status
+from launch.cli import minutes
+from launch.states import Epochs, epochs_of, states_of
+from slurm.logs import log_paths
+from slurm.queue import Job, JobState
+from stfmri import locks
+from stfmri.compose import compose
+from stfmri.files import private_dir
+from stfmri.runs import Run, Submission, Sweep, append_jobs, write_sweep
+
+DONE_TABLE = (
+    "subject_id,patient_id,source,fold,split,label,prediction,prob_a,prob_b\n"
+    "s,p,x,0,test,a,a,0.9,0.1\n"
+)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    config = compose([], sweep="demo", root=tmp_path)
+    names = ("done", "running", "pending", "failed", "stopped", "new", "killed", "local")
+    runs = [
+        Run(name, "r3d_18", "scratch", 0, private_dir(tmp_path / "runs/demo" / name / "fold0"))
+        for name in names
+    ]
+    made = Sweep(config, runs, "demo")
+    write_sweep(made)
+    submitted = [name for name in names if name not in ("new", "local")]
+    append_jobs(
+        made.folder,
+        [Submission(f"{name}/fold0", "7", index, "t") for index, name in enumerate(submitted)],
+    )
+    (runs[0].folder / "predictions.csv").write_text(DONE_TABLE)
+    traceback = "Traceback (most recent call last):\n  File x\nstfmri.Trouble: the loss is nan\n"
+    (runs[3].folder / "train.err").write_text(traceback)
+    log = log_paths(made.folder / "logs", Job("7", 5))[1]
+    private_dir(log.parent)
+    log.write_text("slurmstepd: error: *** JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT ***\n")
+    (runs[1].folder / "metrics.csv").write_text(
+        "epoch,train_loss,seconds\n1,0.9,10.0\n2,0.75,20.0\n"
+    )
+    return made
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Jobs 7_1 and 7_2 are alive; the list counts how often that was asked."""
+    asked: list[int] = []
+
+    def alive() -> dict[Job, JobState]:
+        asked.append(1)
+        return {
+            Job("7", 1): JobState("RUNNING", "None", None, 60),
+            Job("7", 2): JobState("PENDING", "Priority", None, None),
+        }
+
+    monkeypatch.setattr(states, "alive", alive)
+    monkeypatch.setattr(states, "has_slurm", lambda: True)
+    return asked
+
+
+def test_each_run_is_in_the_state_that_its_files_and_the_queue_tell(
+    sweep: Sweep, queue: list[int]
+) -> None:
+    with locks.lock(sweep.runs[7].folder):
+        found = {state.run.variant: state.state for state in states_of(sweep)}
+    assert found == {
+        "done": "done",
+        "running": "running",
+        "pending": "pending",
+        "failed": "failed",
+        "stopped": "stopped",
+        "new": "not submitted",
+        "killed": "failed",
+        "local": "running",
+    }
+    assert len(queue) == 1
+
+
+def test_without_slurm_no_queue_is_asked(
+    sweep: Sweep, queue: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "has_slurm", lambda: False)
+    states_of(sweep)
+    assert queue == []
+
+
+def test_status_tells_what_failed_and_why(
+    sweep: Sweep, queue: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = sweep.config.root
+    assert status.main(["--sweep", "demo", "--root", root]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "failed/fold0 failed: stfmri.Trouble: the loss is nan",
+        "killed/fold0 failed: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT",
+        "stopped/fold0 stopped: job 7_4 ended before its predictions",
+        "running/fold0 running 2/3 0.7500 30 s 15 s job 7_1",
+        "job 7_2 (Priority)",
+        "8 runs: 1 done, 1 running, 1 pending, 2 failed, 1 stopped, 2 not submitted",
+    ):
+        assert line in told
+
+
+def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
+    assert epochs_of(sweep.runs[1]) == Epochs(2, 30.0, 0.75)
+    assert epochs_of(sweep.runs[0]) == Epochs()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3599, "1 h 00 min"),
+        (7260, "2 h 01 min"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_durations_are_told_as_people_say_them(seconds: float | None, text: str) -> None:
+    assert minutes(seconds) == text

@@ -1,0 +1,245 @@
+"""Submitting: what is planned, checked, frozen and refused. Nothing is trained here."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+import stfmri.compose
+from launch import submit
+from launch.freeze import freeze_code
+from stfmri import config as configuration
+from stfmri import locks
+from stfmri.compose import compose
+from stfmri.runs import Run, load_sweep
+from tests.launch.conftest import TINY, submission
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.cluster.has_slurm", lambda: False)
+    monkeypatch.setattr("launch.states.has_slurm", lambda: False)
+
+
+@pytest.fixture
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that would be trained on this machine; none is."""
+    runs: list[Run] = []
+    monkeypatch.setattr(
+        submit, "train_on_this_machine", lambda out, sweep, some, cluster, code: runs.extend(some)
+    )
+    return runs
+
+
+def everything_in(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def test_a_dry_run_of_18_runs_takes_two_seconds_imports_no_torch_and_writes_nothing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')", encoding="utf-8")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch/submit.py"), "--sweep", "full", "--dry-run"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not submitted") == 18 + 1
+    assert "python -m preprocessing data=brats_ixi data.brats=DIR data.ixi=DIR" in done.stdout
+    assert {path.name for path in everything_in(tmp_path)} == {"torch.py"}
+    # Processor time: tests run side by side, and waiting says nothing of the program.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_a_dry_run_with_a_cache_writes_nothing(root: Path) -> None:
+    before = everything_in(root)
+    assert submit.main(submission(root, "--dry-run")) == 0
+    assert everything_in(root) == before
+
+
+def test_without_volumes_the_command_that_builds_them_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["data.table=/a b/größe.csv", "data.label=sex", "data.classes=[F,M]", "split.seed=3"]
+    arguments = ["--sweep", "ixi_age", "--root", str(tmp_path), *typed]
+    assert submit.main(arguments) == 2
+    complaint = capsys.readouterr().err
+    words = shlex.split(complaint.partition("build them: ")[2])
+    assert words[:3] == ["python", "-m", "preprocessing"]
+    assert words[-2:] == ["--root", str(tmp_path)]
+    theirs = compose(words[3:-2], root=tmp_path)
+    ours = compose(typed, sweep="ixi_age", root=tmp_path)
+    assert (theirs.data, theirs.preprocessing) == (ours.data, ours.preprocessing)
+    assert everything_in(tmp_path) == set()
+
+
+def test_every_run_gets_its_whole_configuration_before_it_starts(
+    root: Path, handed_over: list[Run]
+) -> None:
+    submit.main(submission(root))
+    assert [run.name for run in handed_over] == ["mc3_18-scratch/fold0", "mc3_18-scratch/fold1"]
+    for fold, run in enumerate(handed_over):
+        config = configuration.load(run.config_file)
+        assert config.split.fold == fold
+        assert config.model.name == "mc3_18"
+        assert config.train.epochs == 2
+        assert Path(config.root) == root
+    assert (root / "data/cache/tiny-10mm/splits/random-label-2-0.json").is_file()
+
+
+def test_files_of_a_sweep_are_private(root: Path, handed_over: list[Run]) -> None:
+    submit.main(submission(root))
+    for path in everything_in(root / "runs"):
+        if path.is_dir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+
+
+def test_what_is_done_is_not_submitted_again(root: Path, handed_over: list[Run]) -> None:
+    submit.main(submission(root))
+    header = "subject_id,patient_id,source,fold,split,label,prediction,prob_a,prob_b\n"
+    (handed_over[0].folder / "predictions.csv").write_text(header + "s,p,x,0,test,a,a,0.9,0.1\n")
+    handed_over.clear()
+    with locks.lock(root / "runs/demo/mc3_18-scratch/fold1"):
+        assert submit.main(submission(root, "--dry-run")) == 0
+        assert submit.main(["--sweep", "demo", "--root", str(root), "cluster=slurm"]) == 0
+    assert handed_over == []
+
+
+def test_a_later_override_that_differs_is_refused_by_name(
+    root: Path, handed_over: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit.main(submission(root))
+    frozen = (root / "runs/demo/sweep.yaml").read_bytes()
+    assert submit.main(submission(root, "train.epochs=3", "split=kfold")) == 2
+    complaint = capsys.readouterr().err
+    for part in ("train.epochs was 2, now 3", "split.kind was random, now kfold", "--name"):
+        assert part in complaint
+    assert (root / "runs/demo/sweep.yaml").read_bytes() == frozen
+
+
+def test_the_same_overrides_none_at_all_and_those_of_the_cluster_are_welcome(
+    root: Path, handed_over: list[Run]
+) -> None:
+    submit.main(submission(root))
+    for arguments in (
+        submission(root),
+        ["--sweep", "demo", "--root", str(root)],
+        ["--sweep", "demo", "--root", str(root), "cluster.local_jobs=2", "train.epochs=2"],
+    ):
+        handed_over.clear()
+        submit.main(arguments)
+        assert len(handed_over) == 2
+
+
+def test_another_name_makes_another_sweep(root: Path, handed_over: list[Run]) -> None:
+    submit.main(submission(root))
+    submit.main(submission(root, "--name", "longer", "train.epochs=3"))
+    assert load_sweep(root / "runs/demo").config.train.epochs == 2
+    assert load_sweep(root / "runs/longer").config.train.epochs == 3
+    assert submit.main(["--sweep", "full", "--name", "longer", "--root", str(root)]) == 2
+
+
+def test_editing_conf_changes_no_sweep_but_is_pointed_out(
+    root: Path,
+    handed_over: list[Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(stfmri.compose.CONF, conf)
+    monkeypatch.setattr(stfmri.compose, "CONF", conf)
+    stfmri.compose._composed_yaml.cache_clear()
+    submit.main(submission(root))
+    sheet = conf / "train" / "default.yaml"
+    sheet.write_text(sheet.read_text().replace("weight_decay: 1.0e-3", "weight_decay: 0.5"))
+    stfmri.compose._composed_yaml.cache_clear()
+    capsys.readouterr()
+    submit.main(submission(root))
+    stfmri.compose._composed_yaml.cache_clear()
+    told = " ".join(capsys.readouterr().out.split())
+    assert "train.weight_decay 0.001 → 0.5" in told
+    assert load_sweep(root / "runs/demo").config.train.weight_decay == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("typed", "instead"),
+    [
+        ("model=r3d_18", "sweep.models"),
+        ("model.weights=kinetics", "sweep.weights"),
+        ("split.fold=1", "sweep.folds"),
+        ("sweep.name=x", "--name"),
+    ],
+)
+def test_what_a_sweep_sets_itself_is_refused(
+    root: Path, typed: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main(submission(root, typed)) == 2
+    assert instead in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_had_stop_the_submission(
+    root: Path,
+    handed_over: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def urlopen(url: str, timeout: float) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", urlopen)
+    assert submit.main(submission(root, "sweep.weights=[scratch,kinetics]")) == 2
+    complaint = capsys.readouterr().err
+    assert str(root / "data/weights/mc3_18-a90a0ba3.pth") in complaint
+    assert handed_over == []
+    assert not (root / "runs/demo/sweep.yaml").exists()
+
+
+def test_two_submissions_of_a_sweep_do_not_overlap(
+    root: Path, handed_over: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locks.lock(root / "runs/demo"):
+        assert submit.main(submission(root)) == 1
+    assert f"process {os.getpid()}" in capsys.readouterr().err
+    assert handed_over == []
+
+
+def test_frozen_code_is_whole_private_and_reused(tmp_path: Path) -> None:
+    code = freeze_code(tmp_path)
+    assert freeze_code(tmp_path) == code
+    assert [path.name for path in tmp_path.iterdir()] == [code.name]
+    for name in ("launch/job.py", "stfmri/train.py", "conf/config.yaml", "slurm/executor.py"):
+        assert (code / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not [path for path in everything_in(code) if path.name == "__pycache__"]
+    assert stat.S_IMODE(code.stat().st_mode) == 0o700
+
+
+def test_the_entry_point_reads_like_a_table_of_contents() -> None:
+    assert len((ROOT / "launch/submit.py").read_text().splitlines()) < 130
+
+
+def test_help_names_every_sweep_and_says_how_to_choose() -> None:
+    text = submit.parser().format_help()
+    for word in ("full", "demo", "phantom", "ixi_age", "key=value", "exit status"):
+        assert word in text
+
+
+def test_tiny_overrides_are_all_known() -> None:
+    assert compose(TINY, sweep="demo").data.name == "tiny"

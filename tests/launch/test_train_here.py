@@ -1,0 +1,71 @@
+"""A sweep on this machine, from submission to results, and what becomes of a run that fails."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import status, submit
+from launch.job import JobError, TrainRuns
+from stfmri.runs import load_sweep
+from tests.launch.conftest import submission
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def local(root: Path) -> list[str]:
+    return submission(root, "cluster=local")
+
+
+def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_later(
+    root: Path, local: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = root / "data/cache/tiny-10mm/shard-0000.h5"
+    axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
+    assert submit.main([*local, axis, "sweep.folds=[0]", "cluster.local_jobs=2"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "mc3_18-scratch-1e+30/fold0 failed" in told
+    assert "lower train.learning_rate" in told
+
+    summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
+    assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
+    assert summary["complete"] is False
+
+    assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 runs: 1 done, 1 failed" in told
+    assert "the loss of epoch" in told
+
+    # Only what failed is tried again.
+    done, _ = load_sweep(root / "runs/demo").runs
+    before = (done.folder / "predictions.csv").stat().st_mtime_ns
+    assert submit.main(["--sweep", "demo", "--root", str(root), "cluster=local"]) == 1
+    assert (done.folder / "predictions.csv").stat().st_mtime_ns == before
+    assert shard.is_file()
+
+
+def test_packed_runs_end_each_for_itself(root: Path, local: list[str]) -> None:
+    axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
+    script = (
+        "import sys; from launch import submit; "
+        "submit.train_on_this_machine = lambda *rest: None; "
+        "submit.main(sys.argv[1:])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, *local, axis, "sweep.folds=[0]"], check=True, cwd=root
+    )
+    good, bad = load_sweep(root / "runs/demo").runs
+    call = TrainRuns([str(bad.config_file), str(good.config_file)])
+    with pytest.raises(JobError, match=r"1 of 2 runs failed.*1e\+30"):
+        call()
+    assert good.is_done()
+    assert not bad.is_done()
+    assert "lower train.learning_rate" in (bad.folder / "train.err").read_text(encoding="utf-8")
+    assert "epoch 2" in (good.folder / "train.out").read_text(encoding="utf-8")
+    assert pickle.loads(pickle.dumps(call)) == TrainRuns(call.configs)
