@@ -77,7 +77,8 @@ def render(
         per_class=by_name["per_class"],
         comparisons=by_name["comparisons"],
         parameters=by_name["table1_parameters"],
-        literature=by_name.get("table6_literature"),
+        # Scores that come with a caution are not for setting beside published ones.
+        literature=None if evidence.note else by_name.get("table6_literature"),
         figures={
             "forest": [f for f in figures if f.name.startswith("forest")],
             "confusion": [f for f in figures if f.name.startswith("confusion")],
@@ -144,7 +145,7 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
         ("code", "Code"),
         ("versions", "Versions"),
     ):
-        values = sorted({_plain(content[key]) for content in read if content.get(key)})
+        values = sorted({_plain(content.get(key)) for content in read} - {""})
         if values:
             shown = "; ".join(values[:8]) + (f"; and {len(values) - 8} more" if values[8:] else "")
             rows.append((words, shown))
@@ -236,7 +237,10 @@ def _plain(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        said = {key: _plain(item) for key, item in value.items()}
+        return ", ".join(f"{key} {text}" for key, text in said.items() if text)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value)
     return str(value)

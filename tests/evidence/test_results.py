@@ -263,3 +263,11 @@ def test_the_headline_says_when_a_network_beats_the_source(tmp_path: Path) -> No
     assert (
         leader.overall["macro_f1"].low > results.baselines["source_only"].overall["macro_f1"].pooled
     )
+
+
+def test_what_a_run_does_not_know_of_itself_is_left_out_of_the_report(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for run in sweep.runs:
+        text = json.dumps({"code": {"commit": None, "changed": None}, "precision": "bf16"})
+        (run.folder / "provenance.json").write_text(text, encoding="utf-8")
+    assert report.provenance(results_of(sweep).evidence.records) == [("Precision", "bf16")]
