@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from preprocessing.build import Report
     from preprocessing.worker import Outcome
 
+REJECTED_SHOWN = 10
 EXAMPLES = """\
 what it does:
   finds the cohort's scans; turns each to canonical axes; finds its brain (a mask that the table
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     scans = find_scans(config.data)
     jobs = options.jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"{len(scans)} scans of the cohort {config.data.name}, {jobs} at a time")
     try:
         report = build(config, scans, jobs, progress=_shown(console, len(scans)))
@@ -59,19 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tell(report: Report, console: Console) -> int:
     """Print what a build came to; returns the exit status."""
+    if report.unfinished:
+        console.print(
+            f"not finished, and nothing published: {', '.join(report.unfinished[:5])}; run again",
+            style="yellow",
+            markup=False,
+        )
+        return 1
     table = Table(title="Preprocessing", show_header=False, title_justify="left")
-    table.add_row("volumes", f"{report.volumes} ({report.built} built now)")
-    table.add_row("rejected", str(len(report.rejected)))
+    table.add_row("volumes", f"{report.volumes}, {report.built} of them built now")
+    table.add_row("rejected", f"{len(report.rejected)}")
     spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items())
     table.add_row("seconds of work", spent)
-    table.add_row("index", str(report.cache / "index.csv"))
-    table.add_row("look at", str(report.cache / "qc.html"))
     console.print(table)
-    for subject, reason in report.rejected[:10]:
+    # Paths stand by themselves: a narrow table would cut them.
+    console.print(f"index:   {report.cache / 'index.csv'}", markup=False)
+    console.print(f"look at: {report.cache / 'qc.html'}", markup=False)
+    for subject, reason in report.rejected[:REJECTED_SHOWN]:
         console.print(f"rejected {subject}: {reason}", style="yellow", markup=False)
-    if report.rejected:
-        console.print(f"the rejected scans are listed in {report.cache / 'rejected.csv'}")
-    return 1 if report.rejected or report.unfinished else 0
+    if len(report.rejected) > REJECTED_SHOWN:
+        console.print(f"… and more, all in {report.cache / 'rejected.csv'}", markup=False)
+    return 1 if report.rejected else 0
 
 
 def _shown(console: Console, total: int) -> Callable[[Iterable[Outcome]], Iterator[Outcome]]:

@@ -34,7 +34,7 @@ import yaml
 from preprocessing import qc
 from preprocessing.cohorts import Scan
 from preprocessing.skullstrip import resolve
-from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread
+from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread, start
 from stfmri.config import Config, PreprocessingConfig, to_dict
 from stfmri.errors import RunHeldError
 from stfmri.files import private_dir, safe_name, write_atomic
@@ -275,7 +275,7 @@ def _outcomes(worker: Worker, scans: Sequence[Scan], jobs: int) -> Iterator[Outc
         yield from map(worker, scans)
         return
     # spawn: a forked child would inherit the locks of torch's and ITK's threads.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=one_thread)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start)
     try:
         waiting = deque(pool.submit(worker, scan) for scan in scans[: 3 * jobs])
         for scan in [*scans[3 * jobs :], *[None] * len(waiting)]:

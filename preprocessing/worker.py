@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +85,21 @@ class Worker:
         except ScanError as error:
             return Outcome(scan, reason=str(error), seconds=seconds)
         return Outcome(scan, key, volume=volume, affine=affine, seconds=seconds)
+
+
+def start() -> None:
+    """Prepare a process of its own: one thread, an end with its parent, and Ctrl-C left to that."""
+    one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    # A pool's worker whose parent was killed would wait for its next scan for ever.
+    parent.join()
+    os._exit(1)
 
 
 def one_thread() -> None:
