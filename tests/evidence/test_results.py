@@ -14,7 +14,7 @@ import pytest
 from sklearn import metrics as reference
 
 from stfmri import predictions
-from stfmri.evidence import content, figures, listings, paper, report, style
+from stfmri.evidence import content, listings, paper, report
 from stfmri.evidence.cohort import read_cohort
 from stfmri.evidence.gather import gather
 from stfmri.evidence.summary import Results, as_json, summarise
@@ -214,13 +214,6 @@ def test_small_standard_deviations_print_as_in_the_paper() -> None:
     assert Score(0.9998, 0.0002, digits=4).text() == "0.9998 ± 0.0002"
     assert Score(0.9, 1e-17).text() == "0.900 ± 0.000"
     assert Score(math.nan).text() == "–"
-
-
-def test_figures_of_the_same_evidence_are_the_same_bytes(results: Results) -> None:
-    for once, again in zip(figures.draw_all(results), figures.draw_all(results), strict=True):
-        assert once.name == again.name
-        for form in (style.to_png, style.to_pdf, style.to_svg):
-            assert form(once.figure) == form(again.figure), once.name
 
 
 def page_of(results: Results) -> str:
