@@ -28,21 +28,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from preprocessing import qc
 from preprocessing.cohorts import Scan
-from preprocessing.skullstrip import resolve
+from preprocessing.skullstrip import require, resolve
+from preprocessing.store import ShardWriter, stored_volumes
 from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread, start
-from stfmri.config import Config, PreprocessingConfig, to_dict
+from stfmri.config import Config, PreprocessingConfig
 from stfmri.errors import RunHeldError
 from stfmri.files import private_dir, safe_name, write_atomic
 from stfmri.locks import holder, lock
-from stfmri.shards import CacheError, IndexRow, open_shard, write_index, write_shard
+from stfmri.shards import IndexRow, write_index
 
 LOCAL_PART = "local"
-SHARD_BYTES = 256 * 2**20  # a shard is held in memory until it is full
 Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
 
 
@@ -85,6 +82,7 @@ def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress =
     Raises:
         RunHeldError: where another build works on the cache.
         BuildStoppedError: where a worker was killed.
+        UserError: where brains are to be extracted by FSL and it is not on the PATH.
     """
     with lock(config.cache):
         _refuse_held_parts(config.cache)
@@ -130,72 +128,17 @@ def publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Repo
         return _publish(config, scans, parts)
 
 
-def stored_volumes(cache: Path) -> dict[str, tuple[str, int]]:
-    """Key → shard's file name and row, of every volume in the cache, indexed or not.
-
-    A damaged shard counts as absent, and so does a volume without its quality record: both are
-    built again.
-    """
-    stored = {}
-    for path in sorted(cache.glob("shard-*.h5")):
-        try:
-            keys = open_shard(path).keys
-        except CacheError:
-            continue
-        for row, key in enumerate(keys):
-            if qc.measures_file(cache, key).is_file():
-                stored[key] = (path.name, row)
-    return stored
-
-
-class _Shards:
-    """Collects volumes and writes a shard whenever enough have come."""
-
-    def __init__(self, cache: Path, part: str, preprocessing: PreprocessingConfig) -> None:
-        shape_CDHW = (1, *preprocessing.shape)
-        volume_bytes = 2 * int(np.prod(shape_CDHW))
-        size = min(preprocessing.shard_volumes, max(1, SHARD_BYTES // volume_bytes))
-        self._volumes = np.empty((size, *shape_CDHW), np.float16)
-        self._held: list[Outcome] = []
-        self._cache = cache
-        self._stem = "shard-" if part == LOCAL_PART else f"shard-{part}-"
-        self._preprocessing = yaml.safe_dump(to_dict(preprocessing), sort_keys=False)
-
-    def add(self, outcome: Outcome) -> None:
-        self._volumes[len(self._held)] = outcome.volume
-        self._held.append(dataclasses.replace(outcome, volume=None))
-        if len(self._held) == len(self._volumes):
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._held:
-            return
-        write_shard(
-            self._free_path(),
-            self._volumes[: len(self._held)],
-            np.array([outcome.affine for outcome in self._held]),
-            [outcome.scan.subject_id for outcome in self._held],
-            [outcome.key for outcome in self._held],
-            self._preprocessing,
-        )
-        self._held = []
-
-    def _free_path(self) -> Path:
-        number = 0
-        while (path := self._cache / f"{self._stem}{number:04d}.h5").exists():
-            number += 1
-        return path
-
-
 def _build_part(
     config: Config, scans: Sequence[Scan], part: str, jobs: int, progress: Progress
 ) -> None:
     record = _record(config.cache, part)
     record.unlink(missing_ok=True)
     preprocessing = resolved(config.preprocessing)
+    if any(scan.mask is None and not scan.stripped for scan in scans):
+        require(preprocessing.skullstrip)
     known = set(stored_volumes(config.cache))
     worker = Worker(preprocessing, frozenset(known), config.cache, masks_folder(config))
-    shards = _Shards(config.cache, part, preprocessing)
+    shards = ShardWriter(config.cache, "" if part == LOCAL_PART else f"{part}-", preprocessing)
     seconds = dict.fromkeys(STEPS, 0.0)
     entries, built = [], 0
     for outcome in progress(_outcomes(worker, scans, jobs)):

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
+from stfmri.errors import UserError
 from stfmri.files import replacing
 
 Mask = NDArray[np.bool_]
@@ -48,10 +49,24 @@ def resolve(method: str) -> str:
     return "fsl" if _fsl_command() else "brainextractor"
 
 
+def require(method: str) -> None:
+    """Check that brains can be extracted here.
+
+    Raises:
+        UserError: where FSL is asked for and not on the PATH.
+    """
+    if method == "fsl" and not _fsl_command():
+        raise UserError(
+            "preprocessing.skullstrip=fsl needs FSL's bet or bet2 on the PATH; load its module, or "
+            "choose preprocessing.skullstrip=brainextractor"
+        )
+
+
 def recipe(method: str) -> str:
     """The back end and everything that its result depends on; part of the mask's key."""
     if method == "fsl":
-        return f"fsl {' '.join(_fsl_command())}"
+        # The same on a node without FSL: it may publish what others have built.
+        return f"fsl {FSL_CALLS}"
     return f"brainextractor {version('brainextractor')} head={HEAD_MM:g} voxel={BET_MM:g}"
 
 
@@ -192,8 +207,7 @@ def _fsl_command() -> tuple[str, ...]:
 
 
 def _fsl(image: Image) -> Mask:
-    if not _fsl_command():
-        raise ScanError("preprocessing.skullstrip=fsl needs FSL's bet or bet2 on the PATH")
+    require("fsl")
     command, *flags = _fsl_command()
     with tempfile.TemporaryDirectory() as folder:
         head, brain = Path(folder, "head.nii.gz"), Path(folder, "brain")

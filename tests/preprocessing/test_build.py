@@ -15,7 +15,7 @@ import pytest
 from preprocessing.build import build, build_part, publish
 from preprocessing.cohorts import find_scans
 from stfmri.config import Config
-from stfmri.errors import RunHeldError
+from stfmri.errors import RunHeldError, UserError
 from stfmri.locks import lock
 from stfmri.shards import Volumes, read_index, voxel_sha256
 from tests.preprocessing.conftest import brain_values, write_scan
@@ -255,3 +255,15 @@ def test_a_build_killed_at_any_moment_is_finished_by_the_next(cohort: Make, wait
     built(fresh)
     assert finished == stored(fresh)
     assert not list(changed.cache.rglob(".*.tmp"))
+
+
+def test_fsl_that_is_asked_for_and_absent_is_a_wrong_call(
+    cohort: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = cohort(count=1)
+    asked = dataclasses.replace(config.preprocessing, skullstrip="fsl")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert built(dataclasses.replace(config, preprocessing=asked)) == 1  # stripped: needs none
+    scans = [dataclasses.replace(scan, stripped=False) for scan in find_scans(config.data)]
+    with pytest.raises(UserError, match="load its module"):
+        build(dataclasses.replace(config, preprocessing=asked), scans, 1)

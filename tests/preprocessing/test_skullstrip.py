@@ -13,6 +13,7 @@ from benchmarks.brain_extraction import dice
 from preprocessing import skullstrip
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.skullstrip import brain_mask, find_brain, largest_piece, read_mask, recipe
+from stfmri.errors import UserError
 from tests.preprocessing.conftest import brain_values, write_scan
 
 
@@ -133,7 +134,7 @@ def test_fsl_is_taken_where_bet_is_on_the_path(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert skullstrip.resolve("auto") == "brainextractor"
-    with pytest.raises(ScanError, match="needs FSL's bet or bet2"):
+    with pytest.raises(UserError, match="needs FSL's bet or bet2"):
         brain_mask(small_head, "fsl")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.defpath}")
     fake_bet(tmp_path, FAKE_BET.format(python=sys.executable), name)
