@@ -1,0 +1,202 @@
+"""Sweeps on a real SLURM: array, collector, edits while jobs wait, time-outs, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch import preprocess, status, submit
+from launch.states import job_of, states_of
+from slurm.devcluster import DevCluster
+from slurm.logs import log_paths
+from slurm.queue import Job, alive
+from stfmri.predictions import read as read_predictions
+from stfmri.runs import Submission, last_jobs, load_sweep
+from stfmri.shards import read_index
+from tests.launch.conftest import submission
+from tests.launch.test_predict import GRID, write_scan
+from tests.slurm.conftest import (
+    cluster,
+    cluster_folder,
+    dev_cluster,
+    need_slurm,
+    start_now,
+    wait_for,
+    wait_until_ended,
+)
+
+__all__ = ["cluster", "cluster_folder", "dev_cluster"]  # fixtures
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOMS = ("launch", "stfmri", "preprocessing", "slurm", "conf")
+# A limit under ten minutes makes submitit take every USR2 for a time-out.
+SMALL = (
+    "cluster.train.time_min=5",
+    "cluster.train.cpus=1",
+    "cluster.train.mem_gb=1",
+    "cluster.train.array_parallelism=2",
+)
+
+
+def jobs_of(root: Path, name: str = "demo") -> dict[str, Submission]:
+    return last_jobs(root / "runs" / name)
+
+
+def wait_for_all(root: Path, name: str = "demo", timeout_s: float = 240) -> None:
+    wait_until_ended(*(job_of(line) for line in jobs_of(root, name).values()), timeout_s=timeout_s)
+
+
+def partition(state: str) -> None:
+    """Let waiting jobs start, or keep them waiting."""
+    subprocess.run(["scontrol", "update", "PartitionName=main", f"State={state}"], check=True)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code that a test may spoil."""
+    copy = tmp_path / "checkout"
+    for room in ROOMS:
+        shutil.copytree(CHECKOUT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
+    cluster: DevCluster, root: Path, checkout: Path
+) -> None:
+    def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(checkout / "launch" / f"{name}.py"), *arguments],
+            env={**os.environ, "PYTHONPATH": str(checkout)},
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    partition("DOWN")
+    try:
+        began = time.monotonic()
+        done = script("submit", *submission(root, *SMALL))
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - began < 15  # it returns at once, and so does the next one
+        told = " ".join(script("status", "--sweep", "demo").stdout.split())
+        assert "2 runs: 2 pending" in told
+        assert "nothing to submit" in script("submit", *submission(root, *SMALL)).stdout
+        assert set(jobs_of(root)) == {"mc3_18-scratch/fold0", "mc3_18-scratch/fold1", "collect"}
+        queue = subprocess.run(["squeue", "--me"], capture_output=True, text=True).stdout
+        assert "demo" in queue
+
+        (checkout / "stfmri/train.py").write_text("raise SystemExit('an edit was read')")
+        (checkout / "conf/train/default.yaml").write_text("epochs: 77")
+    finally:
+        partition("UP")
+    wait_for_all(root)
+    done = script("status", "--sweep", "demo")
+    assert done.returncode == 0, done.stdout
+    summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
+    assert summary["complete"] is True
+    assert (root / "results/demo/report.html").is_file()
+
+
+def test_a_run_that_times_out_goes_on_and_ends_like_one_that_did_not(
+    cluster: DevCluster, root: Path
+) -> None:
+    epochs = ("train.epochs=12", "sweep.folds=[0]")
+    assert submit.main(submission(root, *epochs, *SMALL)) == 0
+    sweep = load_sweep(root / "runs/demo")
+    [run] = sweep.runs
+    job = job_of(jobs_of(root)[run.name])
+    metrics = run.folder / "metrics.csv"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3, 120)
+    subprocess.run(["scancel", "--signal=USR2", str(job)], check=True)
+    start_now(job)
+    [state] = states_of(sweep)
+    assert state.is_alive
+    wait_for_all(root)
+
+    attempts = log_paths(sweep.folder / "logs", job)[0].read_text().split("----- attempt")[1:]
+    assert len(attempts) == 2
+    assert "from epoch 0 of 12" in attempts[0]
+    assert "from epoch 0 of 12" not in attempts[1]
+    assert metrics.read_text().count("\n") == 13
+
+    # The same configuration, uninterrupted, on this machine.
+    twin = root / "twin" / "fold0"
+    twin.mkdir(parents=True)
+    shutil.copy(run.config_file, twin)
+    command = [sys.executable, "-m", "stfmri.train", "--config", str(twin / "config.yaml")]
+    subprocess.run(command, check=True)
+    interrupted, straight = (
+        read_predictions(folder / "predictions.csv").rows for folder in (run.folder, twin)
+    )
+    assert interrupted == straight
+
+
+@pytest.fixture
+def without_accounting(
+    cluster_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DevCluster]:
+    need_slurm()
+    with DevCluster(cluster_folder, nodes=1, accounting=False) as started:
+        for name, value in started.environment().items():
+            monkeypatch.setenv(name, value)
+        yield started
+
+
+def test_without_accounting_a_failed_run_is_named_collected_around_and_submitted_again(
+    without_accounting: DevCluster, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
+    assert submit.main(submission(root, axis, "sweep.folds=[0]", *SMALL)) == 0
+    first = jobs_of(root)
+    wait_for_all(root)
+    capsys.readouterr()
+    assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 runs: 1 done, 1 failed" in told
+    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.train.TrainingError:" in told
+    summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
+    assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
+
+    assert submit.main(["--sweep", "demo", "--root", str(root)]) == 0
+    again = jobs_of(root)
+    changed = {run for run in again if again[run].job_id != first[run].job_id}
+    assert changed == {"mc3_18-scratch-1e+30/fold0", "collect"}
+    subprocess.run(["scancel", *(line.job_id for line in again.values())], check=True)
+    wait_for_all(root)
+
+
+def test_volumes_are_built_by_an_array_and_indexed_by_the_last_job(
+    cluster: DevCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocess, "SCANS_A_PART", 1)
+    rows = ["subject_id,path,label"]
+    for number in range(2):
+        write_scan(tmp_path / f"s{number}.nii.gz", 50, number)
+        rows.append(f"s{number},s{number}.nii.gz,{number}")
+    (tmp_path / "torn.nii.gz").write_bytes(b"no scan")
+    rows.append("torn,torn.nii.gz,1")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    data = (f"data.table={tmp_path / 'cohort.csv'}", "data.stripped=true", "data.name=made", *GRID)
+    small = ("cluster.preprocess.cpus=1", "cluster.preprocess.mem_gb=1")
+    before = set(alive())
+    assert preprocess.main(["--root", str(tmp_path), *data, *small]) == 0
+    submitted = set(alive()) - before
+    assert len({job for job in submitted if job.array_index is not None}) >= 3
+    wait_until_ended(*submitted, timeout_s=240)
+    cache = tmp_path / "data/cache/made-8mm"
+    assert [row.subject_id for row in read_index(cache)] == ["s0", "s1"]
+    assert "torn" in (cache / "rejected.csv").read_text(encoding="utf-8")
+
+
+def test_a_job_is_told_as_squeue_prints_it() -> None:
+    assert str(job_of(Submission("a/fold0", "12", 3, ""))) == str(Job("12", 3)) == "12_3"
