@@ -21,7 +21,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm.errors import ClusterError, SubmissionError
 from slurm.queue import Job, alive, max_array_size, outside_any_job
-from slurm.task import as_task
+from slurm.task import as_task, deferring_interpreter
 
 # submitit gives up after this many time-outs; a long training may need any number of them
 MAX_TIMEOUTS = 1_000_000
@@ -48,7 +48,8 @@ class Resources:
         mem_gb: memory in GB (2**30 bytes).
         cpus: CPUs of the one process.
         array_parallelism: array tasks that may run at a time; None for no bound.
-        signal_delay_s: how many seconds before the limit a job is told; at most half the limit.
+        signal_delay_s: how many seconds before the limit a job is told, at most a quarter of the
+            limit; SLURM may tell it up to a minute earlier.
         setup: shell lines that run before Python starts: modules, environments.
         comment: text that the cluster keeps with the job.
     """
@@ -151,7 +152,7 @@ def _submit_chunk(
         # submitit prints sbatch's complaint as well as raising it
         with outside_any_job(), contextlib.redirect_stderr(io.StringIO()):
             executor = submitit.SlurmExecutor(
-                folder, max_num_timeout=MAX_TIMEOUTS, python=shlex.quote(python)
+                folder, max_num_timeout=MAX_TIMEOUTS, python=deferring_interpreter(python)
             )
             executor.update_parameters(**parameters)
             jobs = executor.submit_array([as_task(call) for call in calls])
@@ -195,7 +196,7 @@ def _parameters(
         "cpus_per_task": resources.cpus,
         # Since 22.05 srun no longer takes this over from sbatch
         "srun_args": None if resources.cpus is None else [f"--cpus-per-task={resources.cpus}"],
-        "signal_delay_s": min(resources.signal_delay_s, resources.time_min * 30),
+        "signal_delay_s": min(resources.signal_delay_s, resources.time_min * 15),
         "dependency": "afterany:" + ":".join(awaited) if awaited else None,
         # The set-up lines may change the folder, and SLURM goes to /tmp where it cannot enter one
         "setup": [*resources.setup, f"cd -- {shlex.quote(str(workdir))} || exit 1"],

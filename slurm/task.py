@@ -8,6 +8,7 @@ only print a line, would let a cancelled job linger until SLURM kills it.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -20,6 +21,13 @@ from submitit.helpers import DelayedSubmission
 
 # First words of the line that starts each attempt in a log; a requeued job appends to the same log
 ATTEMPT = "----- attempt"
+# Starts the interpreter anew with USR2 blocked. The new one keeps such a signal until it can act on
+# it; by default it would die of it, unrequeued, if it came while Python still imports.
+BLOCK_AND_START = (
+    "import os, signal, sys; "
+    "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 # A process that was told to end has this long for its `finally` blocks
 GRACE_S = 5
 
@@ -79,8 +87,13 @@ def announce_attempt() -> None:
         print(f"{ATTEMPT} {number} on {socket.gethostname()} at {moment}", file=stream, flush=True)
 
 
+def deferring_interpreter(python: str) -> str:
+    """Shell words that start an interpreter which defers USR2 until `handle_signals`."""
+    return shlex.join([python, "-I", "-S", "-c", BLOCK_AND_START])
+
+
 def handle_signals() -> None:
-    """End on TERM and leave submitit's handler of USR2 to this process alone.
+    """End on TERM, and leave submitit's handler of USR2 to this process alone.
 
     SLURM signals every process of the job. A forked child, such as a data-loading worker, would
     inherit submitit's handler and requeue the job a second time.
@@ -88,6 +101,8 @@ def handle_signals() -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)
     os.register_at_fork(after_in_child=_be_a_plain_child)
+    # submitit's handler is in place by now; a signal that came early is handled here
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

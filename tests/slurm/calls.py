@@ -84,6 +84,21 @@ class Resume:
 
 
 @dataclass
+class SlowToLoad(Resume):
+    """Takes a while to be unpickled, as a callable does that imports much."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        append(self.path, "loading")
+        time.sleep(2)
+
+    def __call__(self) -> None:
+        if self.path.read_text().count("loading") < self.attempts:
+            time.sleep(300)
+        append(self.path, "finished")
+
+
+@dataclass
 class SubmitAnother:
     """Submits a job from inside a job."""
 
@@ -93,7 +108,7 @@ class SubmitAnother:
     def __call__(self) -> str:
         [job] = submit_array(
             [Report(self.path)],
-            Resources(time_min=1),
+            Resources(time_min=5),
             folder=self.folder,
             name="inner",
             workdir=Path.cwd(),

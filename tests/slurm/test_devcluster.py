@@ -32,7 +32,7 @@ def test_without_accounting_jobs_are_submitted_followed_and_collected(
         use(cluster, monkeypatch)
         assert subprocess.run(["sacct"], capture_output=True, check=False).returncode != 0
         logs, files = tmp_path / "logs", [tmp_path / "0.json", tmp_path / "1.json"]
-        quick = Resources(time_min=1)
+        quick = Resources(time_min=5)
         jobs = submit_array(
             [calls.Report(file) for file in files],
             quick,
@@ -55,7 +55,7 @@ def test_with_accounting_sacct_knows_the_job(
 ) -> None:
     [job] = submit_array(
         [calls.Report(tmp_path / "report.json")],
-        Resources(time_min=1),
+        Resources(time_min=5),
         folder=tmp_path,
         name="known",
         workdir=workdir,
@@ -85,7 +85,7 @@ def test_stop_ends_what_a_crash_left_and_a_new_start_works(
     use(cluster, monkeypatch)
     marks = tmp_path / "marks"
     submit_array(
-        [calls.Sleep(marks)], Resources(time_min=1), folder=tmp_path, name="x", workdir=workdir
+        [calls.Sleep(marks)], Resources(time_min=5), folder=tmp_path, name="x", workdir=workdir
     )
     wait_for(lambda: lines_of(marks) == ["begin"])
     for pid, name in daemons.of_cluster(folder).items():

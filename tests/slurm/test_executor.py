@@ -27,7 +27,10 @@ from tests.slurm.conftest import (
 )
 
 pytestmark = pytest.mark.slurm
-QUICK = Resources(time_min=1)
+QUICK = Resources(time_min=5)
+# SLURM looks every 30 s, and signals when the limit is at most that much further than asked:
+# between 20 and 50 s after the start
+ONE_MINUTE = Resources(time_min=1, signal_delay_s=10)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,9 @@ def at_the_limit(
         for name, value in dev_cluster.environment().items():
             patch.setenv(name, value)
         jobs = [
-            submit_array([call], QUICK, folder=folder, name="limit", workdir=frozen_code(part))[0]
+            submit_array(
+                [call], ONE_MINUTE, folder=folder, name="limit", workdir=frozen_code(part)
+            )[0]
             for call, part in (
                 (calls.Resume(folder / "resumed", attempts=2), folder / "a"),
                 (calls.Sleep(folder / "slept"), folder / "b"),
@@ -63,7 +68,7 @@ def test_a_collector_runs_after_the_whole_array_though_a_task_failed(
     logs, out = tmp_path / "logs ü", tmp_path / "out"
     out.mkdir()
     tasks = [calls.Report(out / f"task{i}.json", fail=i == 2) for i in range(4)]
-    resources = Resources(time_min=1, gres="gpu:1", cpus=2, mem_gb=0.5)
+    resources = Resources(time_min=5, gres="gpu:1", cpus=2, mem_gb=0.5)
     jobs = submit_array(tasks, resources, folder=logs, name="train", workdir=workdir)
     count = calls.Count(out, "task*.json", out / "count")
     [collector] = submit_array(
@@ -87,7 +92,7 @@ def test_a_collector_runs_after_the_whole_array_though_a_task_failed(
 
 def test_two_gpus_of_a_node_go_to_two_tasks(tmp_path: Path, workdir: Path) -> None:
     tasks = [calls.Report(tmp_path / f"{i}.json") for i in range(2)]
-    both = Resources(time_min=1, gres="gpu:2")
+    both = Resources(time_min=5, gres="gpu:2")
     jobs = submit_array(tasks, both, folder=tmp_path / "logs", name="gpus", workdir=workdir)
     wait_until_ended(*jobs)
     seen = [json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2)]
@@ -122,6 +127,19 @@ def test_a_run_that_times_out_four_times_is_requeued_four_times_and_finishes(
     marked = [line.split()[2] for line in err.splitlines() if line.startswith("----- attempt")]
     assert marked == ["1", "2", "3", "4", "5"]
     assert last_error_line(logs, job) is None
+
+
+def test_a_signal_that_comes_while_python_still_imports_is_not_lost(
+    tmp_path: Path, workdir: Path
+) -> None:
+    marks, logs = tmp_path / "marks", tmp_path / "logs"
+    call = calls.SlowToLoad(marks, attempts=2)
+    [job] = submit_array([call], QUICK, folder=logs, name="early", workdir=workdir)
+    wait_for(lambda: lines_of(marks) == ["loading"])
+    subprocess.run(["scancel", "--signal=USR2", str(job)], check=True)
+    start_now(job)
+    wait_until_ended(job)
+    assert lines_of(marks) == ["loading", "checkpoint", "loading", "finished"]
 
 
 def test_scancel_ends_a_running_task_within_seconds(tmp_path: Path, workdir: Path) -> None:
@@ -169,7 +187,7 @@ def test_more_tasks_than_the_cluster_allows_become_several_arrays(
     files = [tmp_path / f"{i}.json" for i in range(2 * MAX_ARRAY_SIZE + 1)]
     jobs = submit_array(
         [calls.Report(file) for file in files],
-        Resources(time_min=1, array_parallelism=7),
+        Resources(time_min=5, array_parallelism=7),
         folder=tmp_path / "logs",
         name="many",
         workdir=workdir,
@@ -187,7 +205,7 @@ def test_a_job_submitted_from_inside_a_job_inherits_nothing_of_it(
     tmp_path: Path, workdir: Path
 ) -> None:
     inner = tmp_path / "inner.json"
-    outer = Resources(time_min=1, gres="gpu:1", cpus=3)
+    outer = Resources(time_min=5, gres="gpu:1", cpus=3)
     jobs = submit_array(
         [calls.SubmitAnother(tmp_path / "logs", inner), calls.Report(tmp_path / "second.json")],
         outer,
@@ -208,7 +226,7 @@ def test_a_job_submitted_from_inside_a_job_inherits_nothing_of_it(
 def test_a_refused_submission_says_why_in_one_line_and_leaves_no_files(
     tmp_path: Path, workdir: Path
 ) -> None:
-    nowhere = Resources(time_min=1, partition="nowhere")
+    nowhere = Resources(time_min=5, partition="nowhere")
     with pytest.raises(SubmissionError, match="invalid partition specified: nowhere") as refused:
         submit_array(
             [calls.Report(tmp_path / "x")] * 2,
@@ -243,7 +261,7 @@ def test_a_preempted_run_is_requeued_by_the_cluster_and_finishes(
 ) -> None:
     marks, logs = tmp_path / "marks", tmp_path / "logs"
     # More than half of a node's 8 CPUs, beside the jobs at the limit
-    most_of_a_node = {"time_min": 1, "cpus": 5}
+    most_of_a_node = {"time_min": 5, "cpus": 5}
     [low] = submit_array(
         [calls.Resume(marks, attempts=2)],
         Resources(partition="low", **most_of_a_node),
