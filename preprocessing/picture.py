@@ -34,7 +34,7 @@ def montage(image: Image, brain: Mask) -> bytes:
     planes = []
     for axis in (2, 1, 0):
         across, up = (other for other in range(3) if other != axis)
-        cut = [np.take(volume, middle[axis], axis) for volume in (scan, brain)]
+        cut = [np.moveaxis(volume, axis, 0)[middle[axis]] for volume in (scan, brain)]
         # Pixels run right and down, voxels right (or anterior) and up.
         values, mask = (np.flipud(plane.T) for plane in cut)
         centre = (middle[across], cut[0].shape[1] - 1 - middle[up])

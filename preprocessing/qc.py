@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image
 from preprocessing.picture import montage
-from preprocessing.skullstrip import Mask, bounding_box
+from preprocessing.skullstrip import Mask, bounding_box, faces
 from stfmri.config import Config
 from stfmri.files import replacing, write_atomic
 from stfmri.shards import IndexRow
@@ -183,7 +183,7 @@ def _border_cm2(brain: Mask, spacing: NDArray[np.float64]) -> float:
     area = 0.0
     for axis in range(3):
         voxel_cm2 = np.prod(np.delete(spacing, axis)) / 100
-        area += voxel_cm2 * sum(np.count_nonzero(np.take(brain, end, axis)) for end in (0, -1))
+        area += voxel_cm2 * sum(map(np.count_nonzero, faces(brain)[2 * axis : 2 * axis + 2]))
     return float(area)
 
 

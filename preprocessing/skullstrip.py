@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -143,8 +144,9 @@ def stripped_brain(image: Image) -> Mask:
     registration leaves values below 0 inside the brain.
     """
     data = image.data
-    faces = [np.take(data, end, axis).ravel() for axis in range(3) for end in (0, -1)]
-    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    values, counts = np.unique(
+        np.concatenate([face.ravel() for face in faces(data)]), return_counts=True
+    )
     return largest_piece(data != values[counts.argmax()])
 
 
@@ -158,6 +160,11 @@ def largest_piece(mask: Mask) -> Mask:
     result = np.zeros_like(mask)
     result[box] = ndimage.binary_fill_holes(piece)
     return result
+
+
+def faces(data: NDArray[Any]) -> list[NDArray[Any]]:
+    """The six outermost planes of a volume, two for each axis, as views."""
+    return [np.moveaxis(data, axis, 0)[end] for axis in range(3) for end in (0, -1)]
 
 
 def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
