@@ -7,8 +7,10 @@ numbers in files would go stale at a crash and could then name a stranger.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -125,6 +127,40 @@ def client(
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer in {timeout_s:g} s")
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different TCP ports that nothing listens on.
+
+    They lie below the range that the kernel hands to outgoing connections, so none is taken
+    between now and the daemon's start by a mere client.
+    """
+    found: list[int] = []
+    candidates = random.SystemRandom().sample(range(20000, 32000), 500)
+    for port in candidates:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise ClusterError(f"found only {len(found)} of {count} free ports between 20000 and 32000")
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on a loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, from the first byte on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def of_cluster(folder: Path) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""A real SLURM on one machine: munge, MariaDB, slurmdbd, slurmctld and 2 to 4 slurmd nodes.
+"""A real SLURM on one machine: munge, MariaDB, slurmdbd, slurmctld and 1 to 4 slurmd nodes.
 
     eval "$(python -m slurm.devcluster start)"      sets SLURM_CONF, then sbatch, squeue, ... work
     python -m slurm.devcluster status
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
-import random
 import re
 import secrets
 import shutil
@@ -26,7 +25,16 @@ from pathlib import Path
 from types import TracebackType
 
 from slurm import daemons
-from slurm.devconfig import Layout, database_sql, gres_conf, slurm_conf, slurmdbd_conf
+from slurm.devconfig import (
+    Layout,
+    database_arguments,
+    database_setup_arguments,
+    database_sql,
+    gres_conf,
+    munge_arguments,
+    slurm_conf,
+    slurmdbd_conf,
+)
 from slurm.errors import ClusterError
 
 # Program that must be there -> Debian package that brings it
@@ -163,6 +171,8 @@ class DevCluster:
     def _prepare_folder(self) -> None:
         """Empty the folder of an earlier cluster and write the configuration of this one."""
         folder = self.layout.folder
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
+            raise ClusterError(f"{folder} is a link or belongs to another user; pass another")
         if folder.exists() and any(folder.iterdir()):
             if not (folder / MARKER).exists():
                 raise ClusterError(
@@ -182,10 +192,10 @@ class DevCluster:
         names = ["slurmctld", *self.layout.node_names]
         if self.layout.accounting:
             names += ["database", "slurmdbd"]
-        self.layout.ports.update(zip(names, free_ports(len(names)), strict=True))
+        self.layout.ports.update(zip(names, daemons.free_ports(len(names)), strict=True))
         self.layout.conf.write_text(slurm_conf(self.layout), encoding="utf-8")
         (folder / "gres.conf").write_text(gres_conf(self.layout), encoding="utf-8")
-        write_secret(folder / "munge.key", secrets.token_bytes(128))
+        daemons.write_secret(folder / "munge.key", secrets.token_bytes(128))
 
     def _daemon(
         self, program: str, arguments: list[str], label: str | None = None
@@ -196,16 +206,7 @@ class DevCluster:
 
     def _start_daemons(self, deadline: float) -> None:
         """Start the daemons in the order in which they need each other."""
-        folder = self.layout.folder
-        munged = self._daemon("munged", [
-            # --force: munged wants its socket's folder open to all users; this one is private
-            "--force", "--foreground",
-            f"--socket={self.layout.munge_socket}",
-            f"--key-file={folder / 'munge.key'}",
-            f"--pid-file={folder / 'munged.pid'}",
-            f"--seed-file={folder / 'munged.seed'}",
-            f"--log-file={folder / 'log' / 'munged.log'}",
-        ])  # fmt: skip
+        munged = self._daemon("munged", munge_arguments(self.layout))
         munged.wait_until(self.layout.munge_socket.exists, deadline)
         if self.layout.accounting:
             self._start_accounting(deadline)
@@ -221,31 +222,15 @@ class DevCluster:
     def _start_accounting(self, deadline: float) -> None:
         """Start MariaDB and slurmdbd and register the cluster."""
         folder, password = self.layout.folder, secrets.token_hex(16)
-        write_secret(folder / "slurmdbd.conf", slurmdbd_conf(self.layout, password).encode())
-        write_secret(folder / "database.sql", database_sql(password).encode())
-        data = folder / "database"
-        daemons.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db",
-             f"--user={self.layout.user}", "--auth-root-authentication-method=normal"],
-            folder,
-        )  # fmt: skip
-        database = self._daemon("mariadbd", [
-            "--no-defaults",
-            f"--user={self.layout.user}",
-            f"--datadir={data}",
-            f"--socket={self.layout.database_socket}",
-            f"--port={self.layout.ports['database']}",
-            "--bind-address=127.0.0.1",
-            f"--pid-file={folder / 'mariadbd.pid'}",
-            f"--init-file={folder / 'database.sql'}",
-            "--skip-name-resolve",
-            # Nothing here needs to outlive the cluster
-            "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-buffer-pool-size=32M",
-        ])  # fmt: skip
-        database.wait_until(lambda: listens(self.layout.ports["database"]), deadline)
+        daemons.write_secret(
+            folder / "slurmdbd.conf", slurmdbd_conf(self.layout, password).encode()
+        )
+        daemons.write_secret(folder / "database.sql", database_sql(password).encode())
+        daemons.run(["mariadb-install-db", *database_setup_arguments(self.layout)], folder)
+        database = self._daemon("mariadbd", database_arguments(self.layout))
+        database.wait_until(lambda: daemons.listens(self.layout.ports["database"]), deadline)
         accounting = self._daemon("slurmdbd", ["-D"])
-        accounting.wait_until(lambda: listens(self.layout.ports["slurmdbd"]), deadline)
+        accounting.wait_until(lambda: daemons.listens(self.layout.ports["slurmdbd"]), deadline)
         register = ["sacctmgr", "--immediate", "add", "cluster", "dev"]
         accounting.wait_until(
             lambda: daemons.client(register, self.environment()).returncode == 0, deadline
@@ -260,40 +245,6 @@ class DevCluster:
         if answer.returncode != 0:
             return {}
         return dict(line.split() for line in answer.stdout.splitlines() if line.strip())
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that nothing listens on.
-
-    They lie below the range that the kernel hands to outgoing connections, so none is taken
-    between now and the daemon's start by a mere client.
-    """
-    found: list[int] = []
-    candidates = random.SystemRandom().sample(range(20000, 32000), 500)
-    for port in candidates:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise ClusterError(f"found only {len(found)} of {count} free ports between 20000 and 32000")
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections on a loopback port."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that its owner alone can read, from the first byte on."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Configuration texts of the development cluster: slurm.conf, gres.conf, slurmdbd.conf, SQL.
+"""Configuration of the development cluster: slurm.conf, gres.conf, the database, arguments.
 
 Every path lies in the cluster's own folder and every port is passed in, so several clusters live
 side by side and nothing of the machine's own SLURM, MUNGE or MariaDB is touched.
@@ -76,7 +76,6 @@ def slurm_conf(layout: Layout) -> str:
         f"SlurmdSpoolDir={folder}/spool/%n",
         f"SlurmctldPidFile={folder}/slurmctld.pid",
         f"SlurmdPidFile={folder}/slurmd-%n.pid",
-        # Job state is written here, not to /var/log
         f"SlurmctldLogFile={folder}/log/slurmctld.log",
         f"SlurmdLogFile={folder}/log/slurmd-%n.log",
         # No control groups: they need privileges that containers and CI machines withhold
@@ -178,3 +177,48 @@ def database_sql(password: str) -> str:
         f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{password}';\n"
         "FLUSH PRIVILEGES;\n"
     )
+
+
+def munge_arguments(layout: Layout) -> list[str]:
+    """munged on a socket and a key of its own."""
+    folder = layout.folder
+    return [
+        # munged wants its socket's folder open to all users; this one is private
+        "--force",
+        "--foreground",
+        f"--socket={layout.munge_socket}",
+        f"--key-file={folder}/munge.key",
+        f"--pid-file={folder}/munged.pid",
+        f"--seed-file={folder}/munged.seed",
+        f"--log-file={folder}/log/munged.log",
+    ]
+
+
+def database_setup_arguments(layout: Layout) -> list[str]:
+    """mariadb-install-db: an empty database."""
+    return [
+        "--no-defaults",
+        f"--datadir={layout.folder}/database",
+        f"--user={layout.user}",
+        "--skip-test-db",
+        "--auth-root-authentication-method=normal",
+    ]
+
+
+def database_arguments(layout: Layout) -> list[str]:
+    """mariadbd on a loopback port."""
+    folder = layout.folder
+    return [
+        "--no-defaults",
+        f"--datadir={folder}/database",
+        f"--user={layout.user}",
+        f"--socket={layout.database_socket}",
+        f"--port={layout.ports['database']}",
+        "--bind-address=127.0.0.1",
+        f"--pid-file={folder}/mariadbd.pid",
+        f"--init-file={folder}/database.sql",
+        "--skip-name-resolve",
+        # Nothing here needs to outlive the cluster
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-buffer-pool-size=32M",
+    ]

@@ -65,13 +65,16 @@ def local_gpus() -> list[str]:
         return [device.strip() for device in visible.split(",") if device.strip()]
     if shutil.which("nvidia-smi") is None:
         return []
-    answer = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:  # a broken driver; nothing could run on such a GPU
+        return []
     return answer.stdout.split() if answer.returncode == 0 else []
 
 

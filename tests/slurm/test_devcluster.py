@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm import daemons, devcluster
-from slurm.devcluster import DevCluster, free_ports
+from slurm.devcluster import DevCluster
 from slurm.errors import ClusterError
 from slurm.executor import Resources, submit_array
 from slurm.queue import alive
@@ -111,6 +111,15 @@ def test_a_folder_with_other_files_is_never_emptied(cluster_folder: Path) -> Non
     assert (cluster_folder / "thesis.tex").exists()
 
 
+def test_a_link_is_never_followed_and_emptied(cluster_folder: Path) -> None:
+    need_slurm()
+    (cluster_folder / "real").mkdir()
+    link = cluster_folder / "link"
+    link.symlink_to(cluster_folder / "real")
+    with pytest.raises(ClusterError, match="is a link or belongs to another user"):
+        DevCluster(link).start()
+
+
 def test_missing_packages_are_named_with_the_command_that_installs_them(
     cluster_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +146,6 @@ def test_what_cannot_work_is_refused_before_anything_starts(
 
 
 def test_free_ports_differ_and_stay_below_the_range_of_outgoing_connections() -> None:
-    ports = free_ports(8)
+    ports = daemons.free_ports(8)
     assert len(set(ports)) == 8
     assert all(20000 <= port < 32000 for port in ports)
