@@ -60,7 +60,7 @@ def _neighbours(extractor: BrainExtractor) -> NDArray[np.int64]:
 
 
 @njit(cache=True, error_model="numpy")
-def evolve(data, vertices, faces, neighbours, levels, bend, threshold, depths, iterations):  # type: ignore[no-untyped-def]
+def evolve(data, vertices, faces, neighbours, levels, bend, threshold, depths, iterations):
     """Move the surface `iterations` steps, by the forces of Smith (2002), equations 4–13.
 
     Args:
@@ -105,7 +105,7 @@ def evolve(data, vertices, faces, neighbours, levels, bend, threshold, depths, i
 
 
 @njit(cache=True, error_model="numpy")
-def _set_normals(vertices, faces, normals):  # type: ignore[no-untyped-def]
+def _set_normals(vertices, faces, normals):
     """Unit normals of vertices: of their faces, weighted by the angle each has at the vertex."""
     normals[:] = 0
     angles = np.empty(3)
@@ -134,7 +134,7 @@ def _set_normals(vertices, faces, normals):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _set_centroids(vertices, neighbours, centroids):  # type: ignore[no-untyped-def]
+def _set_centroids(vertices, neighbours, centroids):
     """The mean of each vertex's neighbours; returns the mean distance to a neighbour."""
     total = 0.0
     for v in range(len(vertices)):
@@ -155,7 +155,7 @@ def _set_centroids(vertices, neighbours, centroids):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, error_model="numpy")
-def _extreme(data, vertex, normal, depth, start, sign, outside):  # type: ignore[no-untyped-def]
+def _extreme(data, vertex, normal, depth, start, sign, outside):
     """The largest of `sign * value` between the vertex and `depth` inwards, times `sign`.
 
     `start` counts as one of the values. The line is Bresenham's, from voxel to voxel; beyond the

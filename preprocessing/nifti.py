@@ -6,9 +6,11 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -89,15 +91,16 @@ def parse(content: bytes) -> Image:
         raise ScanError(f"expected a 3-D volume, found the shape {nifti.shape}")
     if nifti.get_data_dtype().kind not in "iuf":
         raise ScanError(f"expected real numbers, found voxels of type {nifti.get_data_dtype()}")
+    stored = cast(ArrayProxy, nifti.dataobj)
     try:
-        data = nifti.dataobj.get_unscaled().reshape(shape, order="A")
+        data = stored.get_unscaled().reshape(shape, order="A")
     except (OSError, ValueError) as error:
         raise ScanError("truncated: fewer bytes than its header announces") from error
     image = Image(
         data=data,
         affine=nifti.affine,
-        slope=float(nifti.dataobj.slope),
-        inter=float(nifti.dataobj.inter),
+        slope=float(stored.slope),
+        inter=float(stored.inter),
         oriented=bool(nifti.header["qform_code"] > 0 or nifti.header["sform_code"] > 0),
     )
     _check(image)
