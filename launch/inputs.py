@@ -16,9 +16,9 @@ DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
 # What each kind of cohort cannot do without.
 REQUIRED = {
-    "brats_ixi": ("data.brats", "data.ixi"),
-    "table": ("data.table",),
-    "phantom": ("data.folder",),
+    "brats_ixi": (("data.brats", "DIR"), ("data.ixi", "DIR")),
+    "table": (("data.table", "FILE"),),
+    "phantom": (("data.folder", "DIR"),),
 }
 
 
@@ -78,10 +78,7 @@ def preprocessing_command(config: Config) -> str:
     words = ["python", "-m", "preprocessing", *_shortest("data", wanted, root)]
     grid = _shortest("preprocessing", wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
-    given = {word.partition("=")[0] for word in words}
-    words += [
-        f"{key}=DIR" for key in REQUIRED[config.data.kind] if key not in given and not wanted[key]
-    ]
+    words += [f"{key}={what}" for key, what in REQUIRED[config.data.kind] if not wanted[key]]
     if root != Path.cwd():
         words += ["--root", str(root)]
     return shlex.join(words)
@@ -92,12 +89,14 @@ def _shortest(group: str, wanted: dict[str, object], root: Path) -> list[str]:
     options = []
     for choice in groups()[group]:
         base = flatten(compose([f"{group}={choice}"], root=root))
-        differing = [
-            f"{key}={_typed(value)}"
+        differing = {
+            key: value
             for key, value in wanted.items()
             if key.startswith(f"{group}.") and value != base[key]
-        ]
-        options.append([f"{group}={choice}", *differing])
+        }
+        if "data.kind" not in differing:
+            words = [f"{key}={_typed(value)}" for key, value in differing.items()]
+            options.append([f"{group}={choice}", *words])
     return min(options, key=len)
 
 

@@ -61,30 +61,34 @@ class _Board:
         self._ended: dict[str, int] = {"done": 0, "failed": 0}
         self._bars: dict[int, TaskID] = {}
         self._finished = [epochs_of(run).finished for run in runs]
+        self._lock = threading.Lock()  # told by one thread, refreshed by another
         self._all = progress.add_task(self._title(), total=sum(self._epochs))
 
     def tell(self, index: int, state: str) -> None:
         """A run has started or ended."""
         run = self._runs[index]
-        if state == "running":
-            self._bars[index] = self._progress.add_task(run.name, total=self._epochs[index])
-        else:
-            self._ended[state] += 1
-            self._progress.remove_task(self._bars.pop(index))
-            self._finished[index] = self._epochs[index]
+        with self._lock:
+            if state == "running":
+                self._bars[index] = self._progress.add_task(run.name, total=self._epochs[index])
+            else:
+                self._ended[state] += 1
+                self._progress.remove_task(self._bars.pop(index))
+                self._finished[index] = self._epochs[index]
         if not self._progress.console.is_terminal:
             self._progress.console.print(f"{run.name}: {state}", markup=False)
         self.refresh()
 
     def refresh(self) -> None:
         """Read how far the runs at work are."""
-        for index, bar in list(self._bars.items()):
-            epochs = epochs_of(self._runs[index])
-            self._finished[index] = epochs.finished
-            loss = "" if epochs.loss is None else f"  loss {epochs.loss:.3f}"
-            name = f"{self._runs[index].name}{loss}"
-            self._progress.update(bar, completed=epochs.finished, description=name)
-        self._progress.update(self._all, completed=sum(self._finished), description=self._title())
+        with self._lock:
+            for index, bar in self._bars.items():
+                epochs = epochs_of(self._runs[index])
+                self._finished[index] = epochs.finished
+                loss = "" if epochs.loss is None else f", loss {epochs.loss:.3f}"
+                name = f"{self._runs[index].name}{loss}"
+                self._progress.update(bar, completed=epochs.finished, description=name)
+            done = sum(self._finished)
+            self._progress.update(self._all, completed=done, description=self._title())
 
     def _title(self) -> str:
         failed = f", {self._ended['failed']} failed" if self._ended["failed"] else ""

@@ -141,6 +141,24 @@ def test_a_run_that_times_out_goes_on_and_ends_like_one_that_did_not(
     assert interrupted == straight
 
 
+def test_runs_that_share_a_job_time_out_and_go_on_together(cluster: DevCluster, root: Path) -> None:
+    packed = ("train.epochs=8", "cluster.runs_per_gpu=2")
+    assert submit.main(submission(root, *packed, *SMALL)) == 0
+    sweep = load_sweep(root / "runs/demo")
+    [job] = {job_of(jobs_of(root)[run.name]) for run in sweep.runs}
+    published = [run.folder / "checkpoint" for run in sweep.runs]
+    wait_for(lambda: all(any(folder.glob("epoch-*")) for folder in published), 120)
+    subprocess.run(["scancel", "--signal=USR2", str(job)], check=True)
+    start_now(job)
+    wait_for_all(root)
+    for run in sweep.runs:
+        assert run.is_done(), (run.folder / "train.err").read_text()
+        starts = (run.folder / "train.out").read_text().split("from epoch ")[1:]
+        assert len(starts) == 2
+        assert starts[0].startswith("0 of 8")
+        assert not starts[1].startswith("0 of 8")
+
+
 @pytest.fixture
 def without_accounting(
     cluster_folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -82,7 +82,7 @@ def test_without_volumes_the_command_that_builds_them_is_named(
     assert submit.main(arguments) == 2
     complaint = capsys.readouterr().err
     words = shlex.split(complaint.partition("build them: ")[2])
-    assert words[:3] == ["python", "-m", "preprocessing"]
+    assert words[:4] == ["python", "-m", "preprocessing", "data=table"]
     assert words[-2:] == ["--root", str(tmp_path)]
     theirs = compose(words[3:-2], root=tmp_path)
     ours = compose(typed, sweep="ixi_age", root=tmp_path)
