@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
 from slurm.errors import ClusterError
 from stfmri.errors import exit_on_error
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """An entry point; without arguments it takes those of the command line."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Return the exit status."""
+        ...
 
 
 def entry_point(main: Main) -> Main:

@@ -35,9 +35,11 @@ def submit_to_slurm(
     size = cluster.runs_per_gpu
     packs = [runs[first : first + size] for first in range(0, len(runs), size)]
     calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
-    places = {"folder": sweep.folder / LOGS, "workdir": code}
+    logs = sweep.folder / LOGS
     try:
-        jobs = submit_array(calls, resources(cluster.train), name=sweep.name, **places)
+        jobs = submit_array(
+            calls, resources(cluster.train), folder=logs, name=sweep.name, workdir=code
+        )
     except SubmissionError as error:
         _record(sweep, packs, error.submitted)
         raise
@@ -48,9 +50,10 @@ def submit_to_slurm(
     [collector] = submit_array(
         [Collect(sweep.config.root, sweep.name)],
         resources(cluster.collect),
+        folder=logs,
         name=f"{sweep.name[:90]}-collect",
+        workdir=code,
         depends_on=awaited,
-        **places,
     )
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])

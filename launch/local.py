@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class _Board:
 
 
 @contextmanager
-def _progress(out: Console, sweep: Sweep, runs: list[Run]) -> Iterator[object]:
+def _progress(out: Console, sweep: Sweep, runs: list[Run]) -> Iterator[Callable[[int, str], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

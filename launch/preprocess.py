@@ -69,19 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = replace(config, preprocessing=resolved(config.preprocessing))
     workers = options.jobs or config.preprocessing.jobs or stage.cpus
     calls = [BuildPart(config, some, part, workers) for part, some in parts.items()]
-    jobs_folder = config.cache / "jobs"
-    places = {"folder": jobs_folder / LOGS, "workdir": freeze_code(jobs_folder)}
-    jobs = submit_array(calls, resources(stage), name=f"{config.data.name[:90]}-volumes", **places)
+    logs, code = config.cache / "jobs" / LOGS, freeze_code(config.cache / "jobs")
+    name = config.data.name[:90]
+    jobs = submit_array(calls, resources(stage), folder=logs, name=f"{name}-volumes", workdir=code)
     [last] = submit_array(
         [Publish(config, scans, tuple(parts))],
         resources(config.cluster.collect),
-        name=f"{config.data.name[:90]}-index",
+        folder=logs,
+        name=f"{name}-index",
+        workdir=code,
         depends_on=jobs,
-        **places,
     )
     numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
     out.print(f"submitted as job {numbers}; job {last.job_id} writes the index")
-    out.print(f"next: squeue --me; logs are in {places['folder']}", soft_wrap=True)
+    out.print(f"next: squeue --me; logs are in {logs}", soft_wrap=True)
     return 0
 
 

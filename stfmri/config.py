@@ -315,7 +315,7 @@ def from_dict(kind: type[T], values: Any, *, where: str = "", file: str = "confi
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: {where or 'the top level'} must be a mapping, found {values!r}")
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
     for key in values:
         if key not in known:
@@ -388,7 +388,7 @@ def replaced(config: Config, values: Mapping[str, Any], *, file: str = "configur
     tree = to_dict(config)
     for key, value in values.items():
         *groups, name = key.split(".")
-        inner = tree
+        inner: Any = tree
         for group in groups:
             inner = inner.get(group)
             if not isinstance(inner, dict):
