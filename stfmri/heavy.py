@@ -18,7 +18,9 @@ from stfmri.config import AugmentConfig
 class HeavyAugmentation:
     """A random change to one volume that depends on seed, epoch and sample alone."""
 
-    def __init__(self, augment: AugmentConfig, seed: tuple[int, ...]) -> None:
+    def __init__(self, augment: AugmentConfig, spacing_mm: float, seed: tuple[int, ...]) -> None:
+        # Elastic displacements and motion are drawn in millimetres.
+        self._affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1])
         self._seed = seed
         self._transform = tio.Compose(
             [
@@ -39,7 +41,8 @@ class HeavyAugmentation:
             # TorchIO draws from torch's global generator.
             torch.manual_seed(_mix(*self._seed, epoch, sample))
             # TorchIO's axes run right, anterior, superior: the stored ones backwards.
-            image = tio.ScalarImage(tensor=volume_CDHW.float().permute(0, 3, 2, 1))
+            tensor = volume_CDHW.float().permute(0, 3, 2, 1)
+            image = tio.ScalarImage(tensor=tensor, affine=self._affine)
             changed = self._transform(image).data.permute(0, 3, 2, 1)
         return changed.to(torch.float16).contiguous()
 

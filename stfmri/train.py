@@ -31,6 +31,7 @@ from stfmri import (
     augment,
     checkpoint,
     device,
+    fast,
     locks,
     models,
     predictions,
@@ -176,7 +177,8 @@ class Training:
         # The one augmentation that needs TorchIO, which a training node may lack.
         from stfmri.heavy import HeavyAugmentation
 
-        return HeavyAugmentation(self.config.augment, self.seed)
+        spacing_mm = self.config.preprocessing.spacing_mm
+        return HeavyAugmentation(self.config.augment, spacing_mm, self.seed)
 
     def _build(self) -> nn.Module:
         model = self.config.model
@@ -184,6 +186,8 @@ class Training:
         if model.weights == "kinetics":
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
             models.load_kinetics(network, model, file)
+        if self.device.type == "cpu":
+            fast.reform(network)
         return network.to(self.device, memory_format=torch.channels_last_3d)
 
     def _train_epoch(self) -> None:
@@ -335,9 +339,7 @@ class Training:
             "input": type(self.train_part).__name__.lower(),
             "layout": "channels_last_3d",
             "parameters": models.parameter_count(ghost),
-            "weights_sha256": provenance.sha256_of(self.weights_file)
-            if self.weights_file
-            else None,
+            "weights_sha256": self.weights_sha256,
             "timings": self.history.timings,
             "peak_memory_bytes": device.peak_memory(self.device),
             "train_flops_per_sample": flops,

@@ -1,0 +1,111 @@
+"""The same networks, their convolutions run in the form that a CPU does fastest.
+
+Weights, checkpoints and results stay what they are: only the arithmetic's order changes. In the
+channels-last layout a volume's slices are contiguous pictures, so
+
+- a (1, k, k) convolution is a 2-D convolution over B·T pictures,
+- a strided 1×1×1 convolution is a 2-D one over every s-th picture,
+- the weight gradient of a (3, 1, 1) convolution is three matrix products.
+
+oneDNN's 3-D weight gradients are the slow part of a training step; see benchmarks/RESULTS.md for
+what each form gains.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def reform(network: nn.Module) -> nn.Module:
+    """Swap the network's slice-wise and slice-across convolutions for their faster forms, in place.
+
+    The new modules hold the very same parameters under the same names.
+    """
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            form = _form(child)
+            if form is not None:
+                setattr(parent, name, form(child))
+    return network
+
+
+def _form(module: nn.Module) -> type[_SameWeights] | None:
+    # torchvision's own subclasses of Conv3d all keep its forward.
+    if not isinstance(module, nn.Conv3d) or isinstance(module, _SameWeights):
+        return None
+    if module.kernel_size[0] == 1 and module.padding[0] == 0:
+        return SliceConvolution
+    plain = module.stride == (1, 1, 1) and module.padding == (1, 0, 0)
+    return AcrossSlices if module.kernel_size == (3, 1, 1) and plain else None
+
+
+class _SameWeights(nn.Conv3d):
+    """A Conv3d that takes over another's parameters."""
+
+    def __init__(self, original: nn.Conv3d) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(original.__dict__)
+
+
+class SliceConvolution(_SameWeights):
+    """A (1, k, k) convolution as a 2-D one over all slices of all volumes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, T, H, W) → (B, C', T', H', W')."""
+        x_BCTHW = input[:, :, :: self.stride[0]]
+        batch, channels, slices, height, width = x_BCTHW.shape
+        pictures = x_BCTHW.transpose(1, 2).reshape(batch * slices, channels, height, width)
+        y = F.conv2d(pictures, self.weight.squeeze(2), self.bias, self.stride[1:], self.padding[1:])
+        y_BCTHW = y.unflatten(0, (batch, slices)).transpose(1, 2)
+        layout = torch.channels_last_3d
+        # With a single slice its stride says nothing, and PyTorch's batch norm, given such strides
+        # beside a gradient in another layout, returns wrong gradients: a copy has sound ones.
+        # Otherwise oneDNN has answered in this layout already, and nothing is copied.
+        if slices == 1:
+            return y_BCTHW.clone(memory_format=layout)
+        return y_BCTHW.contiguous(memory_format=layout)
+
+
+class AcrossSlices(_SameWeights):
+    """A (3, 1, 1) convolution whose weight gradient is three matrix products."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, T, H, W) → (B, C', T, H, W)."""
+        weight = self.weight
+        if torch.is_autocast_enabled(input.device.type):
+            dtype = torch.get_autocast_dtype(input.device.type)
+            input, weight = input.to(dtype), weight.to(dtype)
+        with torch.autocast(input.device.type, enabled=False):
+            return _AcrossSlices.apply(input, weight)
+
+
+class _AcrossSlices(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, weight)
+        return F.conv3d(x, weight, padding=(1, 0, 0))
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        x, weight = ctx.saved_tensors
+        arguments = (None, (1, 1, 1), (1, 0, 0), (1, 1, 1), False, (0, 0, 0), 1)
+        to_input = None
+        if ctx.needs_input_grad[0]:
+            to_input = torch.ops.aten.convolution_backward(
+                gradient, x, weight, *arguments, (True, False, False)
+            )[0]
+        x_BTPC = x.permute(0, 2, 3, 4, 1).flatten(2, 3)
+        g_BTPC = gradient.permute(0, 2, 3, 4, 1).flatten(2, 3)
+        slices = x.shape[2]
+        taps = []
+        for tap in (-1, 0, 1):  # output slice t takes input slice t + tap
+            first, last = max(0, -tap), slices - max(0, tap)
+            taps.append(
+                sum(
+                    g[first:last].flatten(0, 1).t() @ x_[first + tap : last + tap].flatten(0, 1)
+                    for g, x_ in zip(g_BTPC, x_BTPC, strict=True)
+                )
+            )
+        return to_input, torch.stack(taps, dim=2)[..., None, None]

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from stfmri import checkpoint, models, predictions, splits, train
+from stfmri import config as configuration
+from stfmri.config import AugmentConfig, CheckpointConfig, Config, ModelConfig, TrainConfig
+from stfmri.device import resolve_precision
+from stfmri.errors import ConfigError, RunHeldError
+from stfmri.locks import lock
+from tests.tiny import CLASSES, tiny_cache, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> None:
+    """Accelerate keeps one state a process; each training here stands for a process of its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def prepare(root: Path, run: str, **changes: object) -> Path:
+    """A tiny cache under `root`, and the frozen configuration of a run on it."""
+    config = tiny_config(root, **changes)
+    if not (config.cache / "index.csv").exists():
+        tiny_cache(config)
+    file = root / "runs" / run / "r3d_18-scratch" / "fold0" / "config.yaml"
+    configuration.save(config, file)
+    return file
+
+
+def probabilities(run: Path) -> np.ndarray:
+    return np.array([row.probabilities for row in predictions.read(run / "predictions.csv").rows])
+
+
+def test_equation_1_on_the_papers_cohort() -> None:
+    labels = [0] * 73 + [1] * 259 + [2] * 259
+    weights = train.class_weights(labels, 3)
+    expected = [1 - 73 / 591, 1 - 259 / 591, 1 - 259 / 591]
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_one_samples_gradient_is_its_class_weight_times_the_unweighted_one(label: int) -> None:
+    logits = torch.tensor([[0.3, -1.2, 0.8]], dtype=torch.float64)
+    target = torch.tensor([label])
+    weight = torch.tensor([0.9, 0.5, 0.6], dtype=torch.float64)
+    weighted, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    train.weighted_loss(weighted, target, weight).backward()
+    torch.nn.functional.cross_entropy(plain, target).backward()
+    torch.testing.assert_close(weighted.grad, weight[label] * plain.grad)
+
+
+def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path) -> None:
+    file = prepare(tmp_path, "whole")
+    train.train_run(file)
+    run = file.parent
+    config = configuration.load(file)
+    split = splits.ensure(config)
+    table = predictions.read(run / "predictions.csv")
+    predictions.validate(table, CLASSES, 0, split.folds[0].test)
+    assert [path.name for path in (run / "checkpoint").iterdir()] == ["epoch-0002"]
+    metrics = (run / "metrics.csv").read_text().splitlines()
+    assert metrics[0].startswith("epoch,train_loss,seconds,samples_per_s,wait_share")
+    assert len(metrics) == 3
+    record = json.loads((run / "provenance.json").read_text())
+    assert record["precision"] == "fp32"
+    assert record["parameters"] == 33_148_995
+    assert record["input"] == "resident"
+    assert {"startup_s", "train_s", "evaluate_s", "checkpoint_s"} <= set(record["timings"])
+    trained = models.load_trained(run)
+    assert trained.classes == CLASSES
+    volumes = train.Volumes(config.cache, train.read_index(config.cache))
+    first = torch.from_numpy(np.array(volumes[table.rows[0].subject_id]))[None].float()
+    with torch.no_grad():
+        again = trained.network(first).softmax(dim=1)[0].numpy()
+    np.testing.assert_allclose(again, table.rows[0].probabilities, atol=1e-4)
+    assert run.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = prepare(tmp_path, "twice", train=replace(tiny_config(tmp_path).train, epochs=1))
+    train.train_run(file)
+    before = (file.parent / "predictions.csv").stat().st_mtime_ns
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train.train_run(file)
+    assert (file.parent / "predictions.csv").stat().st_mtime_ns == before
+    assert "is done already" in capfd.readouterr().out
+
+
+def test_a_second_process_on_a_run_is_refused_naming_the_holder(tmp_path: Path) -> None:
+    file = prepare(tmp_path, "held")
+    with lock(file.parent), pytest.raises(RunHeldError, match=str(os.getpid())):
+        train.train_run(file)
+
+
+def train_in_a_process(file: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stfmri.train", "--config", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("moment", ["in an epoch", "while a checkpoint is written", "at the end"])
+def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
+    tmp_path: Path, moment: str
+) -> None:
+    settings = {
+        "train": TrainConfig(
+            epochs=3, precision="fp32", threads=1, learning_rate=1e-3, batch_size=2
+        ),
+        "model": ModelConfig(name="mc3_18"),
+        "checkpoint": CheckpointConfig(every_s=0),
+    }
+    whole = prepare(tmp_path, "whole", **settings)
+    train.train_run(whole)
+    killed = prepare(tmp_path, "killed", **settings)
+    run = killed.parent
+    waits = {
+        "in an epoch": lambda: (run / "checkpoint" / "epoch-0001").exists(),
+        "while a checkpoint is written": lambda: any(run.glob("checkpoint/.epoch-0002.tmp")),
+        "at the end": lambda: (run / "checkpoint" / "epoch-0003").exists(),
+    }
+    process = train_in_a_process(killed)
+    deadline = time.monotonic() + 120
+    while not waits[moment]() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / "predictions.csv").exists()
+    again = train_in_a_process(killed)
+    output, _ = again.communicate(timeout=240)
+    assert again.returncode == 0, output
+    assert "from epoch 0 of" not in output
+    np.testing.assert_allclose(probabilities(run), probabilities(whole.parent), atol=1e-6, rtol=0)
+
+
+def test_streamed_training_equals_resident_training(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path).train
+    resident = prepare(tmp_path, "resident", train=replace(base, epochs=1))
+    streamed = prepare(
+        tmp_path, "streamed", train=replace(base, epochs=1, resident_share=0.0, workers=1)
+    )
+    for file in (resident, streamed):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        train.train_run(file)
+    record = json.loads((streamed.parent / "provenance.json").read_text())
+    assert record["input"] == "streamed"
+    np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(resident.parent))
+
+
+def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
+    """Batch norm sees other batches, so the test looks at the weights of the head alone."""
+    config = tiny_config(tmp_path)
+    tiny_cache(config)
+    steps = []
+    original = torch.optim.Adam.step
+    for accumulate in (1, 4):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        changed = replace(config.train, epochs=1, accumulate=accumulate)
+        file = prepare(tmp_path, f"accumulate{accumulate}", train=changed)
+        count = 0
+
+        def counted(self, *arguments, **named):  # type: ignore[no-untyped-def]
+            nonlocal count
+            count += 1
+            return original(self, *arguments, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.Adam, "step", counted)
+            train.train_run(file)
+        steps.append(count)
+    assert steps == [8, 2]
+
+
+def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path)
+    file = prepare(
+        tmp_path,
+        "heavy",
+        augment=AugmentConfig(kind="heavy"),
+        split=replace(base.split, val_fraction=0.4),
+        train=replace(base.train, epochs=1, workers=1),
+    )
+    train.train_run(file)
+    header = (file.parent / "metrics.csv").read_text().splitlines()[0]
+    assert header.endswith("val_loss,val_accuracy")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    file = prepare(tmp_path, "nan")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "weighted_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+        with pytest.raises(train.TrainingError, match=r"loss of epoch 0 is nan; lower"):
+            train.train_run(file)
+    assert not (file.parent / "predictions.csv").exists()
+
+
+def test_precision_is_resolved_openly() -> None:
+    assert resolve_precision("auto", "cuda") == "fp16"
+    assert resolve_precision("auto", "cpu") in ("bf16", "fp32")
+    assert resolve_precision("fp32", "cpu") == "fp32"
+    with pytest.raises(ConfigError, match="needs a CUDA device"):
+        resolve_precision("fp16", "cpu")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 3, {"epoch": 3})
+    (tmp_path / "checkpoint" / "epoch-0003" / "state.pt").write_bytes(b"half")
+    with pytest.raises(Exception, match=r"cannot read the checkpoint .*epoch-0003"):
+        checkpoint.load_newest(tmp_path, torch.device("cpu"))
+
+
+def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
+    for epoch in (1, 2, 10):
+        checkpoint.save(tmp_path, epoch, {"epoch": epoch, "network": {"w": torch.ones(2)}})
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["epoch-0010"]
+    state = checkpoint.load_newest(tmp_path, torch.device("cpu"))
+    assert state is not None
+    assert state["epoch"] == 10
+
+
+def test_two_processes_give_each_test_subject_exactly_one_prediction(tmp_path: Path) -> None:
+    file = prepare(tmp_path, "pair", train=replace(tiny_config(tmp_path).train, epochs=1))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
+            *("--master-port=0", "--standalone"),
+            *("-m", "stfmri.train", "--config", str(file)),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    config: Config = configuration.load(file)
+    table = predictions.read(file.parent / "predictions.csv")
+    predictions.validate(table, CLASSES, 0, splits.ensure(config).folds[0].test)
+    record = json.loads((file.parent / "provenance.json").read_text())
+    assert record["processes"] == 2
