@@ -81,7 +81,7 @@ class TrainRuns:
 def train_here(config: Path) -> None:
     """Train one run in this process; what ends it with an error is written beside it too."""
     # Torch takes seconds to import, and nothing that submits needs it.
-    from stfmri.train import train_run
+    from stfmri.training import train_run
 
     log = config.parent / ERROR_LOG
     log.unlink(missing_ok=True)

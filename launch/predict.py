@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from launch.cli import console, entry_point
-from stfmri.config import PreprocessingConfig, from_dict, load_yaml
+from stfmri.config import PreprocessingConfig
 from stfmri.errors import UserError
 from stfmri.files import write_atomic
+from stfmri.plain import from_dict, load_yaml
 
 if TYPE_CHECKING:
     from stfmri.models import Trained

@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from preprocessing import qc
 from preprocessing.worker import Outcome
-from stfmri.config import PreprocessingConfig, to_dict
+from stfmri.config import PreprocessingConfig
+from stfmri.plain import dump_yaml, to_dict
 from stfmri.shards import CacheError, open_shard, write_shard
 
 SHARD_BYTES = 256 * 2**20  # a shard is held in memory until it is full
@@ -48,7 +48,7 @@ class ShardWriter:
         self._held: list[Outcome] = []
         self._cache = cache
         self._stem = f"shard-{prefix}"
-        self._preprocessing = yaml.safe_dump(to_dict(preprocessing), sort_keys=False)
+        self._preprocessing = dump_yaml(to_dict(preprocessing))
 
     def add(self, outcome: Outcome) -> None:
         """Take a built volume in."""

@@ -1,0 +1,1 @@
+"""The science of the toolkit: shards to predictions to report."""

@@ -25,8 +25,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stfmri.config import Config, from_dict
+from stfmri.config import Config
 from stfmri.errors import ConfigError
+from stfmri.plain import from_dict
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PATH_KEYS = ("data.brats", "data.ixi", "data.table", "data.folder", "model.weights_file")

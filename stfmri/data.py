@@ -42,7 +42,9 @@ class Part(Protocol):
 class HostTransform(Protocol):
     """What a loader process does to a volume; must be picklable."""
 
-    def __call__(self, volume_CDHW: Tensor, epoch: int, sample: int) -> Tensor: ...
+    def __call__(self, volume_CDHW: Tensor, epoch: int, sample: int) -> Tensor:
+        """Return the changed volume, float16 of the same shape."""
+        ...
 
 
 class Resident:
@@ -94,6 +96,8 @@ class Streamed:
             num_workers=workers,
             pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
+            # A loader draws a seed for each epoch; not from the generator that dropout draws from.
+            generator=torch.Generator(),
             # A forked loader would inherit this process's threads and signal handlers.
             multiprocessing_context="spawn" if workers else None,
         )

@@ -29,6 +29,10 @@ class RunHeldError(Exception):
     """Another live process holds the run; exit status 1, since nothing was wrong with the call."""
 
 
+class TrainingError(Exception):
+    """Training that cannot go on, such as a loss that is no number; exit status 1."""
+
+
 def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
     """Turn errors that a user can mend into one line on stderr and an exit status."""
 
@@ -39,7 +43,7 @@ def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        except RunHeldError as error:
+        except (RunHeldError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

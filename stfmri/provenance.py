@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from stfmri.git import git_state
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy", "scikit-learn", "torchio")
 CODE = Path(__file__).resolve().parent.parent
@@ -41,25 +42,6 @@ def code_state() -> dict[str, Any]:
     if frozen.is_file():
         return json.loads(frozen.read_text(encoding="utf-8"))
     return git_state(CODE)
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """`{"commit": …, "changed": bool}`; both null where `folder` is no git checkout."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            answer = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    changes = git("status", "--porcelain")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "changed": None if changes is None else changes != "",
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
         queue = subprocess.run(["squeue", "--me"], capture_output=True, text=True).stdout
         assert "demo" in queue
 
-        (checkout / "stfmri/train.py").write_text("raise SystemExit('an edit was read')")
+        (checkout / "stfmri/training.py").write_text("raise SystemExit('an edit was read')")
         (checkout / "conf/train/default.yaml").write_text("epochs: 77")
     finally:
         partition("UP")
@@ -181,7 +181,7 @@ def test_without_accounting_a_failed_run_is_named_collected_around_and_submitted
     assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
     told = " ".join(capsys.readouterr().out.split())
     assert "2 runs: 1 done, 1 failed" in told
-    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.train.TrainingError:" in told
+    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.errors.TrainingError:" in told
     summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
     assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
 

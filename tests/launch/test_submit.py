@@ -225,7 +225,7 @@ def test_frozen_code_is_whole_private_and_reused(tmp_path: Path) -> None:
     code = freeze_code(tmp_path)
     assert freeze_code(tmp_path) == code
     assert [path.name for path in tmp_path.iterdir()] == [code.name]
-    for name in ("launch/job.py", "stfmri/train.py", "conf/config.yaml", "slurm/executor.py"):
+    for name in ("launch/job.py", "stfmri/training.py", "conf/config.yaml", "slurm/executor.py"):
         assert (code / name).read_bytes() == (ROOT / name).read_bytes()
     assert not [path for path in everything_in(code) if path.name == "__pycache__"]
     assert stat.S_IMODE(code.stat().st_mode) == 0o700

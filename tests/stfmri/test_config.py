@@ -16,13 +16,12 @@ from stfmri.config import (
     SplitConfig,
     SweepConfig,
     flatten,
-    from_dict,
     load,
     replaced,
     save,
-    to_dict,
 )
 from stfmri.errors import ConfigError, UserError
+from stfmri.plain import from_dict, to_dict
 
 
 def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:

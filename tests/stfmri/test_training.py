@@ -15,12 +15,13 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from stfmri import checkpoint, models, predictions, splits, train
+from stfmri import checkpoint, models, predictions, splits, training
 from stfmri import config as configuration
 from stfmri.config import AugmentConfig, CheckpointConfig, Config, ModelConfig, TrainConfig
 from stfmri.device import resolve_precision
-from stfmri.errors import ConfigError, RunHeldError
+from stfmri.errors import ConfigError, RunHeldError, TrainingError
 from stfmri.locks import lock
+from stfmri.shards import Volumes, read_index
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
 
@@ -46,7 +47,7 @@ def probabilities(run: Path) -> np.ndarray:
 
 def test_equation_1_on_the_papers_cohort() -> None:
     labels = [0] * 73 + [1] * 259 + [2] * 259
-    weights = train.class_weights(labels, 3)
+    weights = training.class_weights(labels, 3)
     expected = [1 - 73 / 591, 1 - 259 / 591, 1 - 259 / 591]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
@@ -57,14 +58,14 @@ def test_one_samples_gradient_is_its_class_weight_times_the_unweighted_one(label
     target = torch.tensor([label])
     weight = torch.tensor([0.9, 0.5, 0.6], dtype=torch.float64)
     weighted, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    train.weighted_loss(weighted, target, weight).backward()
+    training.weighted_loss(weighted, target, weight).backward()
     torch.nn.functional.cross_entropy(plain, target).backward()
     torch.testing.assert_close(weighted.grad, weight[label] * plain.grad)
 
 
 def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path) -> None:
     file = prepare(tmp_path, "whole")
-    train.train_run(file)
+    training.train_run(file)
     run = file.parent
     config = configuration.load(file)
     split = splits.ensure(config)
@@ -81,7 +82,7 @@ def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path)
     assert {"startup_s", "train_s", "evaluate_s", "checkpoint_s"} <= set(record["timings"])
     trained = models.load_trained(run)
     assert trained.classes == CLASSES
-    volumes = train.Volumes(config.cache, train.read_index(config.cache))
+    volumes = Volumes(config.cache, read_index(config.cache))
     first = torch.from_numpy(np.array(volumes[table.rows[0].subject_id]))[None].float()
     with torch.no_grad():
         again = trained.network(first).softmax(dim=1)[0].numpy()
@@ -91,10 +92,10 @@ def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path)
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = prepare(tmp_path, "twice", train=replace(tiny_config(tmp_path).train, epochs=1))
-    train.train_run(file)
+    training.train_run(file)
     before = (file.parent / "predictions.csv").stat().st_mtime_ns
     AcceleratorState._reset_state(reset_partial_state=True)
-    train.train_run(file)
+    training.train_run(file)
     assert (file.parent / "predictions.csv").stat().st_mtime_ns == before
     assert "is done already" in capfd.readouterr().out
 
@@ -102,7 +103,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_a_second_process_on_a_run_is_refused_naming_the_holder(tmp_path: Path) -> None:
     file = prepare(tmp_path, "held")
     with lock(file.parent), pytest.raises(RunHeldError, match=str(os.getpid())):
-        train.train_run(file)
+        training.train_run(file)
 
 
 def train_in_a_process(file: Path) -> subprocess.Popen[str]:
@@ -127,7 +128,7 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
         "checkpoint": CheckpointConfig(every_s=0),
     }
     whole = prepare(tmp_path, "whole", **settings)
-    train.train_run(whole)
+    training.train_run(whole)
     killed = prepare(tmp_path, "killed", **settings)
     run = killed.parent
     waits = {
@@ -140,7 +141,7 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
     while not waits[moment]() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (run / "predictions.csv").exists()
     again = train_in_a_process(killed)
     output, _ = again.communicate(timeout=240)
@@ -157,7 +158,7 @@ def test_streamed_training_equals_resident_training(tmp_path: Path) -> None:
     )
     for file in (resident, streamed):
         AcceleratorState._reset_state(reset_partial_state=True)
-        train.train_run(file)
+        training.train_run(file)
     record = json.loads((streamed.parent / "provenance.json").read_text())
     assert record["input"] == "streamed"
     np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(resident.parent))
@@ -182,7 +183,7 @@ def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.optim.Adam, "step", counted)
-            train.train_run(file)
+            training.train_run(file)
         steps.append(count)
     assert steps == [8, 2]
 
@@ -196,7 +197,7 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
         split=replace(base.split, val_fraction=0.4),
         train=replace(base.train, epochs=1, workers=1),
     )
-    train.train_run(file)
+    training.train_run(file)
     header = (file.parent / "metrics.csv").read_text().splitlines()[0]
     assert header.endswith("val_loss,val_accuracy")
 
@@ -204,9 +205,11 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     file = prepare(tmp_path, "nan")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "weighted_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
-        with pytest.raises(train.TrainingError, match=r"loss of epoch 0 is nan; lower"):
-            train.train_run(file)
+        patch.setattr(
+            training, "weighted_loss", lambda *_: torch.tensor(math.nan, requires_grad=True)
+        )
+        with pytest.raises(TrainingError, match=r"loss of epoch 0 is nan; lower"):
+            training.train_run(file)
     assert not (file.parent / "predictions.csv").exists()
 
 

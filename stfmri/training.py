@@ -1,0 +1,362 @@
+"""Train one run, one variant on one fold, and predict its test subjects once, at the end.
+
+A run killed at any moment and started again goes on from its last published epoch and ends with
+the same predictions. Paper: 'Implementation and training', 'Weighted cross-entropy loss'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stfmri import (
+    augment,
+    checkpoint,
+    device,
+    fast,
+    locks,
+    models,
+    predictions,
+    provenance,
+    splits,
+    weights,
+)
+from stfmri import config as configuration
+from stfmri.config import Config
+from stfmri.data import Batch, Part, epoch_order, in_batches, open_part
+from stfmri.errors import TrainingError
+from stfmri.files import replacing, write_atomic
+from stfmri.progress import History
+from stfmri.shards import Volumes, read_index
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Tensor:
+    """Equation 1: `W_c = 1 - n_c / N`, counts from the training set. Float32 (classes,)."""
+    counts = Counter(labels)
+    return torch.tensor([1 - counts[number] / len(labels) for number in range(classes)])
+
+
+def weighted_loss(logits_BK: Tensor, label_B: Tensor, weight_K: Tensor) -> Tensor:
+    """Equation 2: the batch mean of `W_y · CE`.
+
+    `cross_entropy(weight=W)` would divide by the batch's weights: at batch 1 they would vanish.
+    """
+    return (weight_K[label_B] * F.cross_entropy(logits_BK, label_B, reduction="none")).mean()
+
+
+def train_run(config_file: Path) -> None:
+    """Train the run whose frozen configuration is `config_file`, or go on with it.
+
+    Raises:
+        RunHeldError: where another live process holds the run.
+        UserError: where its cache, split or weights cannot be used.
+        TrainingError: where the loss stops being a number.
+    """
+    config = configuration.load(config_file)
+    run = config_file.resolve().parent
+    accelerator = _accelerator(config)
+    holds = locks.lock(run) if accelerator.is_main_process else contextlib.nullcontext()
+    with holds:
+        if predictions.is_done(run):
+            accelerator.print(f"{run} is done already")
+            return
+        Training(config, run, accelerator).finish()
+
+
+def _accelerator(config: Config) -> Accelerator:
+    """Accelerate in the precision that this machine really has."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = device.resolve_precision(config.train.precision, kind)
+    return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
+
+
+@dataclass
+class Training:
+    """A run at work: its data, its network, and how far it has come."""
+
+    config: Config
+    run: Path
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        started = time.perf_counter()
+        config, accelerator = self.config, self.accelerator
+        self.device = accelerator.device
+        self.precision = device.resolve_precision(config.train.precision, self.device.type)
+        self.threads = device.set_threads(config.train.threads)
+        torch.backends.cudnn.benchmark = True  # shapes never change within a run
+        self.seed = (config.train.seed, config.split.fold)
+        self.split = splits.ensure(config)
+        self.fold = self.split.folds[config.split.fold]
+        self.volumes = Volumes(config.cache, read_index(config.cache))
+        self.train_part = self._open(self.fold.train, self._heavy())
+        self.weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
+        self.weight_K = self.weight_K.to(self.device)
+        self.weights_sha256: str | None = None
+        network = self._build()
+        optimizer = torch.optim.Adam(
+            network.parameters(),
+            lr=config.train.learning_rate,
+            weight_decay=config.train.weight_decay,
+            fused=True,
+        )
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.history = History(self.run / "metrics.csv")
+        self.epoch = self._resume()
+        self.history.timings["startup_s"] = (
+            self.history.timings.get("startup_s", 0.0) + time.perf_counter() - started
+        )
+
+    def finish(self) -> None:
+        """Train the epochs that are left, predict the test subjects, write the run's files."""
+        self._announce()
+        published = time.monotonic()
+        while self.epoch < self.config.train.epochs:
+            self._train_epoch()
+            last = self.epoch == self.config.train.epochs
+            if last or time.monotonic() - published >= self.config.checkpoint.every_s:
+                self._save_checkpoint()
+                published = time.monotonic()
+        started = time.perf_counter()
+        probabilities = self._predict(self._open(self.fold.test))
+        self.history.timings["evaluate_s"] = time.perf_counter() - started
+        if self.accelerator.is_main_process:
+            self._write(probabilities)
+        self.accelerator.wait_for_everyone()
+
+    def _announce(self) -> None:
+        fold, config = self.fold, self.config
+        self.accelerator.print(
+            f"{config.model.name} ({config.model.weights}), fold {config.split.fold}: "
+            f"{len(fold.train)} training, {len(fold.val)} validation, {len(fold.test)} test "
+            f"subjects; {self.precision} on {provenance.device_name(self.device)}, "
+            f"{self.threads} threads; from epoch {self.epoch} of {config.train.epochs}",
+            flush=True,
+        )
+
+    def _labels(self, subject_ids: Sequence[str]) -> list[int]:
+        numbers = {name: number for number, name in enumerate(self.split.classes)}
+        return [numbers[self.split.subjects[subject_id].label] for subject_id in subject_ids]
+
+    def _open(self, subject_ids: Sequence[str], transform: Any = None) -> Part:
+        return open_part(
+            self.volumes,
+            subject_ids,
+            self._labels(subject_ids),
+            self.device,
+            resident_share=self.config.train.resident_share,
+            workers=self.config.train.workers,
+            transform=transform,
+        )
+
+    def _heavy(self) -> Any:
+        if self.config.augment.kind != "heavy":
+            return None
+        # The one augmentation that needs TorchIO, which a training node may lack.
+        from stfmri.heavy import HeavyAugmentation
+
+        spacing_mm = self.config.preprocessing.spacing_mm
+        return HeavyAugmentation(self.config.augment, spacing_mm, self.seed)
+
+    def _build(self) -> nn.Module:
+        model = self.config.model
+        network = models.build(model, len(self.split.classes), _mix(*self.seed))
+        if model.weights == "kinetics":
+            file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
+            models.load_kinetics(network, model, file)
+        if self.device.type == "cpu":
+            fast.reform(network)
+        return network.to(self.device, memory_format=torch.channels_last_3d)
+
+    def _train_epoch(self) -> None:
+        """One pass over the training part. Nothing waits for the device before its end."""
+        config, accelerator = self.config.train, self.accelerator
+        started = time.perf_counter()
+        seed = (*self.seed, self.epoch)
+        torch.manual_seed(_mix(*seed))  # dropout
+        order = epoch_order(
+            len(self.fold.train),
+            config.batch_size,
+            seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        self.network.train()
+        loss_sum = torch.zeros((), device=self.device)
+        waiting = _Stopwatch()
+        for step, batch in enumerate(waiting.over(self.train_part.batches(order, self.epoch)), 1):
+            update = step % config.accumulate == 0 or step == len(order)
+            with contextlib.nullcontext() if update else accelerator.no_sync(self.network):
+                logits_BK = self.network(self._training_input(batch, seed))
+                loss = weighted_loss(logits_BK.float(), batch.label_B, self.weight_K)
+                accelerator.backward(loss / config.accumulate)
+            loss_sum += loss.detach() * len(batch.samples)
+            if update:
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+        samples = sum(len(samples) for samples in order)
+        loss_mean = float(loss_sum) / samples
+        seconds = time.perf_counter() - started
+        if not np.isfinite(loss_mean):
+            raise TrainingError(
+                f"{self.run}: the loss of epoch {self.epoch} is {loss_mean}; lower "
+                "train.learning_rate, or try train.precision=fp32"
+            )
+        self.epoch += 1
+        row = {"epoch": self.epoch, "train_loss": loss_mean, "seconds": seconds}
+        row |= {"samples_per_s": samples * accelerator.num_processes / seconds}
+        row |= {"wait_share": waiting.seconds / seconds}
+        if accelerator.scaler is not None:
+            row["loss_scale"] = accelerator.scaler.get_scale()
+        if self.fold.val:
+            row |= self._validate()
+        if accelerator.is_main_process:
+            self.history.add(row)
+
+    def _training_input(self, batch: Batch, seed: tuple[int, ...]) -> Tensor:
+        volume_BCDHW = batch.volume_BCDHW
+        if self.config.augment.kind == "light":
+            parameters = augment.draw(self.config.augment, seed, batch.samples)
+            volume_BCDHW = augment.apply(volume_BCDHW, parameters)
+        return self._network_input(volume_BCDHW)
+
+    def _network_input(self, volume_BCDHW: Tensor) -> Tensor:
+        volume_BCTHW = models.to_slices_first(volume_BCDHW.float(), self.config.model.slice_axis)
+        return device.to_layout(volume_BCTHW)
+
+    def _validate(self) -> dict[str, float]:
+        """Loss and accuracy on the validation part; watched, never selected on."""
+        probabilities = self._predict(self._open(self.fold.val))
+        labels = np.array(self._labels(self.fold.val))
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1)
+        return {
+            "val_loss": float(-np.log(chosen).mean()),
+            "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        }
+
+    @torch.inference_mode()
+    def _predict(self, part: Part) -> NDArray[np.float64]:
+        """Class probabilities (N, K) in eval mode, without augmentation, each subject once."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = list(range(len(part.subject_ids)))[rank::world]
+        self.network.eval()
+        found: list[tuple[int, list[float]]] = []
+        for batch in part.batches(in_batches(mine, self.config.train.eval_batch_size), 0):
+            logits_BK = self.network(self._network_input(batch.volume_BCDHW))
+            rows = logits_BK.double().softmax(dim=1).cpu().tolist()
+            found += zip(batch.samples, rows, strict=True)
+        everyone = gather_object(found) if world > 1 else found
+        by_sample = dict(everyone)
+        count = len(part.subject_ids)
+        if sorted(by_sample) != list(range(count)) or len(everyone) != count:
+            raise TrainingError(f"{self.run}: some subject was predicted twice or not at all")
+        return np.array([by_sample[number] for number in range(count)])
+
+    def _save_checkpoint(self) -> None:
+        started = time.perf_counter()
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "epoch": self.epoch,
+                "network": self.accelerator.unwrap_model(self.network).state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                "precision": self.precision,
+                "history": self.history.state(),
+            }
+            checkpoint.save(self.run, self.epoch, state)
+        self.accelerator.wait_for_everyone()
+        self.history.spend("checkpoint_s", time.perf_counter() - started)
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint; the number of epochs that it has behind it."""
+        state = checkpoint.load_newest(self.run, self.device)
+        if state is None:
+            return 0
+        if state["precision"] != self.precision:
+            self.accelerator.print(
+                f"warning: trained in {state['precision']} so far, in {self.precision} from here on"
+            )
+        self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.history.restore(state["history"])
+        return int(state["epoch"])
+
+    def _write(self, probabilities: NDArray[np.float64]) -> None:
+        """model.pt, provenance.json and, last, predictions.csv, which marks the run as done."""
+        network = self.accelerator.unwrap_model(self.network)
+        content = {"state_dict": network.state_dict(), "classes": list(self.split.classes)}
+        with replacing(self.run / "model.pt") as temporary:
+            torch.save(content, temporary)
+        write_atomic(self.run / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n")
+        predictions.write(
+            self.run / predictions.FILE_NAME,
+            subjects=[self.split.subjects[subject_id] for subject_id in self.fold.test],
+            fold=self.config.split.fold,
+            classes=self.split.classes,
+            probabilities=probabilities,
+        )
+        print(f"done: {self.run / predictions.FILE_NAME}", flush=True)
+
+    def _provenance(self) -> dict[str, Any]:
+        with torch.device("meta"):
+            ghost = models.build(self.config.model, len(self.split.classes), 0)
+        axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
+        stored = self.volumes[self.fold.train[0]].shape
+        shape = (1, stored[0], *(stored[1 + axis] for axis in axes))
+        # Backward computes the gradients of inputs and of weights: twice the forward's work.
+        flops = 3 * device.forward_flops(ghost, shape)
+        peak = device.matrix_peak(self.device, self.precision)
+        return {
+            **provenance.describe(self.device),
+            "precision": self.precision,
+            "threads": self.threads,
+            "processes": self.accelerator.num_processes,
+            "input": type(self.train_part).__name__.lower(),
+            "layout": "channels_last_3d",
+            "parameters": models.parameter_count(ghost),
+            "weights_sha256": self.weights_sha256,
+            "timings": self.history.timings,
+            "peak_memory_bytes": device.peak_memory(self.device),
+            "train_flops_per_sample": flops,
+            "matrix_peak_flops_per_s": peak,
+            "matrix_peak_share": flops * self.history.samples_per_s() / peak,
+        }
+
+
+class _Stopwatch:
+    """Adds up the time that an iterator makes its user wait."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield from `batches`, timing each wait."""
+        while True:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed of several small numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
