@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stfmri import splits, weights
 from stfmri.compose import compose, groups
-from stfmri.config import Config, flatten
+from stfmri.config import Config, ModelConfig, flatten
 from stfmri.errors import UserError
 from stfmri.runs import Run, Sweep
 
@@ -34,6 +34,18 @@ def missing(sweep: Sweep) -> list[str]:
     return found
 
 
+def to_fetch(sweep: Sweep) -> list[str]:
+    """Which weights submitting would fetch, each with the place for a copy; asks no network."""
+    models = {sweep.config_of(run).model for run in sweep.runs if run.weights == "kinetics"}
+    places = {weights.place(model, Path(sweep.config.root)): model for model in models}
+    return [
+        f"no weights at {place}; submitting fetches them from {weights.SOURCE}{model.weights_name}"
+        ", or put that file there yourself"
+        for place, model in sorted(places.items())
+        if not place.is_file()
+    ]
+
+
 def check(sweep: Sweep) -> None:
     """Refuse a sweep whose volumes are not there.
 
@@ -56,19 +68,27 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
     """
     for config in _by_cache(sweep).values():
         splits.ensure(config)
-    fetched: dict[Path, tuple[Path, str]] = {}
+    found: dict[ModelConfig, ModelConfig] = {}
     complete = {}
     for run in runs:
         config = sweep.config_of(run)
         if run.weights == "kinetics":
-            place = weights.place(config.model, Path(config.root))
-            if place not in fetched:
-                fetched[place] = weights.ensure(config.model, Path(config.root))
-            path, sha256 = fetched[place]
-            model = replace(config.model, weights_file=str(path), weights_hash=sha256)
-            config = replace(config, model=model)
+            if config.model not in found:
+                found[config.model] = _with_weights(config)
+            config = replace(config, model=found[config.model])
         complete[run.name] = config
     return complete
+
+
+def _with_weights(config: Config) -> ModelConfig:
+    """The model with its weights' place and sha256."""
+    path, sha256 = weights.ensure(config.model, Path(config.root))
+    if not weights.is_torchvisions(config.model, sha256):
+        # Only torch can look into a file of the user's own, and better now than on a node.
+        from stfmri.models import read_kinetics
+
+        read_kinetics(config.model, path)
+    return replace(config.model, weights_file=str(path), weights_hash=sha256)
 
 
 def preprocessing_command(config: Config) -> str:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
     if options.dry_run:
         show_plan(out, opened, states_of(sweep), where, request)
-        for line in inputs.missing(sweep):
+        for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
             out.print(f"before submitting: {line}", style="yellow", markup=False, soft_wrap=True)
         return 0
     inputs.check(sweep)

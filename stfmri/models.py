@@ -18,6 +18,7 @@ from torchvision.models.video.resnet import R2Plus1dStem
 from stfmri import config as configuration
 from stfmri.config import Config, ModelConfig
 from stfmri.errors import UserError
+from stfmri.weights import WeightsError
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "r3d_18": video.r3d_18,
@@ -27,10 +28,6 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 
 # Axes of a stored volume (D, H, W) in the order (T, H, W) that the network sees.
 SLICE_PERMUTATION = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
-
-
-class WeightsError(UserError):
-    """A file of weights that does not fit the network."""
 
 
 def build(model: ModelConfig, classes: int, seed: int) -> nn.Module:
@@ -69,10 +66,7 @@ def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
     Raises:
         WeightsError: where the file is unreadable, or its keys or shapes are another network's.
     """
-    state = _read_state(file)
-    with torch.device("meta"):
-        expected = BUILDERS[model.name]().state_dict()
-    _check_state(state, expected, model.name, file)
+    state = read_kinetics(model, file)
     if model.stem_init == "rgb_sum":
         if model.stem == "factorised" and model.name == "r3d_18":
             raise WeightsError(
@@ -84,6 +78,24 @@ def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
     else:
         kept = {key: value for key, value in state.items() if not key.startswith(("fc.", "stem."))}
     network.load_state_dict(kept, strict=False)
+
+
+def read_kinetics(model: ModelConfig, file: Path) -> dict[str, Tensor]:
+    """Read a state dict in torchvision's own 400-class format.
+
+    Raises:
+        WeightsError: where the file is unreadable, or its keys or shapes are another network's.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds; each means this file is no weights
+        raise WeightsError(f"cannot read weights from {file}: {_first(error)}") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{file} must hold a state dict, found {type(state).__name__}")
+    with torch.device("meta"):
+        expected = BUILDERS[model.name]().state_dict()
+    _check_state(state, expected, model.name, file)
+    return dict(state)
 
 
 def to_slices_first(volume_BCDHW: Tensor, slice_axis: str) -> Tensor:
@@ -130,32 +142,25 @@ def _initialise(convolution: nn.Conv3d) -> None:
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _read_state(file: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds; each means this file is no weights
-        raise WeightsError(f"cannot read weights from {file}: {_first(error)}") from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"{file} must hold a state dict, found {type(state).__name__}")
-    return dict(state)
-
-
 def _check_state(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str, file: Path
 ) -> None:
-    missing = sorted(set(expected) - set(state))
-    unknown = sorted(set(state) - set(expected))
+    # Counters of batches, which old files lack and prediction does not use.
+    needed = {key for key in expected if not key.endswith("num_batches_tracked")}
+    missing = sorted(needed - set(state))
+    unknown = sorted(set(map(str, state)) - set(expected))
     if missing or unknown:
         what = f"lacks {missing[0]}" if missing else f"has the unknown {unknown[0]}"
         raise WeightsError(
             f"{file} holds the weights of another network than {name}: it {what} "
             f"({len(missing)} keys missing, {len(unknown)} unknown)"
         )
-    for key, value in expected.items():
-        if state[key].shape != value.shape:
+    for key in state:
+        found = tuple(getattr(state[key], "shape", ()))
+        if found != tuple(expected[key].shape):
             raise WeightsError(
                 f"{file} holds the weights of another network than {name}: {key} has the shape "
-                f"{tuple(state[key].shape)}, expected {tuple(value.shape)}"
+                f"{found}, expected {tuple(expected[key].shape)}"
             )
 
 

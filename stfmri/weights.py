@@ -1,7 +1,7 @@
-"""Kinetics weights: fetched once, checked, and found again without network.
+"""Kinetics weights: the user's own file, or torchvision's, fetched once and found again.
 
 Compute nodes often have no internet, so this runs where sweeps are submitted. Nothing here needs
-torch.
+torch: whether a file's keys and shapes fit a network is for `stfmri.models` to say.
 """
 
 from __future__ import annotations
@@ -18,50 +18,58 @@ from stfmri.files import replacing
 
 SOURCE = "https://download.pytorch.org/models/"  # torchvision's own
 TIMEOUT_S = 30.0
+SHA256_DIGITS = 64
 
 
 class WeightsError(UserError):
-    """Pre-trained weights that are missing, cannot be fetched, or are another file's."""
+    """Pre-trained weights that are missing, cannot be fetched, or are another network's."""
 
 
 def place(model: ModelConfig, root: Path) -> Path:
-    """Where the weights lie, or will."""
-    if model.weights_file is not None:
-        return Path(model.weights_file)
-    return root / "data" / "weights" / model.weights_name
+    """Where the weights lie, or will: `model.weights_file` may be a file, or a folder of them."""
+    if model.weights_file is None:
+        return root / "data" / "weights" / model.weights_name
+    own = Path(model.weights_file)
+    return own / model.weights_name if own.is_dir() else own
 
 
 def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:
-    """Find the model's Kinetics weights, fetching them at the first time.
+    """Find the model's Kinetics weights, fetching torchvision's where there are none.
+
+    A file that is there is taken as it is, whoever made it. Only a whole sha256, as a submission
+    freezes it, must be met; the few digits of conf/model are those of what is fetched.
 
     Args:
-        model: its `weights_file`, where given, is taken as it is and must exist.
-        root: weights are kept in `<root>/data/weights`.
+        root: weights are kept in `<root>/data/weights` unless `model.weights_file` names others.
 
     Returns:
         The file, and its whole sha256.
 
     Raises:
-        WeightsError: where the file is missing and cannot be fetched, or its hash is another.
+        WeightsError: where there is no file and none can be fetched, or it is no longer the one
+            that was submitted.
     """
     path = place(model, root)
     if not path.is_file():
         if model.weights_file is not None:
-            raise WeightsError(f"no weights at {path}, which model.weights_file names")
+            raise WeightsError(
+                f"no weights at {path}, where model.weights_file={model.weights_file} has them: "
+                f"put a Kinetics-400 state dict of torchvision's {model.name} there"
+            )
         _fetch(SOURCE + model.weights_name, path, model.weights_hash)
     digest = sha256_of(path)
-    if not digest.startswith(model.weights_hash):
-        own = model.weights_file is not None
-        remedy = (
-            f"to use a file of your own on purpose, add model.weights_hash={digest[:8]}"
-            if own
-            else "delete it, and it is fetched again"
-        )
+    if len(model.weights_hash) == SHA256_DIGITS and digest != model.weights_hash:
         raise WeightsError(
-            f"{path} is not torchvision's {model.weights_name}: its sha256 starts with "
-            f"{digest[:8]}, expected {model.weights_hash}; {remedy}"
+            f"{path} has changed since the run was submitted: its sha256 was "
+            f"{model.weights_hash[:8]}…, now {digest[:8]}…; put the former file back, or submit "
+            "another sweep with --name"
         )
     return path, digest
+
+
+def is_torchvisions(model: ModelConfig, sha256: str) -> bool:
+    """Whether a file with this hash is torchvision's own, by the digits in its name."""
+    return bool(model.weights_hash) and sha256.startswith(model.weights_hash)
 
 
 def sha256_of(path: Path) -> str:

@@ -52,13 +52,13 @@ def test_a_cluster_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) -
     assert "cluster=local" in finding.fix
 
 
-def test_weights_are_checked_by_their_hash(tmp_path: Path) -> None:
+def test_weights_that_are_not_torchvisions_are_pointed_out(tmp_path: Path) -> None:
     path = tmp_path / "data/weights/r3d_18-b3b3357e.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"torn")
     findings = by_name(checks.data_checks(tmp_path))
-    assert findings["weights r3d_18"].status == "fail"
-    assert findings["weights mc3_18"].status == "warn"
+    assert "is not torchvision's" in findings["weights r3d_18"].found
+    assert findings["weights mc3_18"].found == "not here yet"
 
 
 def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> None:

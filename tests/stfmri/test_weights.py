@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,24 +62,35 @@ def test_without_network_the_file_and_its_place_are_named(
         assert part in str(caught.value)
 
 
-def test_a_damaged_copy_is_refused(tmp_path: Path, asked: list[str]) -> None:
-    path, _ = weights.ensure(MODEL, tmp_path)
-    path.write_bytes(CONTENT[:-1])
-    with pytest.raises(weights.WeightsError, match="delete it"):
-        weights.ensure(MODEL, tmp_path)
-
-
-def test_a_file_of_ones_own_needs_no_network_but_must_be_meant(
-    tmp_path: Path, asked: list[str]
-) -> None:
+def test_a_file_that_is_there_is_taken_as_it_is(tmp_path: Path, asked: list[str]) -> None:
     own = tmp_path / "own.pth"
+    model = replace(MODEL, weights_file=str(own))
     with pytest.raises(weights.WeightsError, match="no weights at"):
-        weights.ensure(ModelConfig(weights="kinetics", weights_file=str(own)), tmp_path)
+        weights.ensure(model, tmp_path)
     own.write_bytes(b"other")
     digest = hashlib.sha256(b"other").hexdigest()
-    model = ModelConfig(weights="kinetics", weights_file=str(own), weights_hash=SHA256[:8])
-    with pytest.raises(weights.WeightsError, match=f"model.weights_hash={digest[:8]}"):
-        weights.ensure(model, tmp_path)
-    meant = ModelConfig(weights="kinetics", weights_file=str(own), weights_hash=digest[:8])
-    assert weights.ensure(meant, tmp_path) == (own, digest)
+    assert weights.ensure(model, tmp_path) == (own, digest)
+    assert not weights.is_torchvisions(model, digest)
+    kept = tmp_path / "data/weights/r3d_18-x.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(CONTENT)
+    assert weights.ensure(MODEL, tmp_path) == (kept, SHA256)
+    assert weights.is_torchvisions(MODEL, SHA256)
     assert asked == []
+
+
+def test_a_folder_of_files_serves_every_network_by_torchvisions_names(tmp_path: Path) -> None:
+    for name in ("r3d_18-x.pth", "mc3_18-y.pth"):
+        (tmp_path / name).write_bytes(name.encode())
+        model = replace(MODEL, weights_file=str(tmp_path), weights_name=name)
+        assert weights.ensure(model, tmp_path)[0] == tmp_path / name
+
+
+def test_a_file_that_changed_after_the_submission_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "own.pth"
+    own.write_bytes(CONTENT)
+    frozen = replace(MODEL, weights_file=str(own), weights_hash=SHA256)
+    assert weights.ensure(frozen, tmp_path) == (own, SHA256)
+    own.write_bytes(CONTENT[:-1])
+    with pytest.raises(weights.WeightsError, match="has changed since the run was submitted"):
+        weights.ensure(frozen, tmp_path)
