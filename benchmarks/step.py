@@ -1,0 +1,242 @@
+"""A training step (forward, backward, optimiser) against the usual script's.
+
+On a CPU the peer is the plain torchvision network: fp32, eager, contiguous. On a GPU it is the same
+under fp16 autocast with a GradScaler, fetching its loss at each step; there the best batch size of
+either is compared too, and peak memory at batch 1 is measured. Ours is what a run does: see
+benchmarks/training_steps.py. What limits a step is shown as its share of the bound that
+benchmarks/roofline.py counts.
+
+`--loss` trains either 50 steps from five seeds, and compares the mean loss of steps 41–50.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import roofline
+import torch
+from cohort import volume
+from common import (
+    Row,
+    add_device,
+    alternate,
+    find_device,
+    new_parser,
+    paired_ratio,
+    publish,
+    said_on_stderr,
+    seconds_text,
+    synchronise,
+)
+from torch import Tensor
+from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for
+
+from stfmri import device as devices
+from stfmri import models
+from stfmri.config import ModelConfig
+
+SHAPE = (78, 120, 120)
+TOY_SHAPE = (8, 24, 24)
+MARKS = {"cpu": 4.0, "cuda": 2.5}
+ROOFLINE_MARK = 0.5
+MEMORY_MARK = 8e9  # bytes: the paper's card
+BATCHES = (2, 4, 8, 16, 32, 64)
+STEPS = {"cpu": 1, "cuda": 20}  # between two readings of the clock
+SEEDS, LOSS_STEPS, LOSS_TAIL = 5, 50, 10
+PACKAGES = ("torch", "torchvision", "accelerate")
+
+Step = Callable[[Tensor, Tensor], object]
+
+
+def batch_of(size: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Volumes float16 (B, 1, D, H, W) and classes (B,) on the device."""
+    labels = [number % CLASSES for number in range(size)]
+    volumes = [volume(n, shape, label / (CLASSES - 1)) for n, label in enumerate(labels)]
+    return torch.from_numpy(np.stack(volumes)).to(device), torch.tensor(labels, device=device)
+
+
+def repeat(step: Step, batch: tuple[Tensor, Tensor], times: int) -> None:
+    """Take some steps and wait for them."""
+    for _ in range(times):
+        step(*batch)
+    synchronise(batch[0].device)
+
+
+def best_batch(make: Callable[[], Step], shape: tuple[int, ...], device: torch.device) -> int:
+    """The batch size with the most volumes a second, as far as memory allows."""
+    rates = {}
+    step = make()
+    for size in BATCHES:
+        batch = batch_of(size, shape, device)
+        try:
+            taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
+        except torch.cuda.OutOfMemoryError:
+            break
+        rates[size] = size / min(taken["step"])
+    torch.cuda.empty_cache()
+    return max(rates, key=lambda size: rates[size])
+
+
+def peak_bytes(make: Callable[[], Step], batch: tuple[Tensor, Tensor]) -> int:
+    """Device memory that a network, its optimiser and its steps take at most."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    repeat(make(), batch, 3)
+    return torch.cuda.max_memory_reserved()
+
+
+def speed(
+    name: str, accelerator: object, rounds: int, shape: tuple[int, ...], ceilings: roofline.Ceilings
+) -> list[Row]:
+    """The rows of one network."""
+    device = accelerator.device  # type: ignore[attr-defined]
+    rows = []
+    ours, usual = partial(OurStep, name, accelerator), partial(UsualStep, name, device)
+    sizes = [(1, 1)]
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # for both, to the peer's advantage
+        peak = peak_bytes(ours, batch_of(1, shape, device))
+        memory = Row(
+            f"{name}, peak memory at batch 1",
+            f"{peak / 1e9:.2f} GB",
+            mark="< 8 GB",
+            met=peak < MEMORY_MARK,
+        )
+        rows.append(memory)
+        sizes.append((best_batch(ours, shape, device), best_batch(usual, shape, device)))
+    for own, theirs in sizes:
+        rows += compare(name, (ours(), usual()), (own, theirs), rounds, shape, ceilings, device)
+    return rows
+
+
+def compare(
+    name: str,
+    steps: tuple[Step, Step],
+    sizes: tuple[int, int],
+    rounds: int,
+    shape: tuple[int, ...],
+    ceilings: roofline.Ceilings,
+    device: torch.device,
+) -> list[Row]:
+    """Both steps in turn, each at its own batch size, in seconds a volume."""
+    times = STEPS[device.type]
+    batches = [batch_of(size, shape, device) for size in sizes]
+    actions = {
+        key: partial(repeat, step, batch, times)
+        for key, step, batch in zip(("ours", "usual"), steps, batches, strict=True)
+    }
+    taken = alternate(actions, rounds)
+    own, theirs = (
+        [seconds / times / size for seconds in taken[key]]
+        for key, size in zip(("ours", "usual"), sizes, strict=True)
+    )
+    ratio = paired_ratio(theirs, own)
+    with torch.device("meta"):
+        ghost = models.build(ModelConfig(name=name), CLASSES, 0)
+    bound = roofline.least_seconds(ghost, (sizes[0], 1, *shape), ceilings) / sizes[0]
+    share = bound / statistics.median(own)
+    label = f"{name}, batch {sizes[0]}"
+    label += "" if sizes[0] == sizes[1] else f" (peer {sizes[1]})"
+    on_gpu = device.type == "cuda"
+    mark = MARKS[device.type] if not on_gpu or sizes[0] == 1 else None
+    return [
+        Row(
+            f"{label}, a volume",
+            seconds_text(statistics.median(own)),
+            seconds_text(statistics.median(theirs)),
+            f"{ratio:.2f}×",
+            f"≥ {mark:g}×" if mark else "",
+            ratio >= mark if mark else None,
+        ),
+        Row(
+            f"{label}, share of the roofline",
+            f"{share:.0%}",
+            seconds_text(bound),
+            mark=f"≥ {ROOFLINE_MARK:.0%}" if on_gpu else "",
+            met=share >= ROOFLINE_MARK if on_gpu else None,
+        ),
+    ]
+
+
+def tail_loss(step: Step, seed: int, shape: tuple[int, ...], device: torch.device) -> float:
+    """Mean loss of the last steps of a short training at batch 1, each volume a new one."""
+    torch.manual_seed(seed)  # dropout
+    labels = np.random.default_rng(seed).integers(CLASSES, size=LOSS_STEPS)
+    losses = []
+    for number, label in enumerate(labels.tolist()):
+        values = volume(seed * LOSS_STEPS + number, shape, label / (CLASSES - 1))
+        batch = torch.from_numpy(values[None]).to(device), torch.tensor([label], device=device)
+        losses.append(float(step(*batch)))  # type: ignore[arg-type]
+    return statistics.fmean(losses[-LOSS_TAIL:])
+
+
+def loss(name: str, accelerator: object, seeds: int, shape: tuple[int, ...]) -> Row:
+    """Mean of the tail losses over the seeds, ours and the peer's, from the same weights."""
+    device = accelerator.device  # type: ignore[attr-defined]
+    own, theirs = [], []
+    for seed in range(seeds):
+        own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))  # type: ignore[arg-type]
+        theirs.append(tail_loss(UsualStep(name, device, seed), seed, shape, device))
+    spread = statistics.stdev(theirs)
+    apart = abs(statistics.fmean(own) - statistics.fmean(theirs))
+    return Row(
+        f"{name}, loss of steps {LOSS_STEPS - LOSS_TAIL + 1}–{LOSS_STEPS}, {seeds} seeds",
+        f"{statistics.fmean(own):.4f} ± {statistics.stdev(own):.4f}",
+        f"{statistics.fmean(theirs):.4f} ± {spread:.4f}",
+        f"{apart / spread:.2f} SD",
+        "within 1 SD",
+        apart <= spread,
+    )
+
+
+def main() -> int:
+    """Print the table; 1 where a mark is missed."""
+    parser = new_parser(__doc__ or "")
+    add_device(parser)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (default 7)")
+    parser.add_argument("--loss", action="store_true", help="compare losses instead of seconds")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="for --loss (default 5)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=3,
+        metavar=("D", "H", "W"),
+        default=SHAPE,
+        help="voxels of a volume; other sizes than the real one say so in the table",
+    )
+    options = parser.parse_args()
+    shape = TOY_SHAPE if options.quick else tuple(options.size)
+    device = find_device(options.device)
+    devices.set_threads(0)
+    accelerator = accelerator_for(device)
+    precision = devices.resolve_precision("auto", device.type)
+    rows: list[Row] = []
+    notes = [f"Input 1×1×{'×'.join(map(str, shape))}; ours in {precision}."]
+    if options.loss:
+        for name in options.models:
+            with said_on_stderr(f"{name}, losses"):
+                rows.append(loss(name, accelerator, 2 if options.quick else options.seeds, shape))
+    else:
+        ceilings = roofline.measure(device, precision)
+        notes.append(
+            f"Ceilings: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in a {precision} matrix product, "
+            f"{ceilings.bytes_per_s / 1e9:.3g} GB/s in a copy. Beside a share of the roofline "
+            "stands the bound itself, in the peer's column."
+        )
+        for name in options.models:
+            with said_on_stderr(f"{name}, steps"):
+                rounds = 2 if options.quick else options.rounds
+                rows += speed(name, accelerator, rounds, shape, ceilings)
+            accelerator.free_memory()
+    title = "step, losses" if options.loss else "step"
+    title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"
+    return publish(title, rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
