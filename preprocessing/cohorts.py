@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from stfmri.config import DataConfig
 from stfmri.errors import UserError
+from stfmri.files import absolute, safe_name
 from stfmri.shards import INDEX_COLUMNS
 
 BRATS_CLASSES = ("LGG", "HGG")
@@ -25,6 +27,9 @@ BRATS_CASE = re.compile(r"(?P<patient>BraTS\d*_(?P<centre>[^_]+)_.+)_\d+")
 # IXI<id>-<site>-<no>-T1
 IXI_SCAN = re.compile(r"(?P<subject>(?P<patient>IXI[^-]*)-(?P<site>[^-]+)-.+)-T1")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+# Line breaks and other controls, and the bytes of a file name that are no UTF-8: none of them can
+# stand in a line of CSV that every program reads alike.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -57,8 +62,9 @@ def find_scans(data: DataConfig) -> list[Scan]:
 
     Raises:
         UserError: for a missing folder or table, an empty cohort, an unknown class, a subject that
-            occurs twice, or a table that breaks its contract.
+            occurs twice, a name with control characters, or a table that breaks its contract.
     """
+    safe_name(data.label, "data.label, which becomes part of the split file's name,")
     if data.label in INDEX_COLUMNS:
         raise UserError(
             f"data.label={data.label} is a column of the cache's own index; copy the class to a "
@@ -74,6 +80,8 @@ def find_scans(data: DataConfig) -> list[Scan]:
             scans += [scan for scan in find_brats(brats, data.label) if scan.label in wanted]
         if HEALTHY in wanted:
             scans += find_ixi(ixi, data.label, count, data.ixi_seed)
+        for scan in scans:
+            _refuse_control_characters(f"the cohort {data.name}", [scan.path])
         _refuse_duplicates(scans, [str(scan.path) for scan in scans])
     absent = [name for name in data.classes if name not in {scan.label for scan in scans}]
     if absent:
@@ -167,7 +175,7 @@ def read_table(data: DataConfig) -> list[Scan]:
     """
     if not data.table:
         raise UserError("data=table needs data.table=FILE, a CSV with subject_id, path and a label")
-    table = Path(data.table).expanduser().absolute()
+    table = absolute(data.table)
     try:
         # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -193,6 +201,7 @@ def read_table(data: DataConfig) -> list[Scan]:
 
 
 def _check_header(table: Path, header: list[str], label: str) -> None:
+    _refuse_control_characters(f"the header of {table}", header)
     missing = [name for name in ("subject_id", "path", label) if name not in header]
     if missing:
         hint = "; columns must be separated by commas" if ";" in "".join(header) else ""
@@ -218,6 +227,8 @@ def _table_scan(table: Path, number: int, line: dict[str | None, Any], data: Dat
     for name in ("subject_id", "path", data.label):
         if not cells[name]:
             raise UserError(f"{where}: the field {name} is empty")
+    used = ("subject_id", "patient_id", "source", "path", "mask", data.label)
+    _refuse_control_characters(where, [cells.get(name, "") for name in used])
     stripped = cells.get("stripped", "").lower()
     if stripped and stripped not in TRUE + FALSE:
         raise UserError(f"{where}: stripped must be true or false, found {cells['stripped']!r}")
@@ -227,11 +238,25 @@ def _table_scan(table: Path, number: int, line: dict[str | None, Any], data: Dat
         patient_id=cells.get("patient_id") or cells["subject_id"],
         source=cells.get("source") or table.stem,
         label=cells[data.label],
-        path=table.parent / Path(cells["path"]).expanduser(),
-        mask=table.parent / Path(mask).expanduser() if mask else None,
+        path=absolute(cells["path"], table.parent),
+        mask=absolute(mask, table.parent) if mask else None,
         stripped=stripped in TRUE if stripped else data.stripped,
-        columns={name: cells[name] for name in cells if name not in INDEX_COLUMNS},
+        # Notes may run over several lines in a spreadsheet; the index has one line a scan.
+        columns={
+            name: CONTROL_CHARACTERS.sub(" ", text)
+            for name, text in cells.items()
+            if name not in INDEX_COLUMNS
+        },
     )
+
+
+def _refuse_control_characters(where: str, values: Iterable[str | Path]) -> None:
+    for text in map(str, values):
+        if CONTROL_CHARACTERS.search(text):
+            raise UserError(
+                f"{where}: {text!a} holds line breaks or other control characters, which the names "
+                "of subjects, patients, sources, classes and files must not; rename it"
+            )
 
 
 def _folders(data: DataConfig) -> tuple[Path, Path, int]:
@@ -239,7 +264,7 @@ def _folders(data: DataConfig) -> tuple[Path, Path, int]:
     if data.kind == "phantom":
         if not data.folder:
             raise UserError("data=phantom needs data.folder=DIR, made by preprocessing.phantom")
-        folder = Path(data.folder).expanduser().absolute()
+        folder = absolute(data.folder)
         if not folder.is_dir():
             raise UserError(
                 f"data.folder: there is no folder {folder}; make the phantoms first: "
@@ -251,7 +276,7 @@ def _folders(data: DataConfig) -> tuple[Path, Path, int]:
         raise UserError("data=brats_ixi needs data.brats=DIR, the folder that holds HGG and LGG")
     if not data.ixi and HEALTHY in wanted:
         raise UserError("data=brats_ixi needs data.ixi=DIR, the folder that holds IXI*-T1.nii.gz")
-    brats, ixi = (Path(text or ".").expanduser().absolute() for text in (data.brats, data.ixi))
+    brats, ixi = (absolute(text or ".") for text in (data.brats, data.ixi))
     return brats, ixi, data.ixi_count
 
 

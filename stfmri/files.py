@@ -32,6 +32,24 @@ def safe_name(name: str, what: str) -> str:
     return name
 
 
+def absolute(path: str | Path, start: Path | None = None) -> Path:
+    """`path` from the root of the file system, with `~` and `~name` as the shell has them.
+
+    Args:
+        start: the folder where a relative path starts; the current one by default.
+
+    Raises:
+        UserError: where no user has that name.
+    """
+    try:
+        return (start or Path.cwd()) / Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"no home folder is known for {path}; write the path out, or ./{path} for a folder of "
+            "that name"
+        ) from error
+
+
 def private_dir(path: Path) -> Path:
     """Make `path` and its missing parents, each readable by the owner alone."""
     for folder in reversed([path, *path.parents]):

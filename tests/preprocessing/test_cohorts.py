@@ -137,6 +137,14 @@ def test_a_table_may_name_mask_patient_and_source(tmp_path: Path) -> None:
         ("subject_id,path,label\na,b,c\na2,b,d\n", {"classes": ("c",)}, "does not name: d"),
         ("subject_id,path,label\na,b,c\n", {"classes": ("c", "d")}, "names d, but no scan"),
         ("subject_id,path,label\na,b,c\n", {"label": "source"}, "cache's own index"),
+        ("subject_id,path,label\na,~nobody-here/b,c\n", {}, "no home folder"),
+        ("subject_id,path,age (years)\na,b,c\n", {"label": "age (years)"}, "split file's name"),
+        ("subject_id,path,../label\na,b,c\n", {"label": "../label"}, "split file's name"),
+        ('subject_id,path,label\na,b,c\n"d\ne",f,c\n', {}, r"line 4 .*'d\\ne' holds line breaks"),
+        ("subject_id,path,label\na,b,c\0\n", {}, r"line 2 .*c\\x00' holds"),
+        ('subject_id,path,label,source\na,b,c,"x\ry"\n', {}, r"'x\\ry' holds"),
+        ('subject_id,path,label,patient_id\na,b,c,"x\u2028y"\n', {}, r"'x\\u2028y' holds"),
+        ('subject_id,path,label,"no\nte"\na,b,c,d\n', {}, r"the header .*'no\\nte' holds"),
     ],
 )
 def test_a_broken_table_gets_one_line_that_says_where(
@@ -145,6 +153,18 @@ def test_a_broken_table_gets_one_line_that_says_where(
     with pytest.raises(UserError, match=said) as caught:
         find_scans(table(tmp_path, text, **settings))
     assert "\n" not in str(caught.value)
+
+
+def test_notes_over_several_lines_are_carried_along_in_one(tmp_path: Path) -> None:
+    text = 'subject_id,path,label,note\na,b,c,"first\r\nsecond\tthird"\n'
+    [scan] = find_scans(table(tmp_path, text))
+    assert scan.columns["note"] == "first  second third"
+
+
+def test_a_scan_whose_name_breaks_lines_is_refused(tmp_path: Path) -> None:
+    folder = brats(tmp_path / "b", HGG=["BraTS19_TMC_1_1", "BraTS19_TMC_2\n_1"])
+    with pytest.raises(UserError, match=r"BraTS19_TMC_2\\n_1.* holds line breaks"):
+        find_scans(DataConfig(kind="brats_ixi", brats=str(folder), classes=("HGG",)))
 
 
 def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
