@@ -13,6 +13,7 @@ from rich.console import Console
 
 from slurm.errors import ClusterError
 from stfmri.errors import exit_on_error
+from stfmri.files import absolute
 
 
 class Main(Protocol):
@@ -62,7 +63,7 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 
 def root_of(options: argparse.Namespace) -> Path:
     """The root, absolute."""
-    return options.root.expanduser().resolve()
+    return absolute(options.root).resolve()
 
 
 def console() -> Console:

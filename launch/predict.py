@@ -16,7 +16,7 @@ from rich.table import Table
 from launch.cli import console, entry_point
 from stfmri.config import PreprocessingConfig
 from stfmri.errors import UserError
-from stfmri.files import write_atomic
+from stfmri.files import absolute, write_atomic
 from stfmri.plain import from_dict, load_yaml
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_intermixed_args(arguments)
     if options.mask is not None and len(options.scans) != 1:
         raise UserError(f"--mask is the brain of one scan, found {len(options.scans)} scans")
-    run = options.run.expanduser().resolve()
+    run = absolute(options.run).resolve()
     # Torch takes seconds to import; a mistyped call should not wait for it.
     from stfmri.models import load_trained
 
     trained = load_trained(run)
     chain, masks = chain_of(trained), Path(trained.config.root) / "data" / "cache" / "masks"
     results = [
-        predict(trained, chain, scan.expanduser(), options.mask, options.stripped, masks)
+        predict(trained, chain, absolute(scan), options.mask, options.stripped, masks)
         for scan in options.scans
     ]
     out = console()
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     if options.out is not None:
-        write_atomic(options.out.expanduser().absolute(), as_csv(results, trained.classes))
+        write_atomic(absolute(options.out), as_csv(results, trained.classes))
     return 1 if any(result.reason for result in results) else 0
 
 

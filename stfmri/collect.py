@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from stfmri.errors import exit_on_error
+from stfmri.files import absolute
 from stfmri.runs import Run, load_sweep, sweep_folder
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Collect the sweep that the command line names."""
     options = parser().parse_args(arguments)
-    root = options.root.expanduser().resolve()
+    root = absolute(options.root).resolve()
     folder = sweep_folder(root, options.sweep)
     results = root / "results" / options.sweep
     return collect(folder, results, options.allow_partial, Console(stderr=True))

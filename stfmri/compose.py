@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stfmri.config import Config
 from stfmri.errors import ConfigError
+from stfmri.files import absolute
 from stfmri.plain import from_dict
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -70,7 +71,7 @@ def compose(
         given.append(f"sweep={sweep}")
     values = _composed(tuple(given))
 
-    start = (root or Path.cwd()).expanduser().resolve()
+    start = absolute(root or Path.cwd()).resolve()
     values["root"] = str(start)
     for key in PATH_KEYS:
         group, name = key.split(".")
@@ -79,7 +80,7 @@ def compose(
         if typed is not ...:
             values[group][name] = typed
         elif listed is not None:
-            values[group][name] = str(start / Path(str(listed)).expanduser())
+            values[group][name] = str(absolute(str(listed), start))
     return from_dict(Config, values, file="conf and command line")
 
 
@@ -179,7 +180,7 @@ def _typed_path(value: str) -> str | None:
         value = value[1:-1]
     if value in ("", "null"):
         return None
-    return str(Path(value).expanduser().absolute())
+    return str(absolute(value))
 
 
 def _for_hydra(item: Asked) -> str:

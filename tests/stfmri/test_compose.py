@@ -151,3 +151,11 @@ def test_conf_holds_nothing_but_yaml_that_reads() -> None:
         if path.is_file():
             assert path.suffix == ".yaml"
             assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict), path
+
+
+@pytest.mark.parametrize(
+    "typed", ["data.table=~nobody-here/c.csv", "model.weights_file=~nobody-here"]
+)
+def test_a_home_folder_that_nobody_has_is_an_error_in_one_line(typed: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no home folder is known for ~nobody-here"):
+        compose([typed], root=tmp_path)
