@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from slurm.errors import ClusterError
 
@@ -81,12 +82,14 @@ class JobState:
         reason: why it waits (`Priority`, `Resources`, `Dependency`, `BeginTime`, ...), else `None`.
         start: when it started or is expected to, in the cluster's local time; None if unknown.
         left_s: seconds to its time limit; None if unknown or unlimited.
+        workdir: its working directory, which tells what it belongs to.
     """
 
     state: str
     reason: str
     start: datetime | None
     left_s: int | None
+    workdir: Path | None = None
 
 
 def has_slurm() -> bool:
@@ -126,18 +129,36 @@ def alive() -> dict[Job, JobState]:
         f"--user={os.getuid()}",
         "--array",
         "--noheader",
-        "--format=%F|%K|%T|%S|%L|%r",
+        "--format=%F|%K|%T|%S|%L|%r|%Z",
     )
     return dict(_read_queue_line(line) for line in text.splitlines() if line.strip())
 
 
+def jobs_in(folder: Path) -> list[str]:
+    """Numbers of this user's jobs that wait or run with a working directory below `folder`.
+
+    Raises:
+        ClusterError: if squeue is missing or the cluster does not answer.
+    """
+    found = {
+        job.job_id
+        for job, state in alive().items()
+        if state.workdir is not None and state.workdir.is_relative_to(folder)
+    }
+    return sorted(found, key=int)
+
+
 def _read_queue_line(line: str) -> tuple[Job, JobState]:
-    job_id, index, state, start, left, reason = line.strip().split("|", maxsplit=5)
+    job_id, index, state, start, left, reason, workdir = line.strip().split("|", maxsplit=6)
     job = Job(job_id, int(index) if index.isdigit() else None)
     # Unknown times are written N/A, INVALID, UNLIMITED or NOT_SET
     known = re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", start)
     return job, JobState(
-        state, reason, datetime.fromisoformat(start) if known else None, seconds(left)
+        state,
+        reason,
+        datetime.fromisoformat(start) if known else None,
+        seconds(left),
+        Path(workdir),
     )
 
 

@@ -160,14 +160,22 @@ def validate(
     _refuse("rows for subjects outside the test set:", seen - expected, table.path)
 
 
-def is_done(run_dir: Path) -> bool:
-    """Whether `run_dir` holds a whole prediction table; fast, and without judging its content."""
+def is_done(run_dir: Path, fold: int | None = None) -> bool:
+    """Whether `run_dir` holds a whole table of test predictions; fast, so without the scores.
+
+    Args:
+        fold: number of the run's fold, which every row must have; None takes any.
+    """
     path = run_dir / FILE_NAME
     try:
-        _parse(path.read_text(encoding="utf-8"), path)
+        _, records = _parse(path.read_text(encoding="utf-8"), path)
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, PredictionError):
         return False
-    return True
+    number, split = FIXED_COLUMNS.index("fold"), FIXED_COLUMNS.index("split")
+    return all(
+        record[split] == SPLIT and (fold is None or record[number] == str(fold))
+        for record in records
+    )
 
 
 def _as_csv(table: PredictionTable) -> str:

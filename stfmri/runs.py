@@ -8,7 +8,6 @@ runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetic
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
@@ -29,6 +28,7 @@ from stfmri.plain import dump_yaml, from_dict, load_yaml, to_dict
 SWEEP_FILE = "sweep.yaml"
 JOBS_FILE = "jobs.csv"
 JOB_COLUMNS = ("run", "job_id", "array_index", "submitted_at")
+JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>[^,]+)")
 
 # Axes that would make runs test other subjects than their neighbours, or mean no variant at all.
 NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
@@ -56,8 +56,8 @@ class Run:
         return self.folder / "config.yaml"
 
     def is_done(self) -> bool:
-        """Whether its predictions are there, whole."""
-        return predictions.is_done(self.folder)
+        """Whether its predictions are there, whole, and of its fold."""
+        return predictions.is_done(self.folder, self.fold)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,8 @@ def write_sweep(sweep: Sweep) -> None:
 def load_sweep(folder: Path) -> Sweep:
     """Read a sweep that `write_sweep` wrote.
 
-    Its folder may have been moved, with the whole root: the root is where the folder lies now.
+    Its folder may have been moved, with the whole root, or renamed: the root is where the folder
+    lies now, and the sweep is called as the folder.
 
     Raises:
         UserError: where the folder holds no sweep, or a damaged one.
@@ -240,7 +241,12 @@ def load_sweep(folder: Path) -> Sweep:
     try:
         content = load_yaml(path.read_text(encoding="utf-8"), str(path))
         config = from_dict(Config, content["config"], file=str(path))
-        config = replace(config, root=str(folder.resolve().parent.parent))
+        # Not resolved: runs/ may be a link to another disk, and data/ lies beside the link.
+        config = replace(
+            config,
+            root=str(folder.absolute().parent.parent),
+            sweep=replace(config.sweep, name=folder.name),
+        )
         runs = [_run(config, item) for item in content["runs"]]
         return Sweep(config, runs, content["choice"], tuple(content["typed"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -251,8 +257,9 @@ def load_sweep(folder: Path) -> Sweep:
 
 def _run(config: Config, item: Mapping[str, Any]) -> Run:
     variant, _, fold = item["run"].rpartition("/fold")
-    folder = config.sweep_folder / variant / f"fold{fold}"
-    return Run(variant, item["model"], item["weights"], int(fold), folder, item["overrides"])
+    folder = config.sweep_folder / safe_name(variant, "a variant's name") / f"fold{int(fold)}"
+    overrides = dict(item["overrides"])
+    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides)
 
 
 def _no_sweep(folder: Path) -> str:
@@ -266,35 +273,42 @@ def _no_sweep(folder: Path) -> str:
 
 def append_jobs(sweep_folder: Path, lines: Sequence[Submission]) -> None:
     """Add lines to jobs.csv, in one write, so that two submissions do not mix."""
-    private_dir(sweep_folder)
     rows = [
         f"{line.run},{line.job_id},{'' if line.array_index is None else line.array_index},"
         f"{line.submitted_at}\n"
         for line in lines
     ]
-    path = sweep_folder / JOBS_FILE
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        if os.fstat(descriptor).st_size == 0:
+    path = private_dir(sweep_folder) / JOBS_FILE
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        before = file.read()
+        if not before:
             rows.insert(0, ",".join(JOB_COLUMNS) + "\n")
-        os.write(descriptor, "".join(rows).encode())
+        elif not before.endswith(b"\n"):
+            rows.insert(0, "\n")  # a full disk cut the last line off; it must not spoil the next
+        file.write("".join(rows).encode())
+        file.flush()
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+
+def submissions(sweep_folder: Path) -> list[Submission]:
+    """Every line of jobs.csv, in order; what a cut-off line leaves is passed over."""
+    path = sweep_folder / JOBS_FILE
+    if not path.is_file():
+        return []
+    lines = map(JOB_LINE.fullmatch, path.read_text(encoding="utf-8", errors="replace").split("\n"))
+    return [
+        Submission(
+            line["run"], line["job"], int(line["index"]) if line["index"] else None, line["at"]
+        )
+        for line in lines
+        if line
+    ]
 
 
 def last_jobs(sweep_folder: Path) -> dict[str, Submission]:
     """The last submission of each run."""
-    path = sweep_folder / JOBS_FILE
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line for line in csv.reader(file) if len(line) == len(JOB_COLUMNS)]
-    return {
-        run: Submission(run, job_id, int(index) if index else None, at)
-        for run, job_id, index, at in lines
-        if run != JOB_COLUMNS[0]
-    }
+    return {line.run: line for line in submissions(sweep_folder)}
 
 
 def now() -> str:

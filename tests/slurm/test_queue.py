@@ -11,7 +11,16 @@ import pytest
 
 from slurm import queue
 from slurm.errors import ClusterError
-from slurm.queue import Job, JobState, alive, has_slurm, max_array_size, outside_any_job, seconds
+from slurm.queue import (
+    Job,
+    JobState,
+    alive,
+    has_slurm,
+    jobs_in,
+    max_array_size,
+    outside_any_job,
+    seconds,
+)
 
 
 def install(folder: Path, name: str, script: str) -> None:
@@ -49,12 +58,17 @@ def test_durations_are_read_in_all_of_slurms_forms() -> None:
 
 
 def test_a_line_of_the_queue_becomes_a_job_and_its_state(programs: Path) -> None:
-    lines = "12|3|RUNNING|2026-03-01T10:00:00|1:00|None\\n14|N/A|PENDING|N/A|2:00|Priority"
+    lines = (
+        "12|3|RUNNING|2026-03-01T10:00:00|1:00|None|/a|b\\n14|N/A|PENDING|N/A|2:00|Priority|/c d"
+    )
     install(programs, "squeue", f"print('{lines}')")
     assert alive() == {
-        Job("12", 3): JobState("RUNNING", "None", datetime(2026, 3, 1, 10), 60),
-        Job("14"): JobState("PENDING", "Priority", None, 120),
+        Job("12", 3): JobState("RUNNING", "None", datetime(2026, 3, 1, 10), 60, Path("/a|b")),
+        Job("14"): JobState("PENDING", "Priority", None, 120, Path("/c d")),
     }
+    assert jobs_in(Path("/c d")) == ["14"]
+    assert jobs_in(Path("/")) == ["12", "14"]
+    assert jobs_in(Path("/c")) == []
 
 
 def test_a_busy_cluster_is_asked_again(programs: Path) -> None:

@@ -108,6 +108,32 @@ def test_a_root_can_be_moved_with_its_sweeps(tmp_path: Path) -> None:
     assert moved.cache == tmp_path / "b/data/cache/brats_ixi-2mm"
 
 
+def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
+    write_sweep(make_sweep(tmp_path))
+    (tmp_path / "runs/full").rename(tmp_path / "runs/older")
+    renamed = load_sweep(tmp_path / "runs/older")
+    assert renamed.name == "older"
+    assert renamed.runs[0].folder == tmp_path / "runs/older/r3d_18-scratch/fold0"
+
+
+def test_runs_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/runs").symlink_to(tmp_path / "scratch")
+    write_sweep(make_sweep(tmp_path / "root"))
+    sweep = load_sweep(tmp_path / "root/runs/full")
+    assert sweep.cache == tmp_path / "root/data/cache/brats_ixi-2mm"
+
+
+def test_a_run_that_would_leave_its_sweep_is_refused(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    file = sweep.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("run: r3d_18-scratch/", "run: ../../x/"))
+    with pytest.raises(UserError, match="variant's name"):
+        load_sweep(sweep.folder)
+
+
 def test_a_thousand_runs_are_expanded_written_and_read_in_seconds(tmp_path: Path) -> None:
     started = time.perf_counter()
     axes = "sweep.axes={augment:[light,none,heavy],train.learning_rate:[1e-4,1e-5]}"
@@ -148,6 +174,17 @@ def test_the_last_line_of_a_run_counts(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
+def test_a_line_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    append_jobs(tmp_path, [Submission("a/fold0", "7", 0, "t")])
+    with (tmp_path / "jobs.csv").open("ab") as file:
+        file.write(b"b/fold0,8\xff")
+    append_jobs(tmp_path, [Submission("c/fold0", "9", 3, "t")])
+    with (tmp_path / "jobs.csv").open("a") as file:
+        file.write("d/fold0,1x,zero,t\ne/fold0,10")
+    assert list(last_jobs(tmp_path)) == ["a/fold0", "c/fold0"]
+    assert last_jobs(tmp_path)["c/fold0"] == Submission("c/fold0", "9", 3, "t")
+
+
 def test_a_run_with_a_torn_table_is_not_done(tmp_path: Path) -> None:
     run = Run("v", "r3d_18", "scratch", 0, tmp_path)
     assert not run.is_done()
@@ -158,3 +195,5 @@ def test_a_run_with_a_torn_table_is_not_done(tmp_path: Path) -> None:
         header + "s,p,x,0,test,a,a,0.9,0.1\n", encoding="utf-8"
     )
     assert run.is_done()
+    # Of another fold, as after copying a run's folder by hand.
+    assert not Run("v", "r3d_18", "scratch", 1, tmp_path).is_done()
