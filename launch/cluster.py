@@ -10,11 +10,11 @@ from rich.console import Console
 
 from launch.job import Collect, TrainRuns
 from launch.states import LOGS, job_of
-from slurm.errors import SubmissionError
+from slurm.errors import ClusterError, SubmissionError
 from slurm.executor import Resources, submit_array
-from slurm.queue import Job, has_slurm
+from slurm.queue import Job, has_slurm, jobs_in
 from stfmri.config import ClusterConfig, StageResources
-from stfmri.runs import Run, Submission, Sweep, append_jobs, last_jobs, now
+from stfmri.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
 
 COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash
 
@@ -30,8 +30,10 @@ def submit_to_slurm(
     """Submit `runs`, `cluster.runs_per_gpu` to a job, and then the collector.
 
     Raises:
-        ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
+        ClusterError: where the cluster refuses (what it had accepted stands in jobs.csv), or jobs
+            of an interrupted submission are alive.
     """
+    _refuse_strays(sweep)
     size = cluster.runs_per_gpu
     packs = [runs[first : first + size] for first in range(0, len(runs), size)]
     calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
@@ -76,3 +78,16 @@ def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -
         for run in pack
     ]
     append_jobs(sweep.folder, lines)
+
+
+def _refuse_strays(sweep: Sweep) -> None:
+    """Refuse to submit beside jobs that a submission killed half-way left in the queue."""
+    known = {line.job_id for line in submissions(sweep.folder)}
+    # The frozen code is every job's working directory.
+    strays = [job for job in jobs_in(sweep.folder) if job not in known]
+    if strays:
+        raise ClusterError(
+            f"jobs of sweep {sweep.name} are in the queue and not in its jobs.csv, so that their "
+            f"runs are unknown: {', '.join(strays)}. An earlier submission was interrupted: end "
+            f"them with scancel {' '.join(strays)}, or wait for them, and submit again"
+        )

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+
+from rich.console import Console
 
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.cluster import resources, uses_slurm
 from launch.freeze import freeze_code
 from launch.job import BuildPart, Publish
 from launch.states import LOGS
-from preprocessing.cohorts import find_scans
+from preprocessing.cohorts import Scan, find_scans
+from slurm.errors import ClusterError
 from slurm.executor import submit_array
+from slurm.queue import jobs_in
+from stfmri import locks
 from stfmri.compose import compose
+from stfmri.config import Config
 from stfmri.errors import ConfigError
 
 SCANS_A_PART = 16  # some three minutes of brain extraction on one core
@@ -57,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if options.dry_run else _build_here(options)
 
     count = max(1, min(-(-len(scans) // SCANS_A_PART), stage.array_parallelism))
-    # Dealt out like cards: cohorts list the scans that need brain extraction in one stretch.
-    parts = {f"part-{number}-of-{count}": scans[number::count] for number in range(count)}
     out.print(f"{len(scans)} scans in {count} jobs, to {config.cache}", soft_wrap=True)
     if options.dry_run:
         return 0
@@ -68,13 +73,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Every node must take the brain out in the same way, whatever is installed there.
     config = replace(config, preprocessing=resolved(config.preprocessing))
     workers = options.jobs or config.preprocessing.jobs or stage.cpus
+    with locks.lock(config.cache / "jobs"):
+        _submit(out, config, scans, count, workers)
+    return 0
+
+
+def _submit(out: Console, config: Config, scans: Sequence[Scan], count: int, workers: int) -> None:
+    """Submit `count` jobs that build, and behind them the one that writes the index."""
+    folder, cluster = config.cache / "jobs", config.cluster
+    earlier = jobs_in(folder)  # the frozen code is every job's working directory
+    if earlier:
+        raise ClusterError(
+            f"{config.cache} is being built already, by job {', '.join(earlier)}: wait for it, or "
+            f"end it with scancel {' '.join(earlier)}"
+        )
+    # Names of this submission alone: no record that an earlier one left is taken for theirs.
+    mine = secrets.token_hex(4)
+    # Dealt out like cards: cohorts list the scans that need brain extraction in one stretch.
+    parts = {f"{mine}-{number}-of-{count}": scans[number::count] for number in range(count)}
     calls = [BuildPart(config, some, part, workers) for part, some in parts.items()]
-    logs, code = config.cache / "jobs" / LOGS, freeze_code(config.cache / "jobs")
+    logs, code = folder / LOGS, freeze_code(folder)
     name = config.data.name[:90]
-    jobs = submit_array(calls, resources(stage), folder=logs, name=f"{name}-volumes", workdir=code)
+    stage = resources(cluster.preprocess)
+    jobs = submit_array(calls, stage, folder=logs, name=f"{name}-volumes", workdir=code)
     [last] = submit_array(
         [Publish(config, scans, tuple(parts))],
-        resources(config.cluster.collect),
+        resources(cluster.collect),
         folder=logs,
         name=f"{name}-index",
         workdir=code,
@@ -83,7 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
     out.print(f"submitted as job {numbers}; job {last.job_id} writes the index")
     out.print(f"next: squeue --me; logs are in {logs}", soft_wrap=True)
-    return 0
 
 
 def _build_here(options: argparse.Namespace) -> int:

@@ -183,7 +183,7 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
     _write_rejected(cache, rejected)
     qc.write(config, rows, measures, rejected)
     write_index(cache, rows)
-    _sweep_up(cache, rows, parts)
+    _sweep_up(cache, rows)
     return Report(
         cache=cache,
         volumes=len(rows),
@@ -278,7 +278,7 @@ def _write_rejected(cache: Path, rejected: Sequence[tuple[Scan, str]]) -> None:
     write_atomic(cache / "rejected.csv", text.getvalue())
 
 
-def _sweep_up(cache: Path, rows: Sequence[IndexRow], parts: Sequence[str]) -> None:
+def _sweep_up(cache: Path, rows: Sequence[IndexRow]) -> None:
     """Delete what the published index does not name, and what earlier kills left half written."""
     shards, keys = {row.shard for row in rows}, {row.key for row in rows}
     stale = [path for path in cache.glob("shard-*.h5") if path.name not in shards]
@@ -286,5 +286,5 @@ def _sweep_up(cache: Path, rows: Sequence[IndexRow], parts: Sequence[str]) -> No
     stale += [*cache.glob(".*.tmp"), *(cache / "qc").glob(".*.tmp")]
     for path in stale:
         path.unlink(missing_ok=True)
-    for part in parts:
-        shutil.rmtree(_part_folder(cache, part))
+    # Nobody holds a part now, and each submission has parts of its own: none is read again.
+    shutil.rmtree(cache / "parts", ignore_errors=True)

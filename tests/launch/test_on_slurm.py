@@ -107,6 +107,27 @@ def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
     assert (root / "results/demo/report.html").is_file()
 
 
+def test_jobs_of_a_submission_killed_half_way_are_named_and_not_doubled(
+    cluster: DevCluster, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partition("DOWN")
+    try:
+        assert submit.main(submission(root, *SMALL)) == 0
+        jobs = {line.job_id for line in jobs_of(root).values()}
+        # As if the process had been killed between sbatch's answer and the record.
+        (root / "runs/demo/jobs.csv").unlink()
+        assert submit.main(submission(root, *SMALL)) == 1
+        told = capsys.readouterr().err
+        assert f"scancel {' '.join(sorted(jobs, key=int))}" in told
+        subprocess.run(["scancel", *jobs], check=True)
+        wait_for(lambda: not jobs & {job.job_id for job in alive()}, 60)
+        assert submit.main(submission(root, *SMALL)) == 0
+        subprocess.run(["scancel", *(line.job_id for line in jobs_of(root).values())], check=True)
+    finally:
+        partition("UP")
+    wait_for_all(root)
+
+
 def test_a_run_that_times_out_goes_on_and_ends_like_one_that_did_not(
     cluster: DevCluster, root: Path
 ) -> None:
@@ -194,7 +215,10 @@ def test_without_accounting_a_failed_run_is_named_collected_around_and_submitted
 
 
 def test_volumes_are_built_by_an_array_and_indexed_by_the_last_job(
-    cluster: DevCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: DevCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(preprocess, "SCANS_A_PART", 1)
     rows = ["subject_id,path,label"]
@@ -209,6 +233,9 @@ def test_volumes_are_built_by_an_array_and_indexed_by_the_last_job(
     before = set(alive())
     assert preprocess.main(["--root", str(tmp_path), *data, *small]) == 0
     submitted = set(alive()) - before
+    assert preprocess.main(["--root", str(tmp_path), *data, *small]) == 1
+    assert "made-8mm is being built already, by job " in capsys.readouterr().err
+    assert set(alive()) - before <= submitted
     assert len({job for job in submitted if job.array_index is not None}) >= 3
     wait_until_ended(*submitted, timeout_s=240)
     cache = tmp_path / "data/cache/made-8mm"

@@ -178,7 +178,7 @@ def test_parts_built_apart_publish_as_one_cache(cohort: Make) -> None:
     assert [row.subject_id for row in read_index(other.cache)] == [
         scan.subject_id for scan in scans
     ]
-    assert list((other.cache / "parts").iterdir()) == []
+    assert not (other.cache / "parts").exists()
 
 
 def test_a_part_that_did_not_finish_leaves_the_published_cache_as_it_was(
