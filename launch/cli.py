@@ -68,8 +68,9 @@ def root_of(options: argparse.Namespace) -> Path:
 
 def console() -> Console:
     """Where an entry point writes; as wide as the terminal, or as its lines where there is none."""
-    out = Console(highlight=False, soft_wrap=False)
-    return out if out.is_terminal else Console(highlight=False, width=160)
+    width = None if sys.stdout.isatty() else 160
+    # No markup: a path or a class may hold what Rich would read as such.
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def minutes(seconds: float | None) -> str:

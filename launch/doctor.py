@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from launch.checks import FAIL, OK, WARN, cluster_checks, data_checks, machine_checks
 from launch.cli import console, entry_point, new_parser, root_of
@@ -27,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = Table("", "check", "found", "what to do", box=None, pad_edge=False)
     worst = OK
     for finding in (*machine_checks(), *cluster_checks(), *data_checks(root)):
-        style = STYLES[finding.status]
-        table.add_row(f"[{style}]{finding.status}[/]", finding.what, finding.found, finding.fix)
+        status = Text(finding.status, style=STYLES[finding.status])
+        table.add_row(status, finding.what, finding.found, finding.fix)
         worst = max(worst, finding.status, key=(OK, WARN, FAIL).index)
     out = console()
     out.print(table)

@@ -46,8 +46,8 @@ def train_on_this_machine(
         )
     failed = [(runs[outcome.index], outcome) for outcome in outcomes if outcome.error]
     for run, outcome in failed:
-        out.print(f"{run.name} failed: {outcome.error}", style="red", markup=False, soft_wrap=True)
-        out.print(f"  its log: {outcome.log}", markup=False, soft_wrap=True)
+        out.print(f"{run.name} failed: {outcome.error}", style="red", soft_wrap=True)
+        out.print(f"  its log: {outcome.log}", soft_wrap=True)
     return [run for run, _ in failed]
 
 
@@ -75,7 +75,7 @@ class _Board:
                 self._progress.remove_task(self._bars.pop(index))
                 self._finished[index] = self._epochs[index]
         if not self._progress.console.is_terminal:
-            self._progress.console.print(f"{run.name}: {state}", markup=False)
+            self._progress.console.print(f"{run.name}: {state}")
         self.refresh()
 
     def refresh(self) -> None:

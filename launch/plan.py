@@ -9,6 +9,7 @@ from pathlib import Path
 from stfmri.compose import PATH_KEYS, Asked, compose, parse_overrides
 from stfmri.config import ClusterConfig, Config, flatten
 from stfmri.errors import ConfigError, UserError
+from stfmri.files import safe_name
 from stfmri.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
@@ -51,7 +52,8 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     for item in asked:
         if item.key in SET_BY_SWEEP:
             raise ConfigError(f"a sweep sets {item.key} itself; use {SET_BY_SWEEP[item.key]}")
-    named = () if name is None else (f"sweep.name={name}",)
+    # In quotes: Hydra would take a name such as 1e5 for a number.
+    named = () if name is None else (f"sweep.name='{safe_name(name, '--name')}'",)
 
     def composed(overrides: Iterable[str]) -> Config:
         return compose([*overrides, *named], sweep=choice, root=root)

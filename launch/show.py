@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from launch.plan import Opened
 from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
@@ -35,14 +36,14 @@ def show_plan(
             "" if leave else where,
             job_and_node(state) if leave else request,
         )
-    out.print(f"sweep {sweep.name} in {sweep.folder}", markup=False, soft_wrap=True)
+    out.print(f"sweep {sweep.name} in {sweep.folder}", soft_wrap=True)
     out.print(table)
     _print_cut(out, len(states))
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
     out.print(f"{count_states(states)}; {to_do} to submit{new}")
     if opened.note:
-        out.print(opened.note, style="yellow", markup=False, soft_wrap=True)
+        out.print(opened.note, style="yellow", soft_wrap=True)
 
 
 def requests(stage: StageResources, runs_a_job: int) -> str:
@@ -58,10 +59,9 @@ def requests(stage: StageResources, runs_a_job: int) -> str:
     return ", ".join(word for word in words if word)
 
 
-def styled(state: str) -> str:
+def styled(state: str) -> Text:
     """The state in its colour."""
-    style = STYLES.get(state)
-    return f"[{style}]{state}[/]" if style else state
+    return Text(state, style=STYLES.get(state, ""))
 
 
 def job_and_node(state: RunState) -> str:

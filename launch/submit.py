@@ -11,13 +11,13 @@ from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.cluster import submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
-from launch.job import Collect
 from launch.local import train_on_this_machine
 from launch.plan import open_sweep
 from launch.show import requests, show_plan
 from launch.states import states_of
 from stfmri import config as configuration
 from stfmri import locks
+from stfmri.collect import main as collect
 from stfmri.compose import groups
 from stfmri.files import private_dir
 from stfmri.runs import SWEEP_FILE, Run, Sweep, write_sweep
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compose the sweep, plan its runs, and submit those that need it."""
     options = parser().parse_intermixed_args(arguments)
     out = console()
-    opened = open_sweep(options.sweep, options.name, root_of(options), options.overrides)
+    asked = (options.sweep, options.name, root_of(options), options.overrides)
+    opened = open_sweep(*asked)
     sweep, cluster = opened.sweep, opened.cluster
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
@@ -63,11 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         show_plan(out, opened, states_of(sweep), where, request)
         for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
-            out.print(f"before submitting: {line}", style="yellow", markup=False, soft_wrap=True)
+            out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
         return 0
     inputs.check(sweep)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
-        states = states_of(sweep)
+        opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
+        sweep, states = opened.sweep, states_of(opened.sweep)
         show_plan(out, opened, states, where, request)
         to_do = [state.run for state in states if state.is_to_do]
         if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
@@ -101,10 +103,10 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
 def collect_here(sweep: Sweep) -> int:
     """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
     done = [run for run in sweep.runs if run.is_done()]
-    if done:
-        # Only now: what reports needs takes seconds to import.
-        Collect(sweep.config.root, sweep.name)()
-    return 0 if len(done) == len(sweep.runs) else 1
+    if not done:
+        return 1
+    status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"])
+    return status or int(len(done) < len(sweep.runs))
 
 
 if __name__ == "__main__":

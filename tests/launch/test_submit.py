@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 import stfmri.compose
-from launch import submit
+from launch import doctor, submit
 from launch.freeze import freeze_code
 from stfmri import config as configuration
 from stfmri import locks
 from stfmri.compose import compose
-from stfmri.runs import Run, load_sweep
+from stfmri.runs import Run, Sweep, load_sweep
 from tests.launch.conftest import TINY, submission
+from tests.tiny import tiny_cache, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -210,6 +211,56 @@ def test_weights_that_cannot_be_had_stop_the_submission(
     assert str(root / "data/weights/mc3_18-a90a0ba3.pth") in complaint
     assert handed_over == []
     assert not (root / "runs/demo/sweep.yaml").exists()
+
+
+def test_a_submission_that_another_overtook_goes_by_the_other_ones_sweep(
+    root: Path, handed_over: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = submit.inputs.check
+
+    def overtaken(sweep: Sweep) -> None:
+        monkeypatch.setattr(submit.inputs, "check", check)
+        submit.main(submission(root, "sweep.folds=[1]"))
+        handed_over.clear()
+
+    monkeypatch.setattr(submit.inputs, "check", overtaken)
+    assert submit.main(["--sweep", "demo", "--root", str(root), *TINY]) == 1
+    assert [run.name for run in handed_over] == ["mc3_18-scratch/fold1"]
+    assert not (root / "runs/demo/mc3_18-scratch/fold0").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "a/b", "-x", "ü", "<b>", "a'b", "x" * 101])
+def test_a_name_that_no_path_may_hold_is_refused(
+    root: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main(submission(root, f"--name={name}")) == 2
+    assert "--name must be letters" in capsys.readouterr().err
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["1e5", "007", "true", "null", "1_000"])
+def test_a_name_is_taken_as_it_is_typed(root: Path, handed_over: list[Run], name: str) -> None:
+    submit.main(submission(root, "--name", name))
+    assert load_sweep(root / "runs" / name).name == name
+
+
+@pytest.mark.parametrize("choice", ["../x", "ful", "", "demo.yaml", "/etc/passwd"])
+def test_a_sweep_that_is_no_choice_is_refused(
+    root: Path, choice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main([f"--sweep={choice}", "--root", str(root)]) == 2
+    assert "conf/sweep has: demo" in capsys.readouterr().err
+
+
+def test_brackets_in_the_root_are_no_markup(
+    tmp_path: Path, handed_over: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "[red]a[" / "b] :smile:"
+    tiny_cache(tiny_config(root))
+    assert submit.main(submission(root)) == 1
+    assert str(root) in capsys.readouterr().out
+    doctor.main(["--root", str(root)])
+    assert "[red]a[" in capsys.readouterr().out
 
 
 def test_two_submissions_of_a_sweep_do_not_overlap(
