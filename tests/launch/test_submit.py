@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import stfmri.compose
-from launch import doctor, submit
+from launch import submit
 from launch.freeze import freeze_code
 from stfmri import config as configuration
 from stfmri import locks
@@ -259,8 +259,6 @@ def test_brackets_in_the_root_are_no_markup(
     tiny_cache(tiny_config(root))
     assert submit.main(submission(root)) == 1
     assert str(root) in capsys.readouterr().out
-    doctor.main(["--root", str(root)])
-    assert "[red]a[" in capsys.readouterr().out
 
 
 def test_two_submissions_of_a_sweep_do_not_overlap(
