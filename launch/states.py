@@ -127,5 +127,5 @@ def epochs_of(run: Run) -> Epochs:
         last = rows[-1]
         seconds = sum(float(row["seconds"]) for row in rows)
         return Epochs(int(last["epoch"]), seconds, float(last["train_loss"]))
-    except (FileNotFoundError, IndexError):
-        return Epochs()
+    except (FileNotFoundError, IndexError, ValueError, TypeError, KeyError, csv.Error):
+        return Epochs()  # not there yet, or cut off: the run's checkpoint writes it again

@@ -22,6 +22,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -155,15 +156,17 @@ def read_index(cache: Path) -> list[IndexRow]:
             f"no preprocessed volumes at {cache} (index.csv is missing); build them first: "
             "python -m preprocessing with the same data and preprocessing choices"
         )
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        missing = [name for name in INDEX_COLUMNS if name not in (table.fieldnames or ())]
-        if missing:
-            raise CacheError(f"{path} lacks the columns {', '.join(missing)}; build it again")
-        rows = []
-        for line in table:
-            fixed = {name: line.pop(name) for name in INDEX_COLUMNS}
-            rows.append(IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=dict(line)))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file, strict=True)
+            missing = [name for name in INDEX_COLUMNS if name not in (table.fieldnames or ())]
+            if missing:
+                raise CacheError(f"{path} lacks the columns {', '.join(missing)}; build it again")
+            rows = [_index_row(line) for line in table]
+    except (csv.Error, ValueError) as error:
+        raise CacheError(
+            f"{path} is damaged ({error}); python -m preprocessing writes it again"
+        ) from error
     if not rows:
         raise CacheError(f"{path} lists no volumes; look at rejected.csv beside it")
     seen: set[str] = set()
@@ -172,6 +175,16 @@ def read_index(cache: Path) -> list[IndexRow]:
             raise CacheError(f"{path} lists the subject {row.subject_id} twice; build it again")
         seen.add(row.subject_id)
     return rows
+
+
+def _index_row(line: dict[str | None, Any]) -> IndexRow:
+    """One line of the index; a ValueError says what is wrong with it."""
+    if None in line or None in line.values():
+        raise ValueError(f"subject {line['subject_id']!r} has more or fewer fields than the header")
+    fixed = {name: line.pop(name) for name in INDEX_COLUMNS}
+    if Path(fixed["shard"]).name != fixed["shard"]:
+        raise ValueError(f"{fixed['shard']!r} is no file of the cache")
+    return IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=dict(line))
 
 
 class Volumes:

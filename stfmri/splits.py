@@ -85,6 +85,11 @@ def ensure(config: Config) -> Split:
         content = {**settings, "folds": [fold.__dict__ for fold in folds]}
         write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     by_id = {subject.subject_id: subject for subject in subjects}
+    if len(folds) != config.split.n:
+        raise UserError(
+            f"{path} has {len(folds)} folds, expected split.n={config.split.n}; delete it to draw "
+            "it anew"
+        )
     for number, fold in enumerate(folds):
         guard(fold, by_id, f"{path}, fold {number}")
     return Split(path, classes, folds, by_id)
@@ -190,8 +195,17 @@ def guard(fold: Fold, subjects: dict[str, Subject], where: str) -> None:
 
     Raises:
         LeakageError: naming what is shared.
+        UserError: where it names somebody else, or nobody.
     """
     sides = {"train": fold.train, "val": fold.val, "test": fold.test}
+    named = [name for ids in sides.values() for name in ids]
+    if strangers := sorted(set(named) - set(subjects)):
+        raise UserError(
+            f"{where}: the cohort has no {', '.join(strangers[:5])}; delete the file to draw it "
+            "anew"
+        )
+    if not fold.train or not fold.test:
+        raise UserError(f"{where}: nobody to train or to test on; delete the file to draw it anew")
     for what in ("subject_id", "patient_id", "sha256"):
         seen: dict[str, tuple[str, str]] = {}
         shared = []
@@ -230,10 +244,13 @@ def _read(path: Path, settings: dict[str, object]) -> tuple[Fold, ...]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folds = tuple(
-            Fold(**{side: tuple(ids) for side, ids in fold.items()}) for fold in content["folds"]
+            Fold(**{side: tuple(map(str, ids)) for side, ids in fold.items()})
+            for fold in content["folds"]
         )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no split file ({error}); delete it to draw it anew") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no split file ({error!r}); delete it to draw it anew"
+        ) from error
     if content.get("cohort_sha256") != settings["cohort_sha256"]:
         raise UserError(
             f"{path} was drawn for another cohort: subjects, classes or voxels have changed since. "

@@ -98,6 +98,8 @@ class Training:
         self.device = accelerator.device
         self.precision = device.resolve_precision(config.train.precision, self.device.type)
         self.threads = device.set_threads(config.train.threads)
+        if self.device.type == "cpu":
+            device.keep_freed_memory()
         torch.backends.cudnn.benchmark = True  # shapes never change within a run
         self.seed = (config.train.seed, config.split.fold)
         self.split = splits.ensure(config)
@@ -330,6 +332,9 @@ class Training:
             "processes": self.accelerator.num_processes,
             "input": type(self.train_part).__name__.lower(),
             "layout": "channels_last_3d",
+            "convolutions": "slice-wise"
+            if self.device.type == "cpu"
+            else "as torchvision has them",
             "parameters": models.parameter_count(ghost),
             "weights_sha256": self.weights_sha256,
             "timings": self.history.timings,

@@ -63,12 +63,12 @@ def _loss_curve(record: RunRecord) -> tuple[FloatArray, FloatArray] | None:
     path: Path = record.run.folder / "metrics.csv"
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows: list[Mapping[str, str]] = list(csv.DictReader(lines))
     try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows: list[Mapping[str, str]] = list(csv.DictReader(lines))
         epochs = np.array([float(row["epoch"]) for row in rows])
         losses = np.array([float(row["train_loss"]) for row in rows])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         # A record cut off by a kill is drawn by no one; the run's predictions do not depend on it.
         return None
     return (epochs, losses) if len(rows) else None

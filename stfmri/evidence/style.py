@@ -23,6 +23,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": INK,
+    # A class may be called `$x$`; it is a name, no formula.
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
     "figure.dpi": 100,

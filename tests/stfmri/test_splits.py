@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +111,43 @@ def test_an_edited_split_that_leaks_is_never_trained_on(tmp_path: Path) -> None:
     content["folds"][0]["train"].append(content["folds"][0]["test"][0])
     path.write_text(json.dumps(content))
     with pytest.raises(LeakageError, match="the same subject"):
+        splits.ensure(config)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: [],
+        lambda content: {**content, "folds": None},
+        lambda content: {**content, "folds": [{"train": [1]}]},
+        lambda content: {**content, "folds": content["folds"][:1]},
+        lambda content: {**content, "folds": [*content["folds"], content["folds"][0]]},
+        lambda content: {**content, "folds": [{"train": "abc", "val": [], "test": "d"}] * 2},
+        lambda content: {**content, "folds": [{"train": [{}], "val": [], "test": []}] * 2},
+        lambda content: {**content, "folds": [{"train": [], "val": [], "test": []}] * 2},
+        lambda content: {**content, "classes": ["HGG", "LGG", "Healthy"]},
+        lambda content: {**content, "cohort_sha256": 3},
+    ],
+)
+def test_a_split_file_spoilt_by_hand_is_one_clear_line(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], object]
+) -> None:
+    config = tiny_config(tmp_path)
+    tiny_cache(config)
+    path = splits.ensure(config).path
+    path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    with pytest.raises(UserError, match="random-label-2-0") as caught:
+        splits.ensure(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"3"])
+def test_a_file_that_is_no_split_is_named(tmp_path: Path, content: bytes) -> None:
+    config = tiny_config(tmp_path)
+    tiny_cache(config)
+    path = splits.ensure(config).path
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is no split file"):
         splits.ensure(config)
 
 
