@@ -70,7 +70,7 @@ def machine_checks() -> Iterator[Finding]:
     if command:
         yield Finding(OK, "brain extraction", f"FSL at {command}")
     else:
-        fix = "install FSL for the paper's own; until then a port of it is used, 12 s a head"
+        fix = "install FSL for the paper's own; until then a port of it is used, some 2 s a head"
         yield Finding(WARN, "brain extraction", "no FSL; brainextractor", fix)
 
 

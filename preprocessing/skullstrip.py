@@ -31,7 +31,7 @@ from stfmri.files import replacing
 
 Mask = NDArray[np.bool_]
 
-# A brain spans at most 150 mm from its vertex down (DESIGN.md); neck and shoulders below would
+# A brain spans at most 150 mm from its vertex down; neck and shoulders below would
 # draw BET's starting sphere, a centre of mass, out of the head.
 HEAD_MM = 150.0
 # Voxels on which the BET port works: those on which it was measured, whatever the scan's own; its
