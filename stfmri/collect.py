@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
+from stfmri import locks
 from stfmri.errors import exit_on_error
 from stfmri.files import absolute
-from stfmri.runs import Run, load_sweep, sweep_folder
+from stfmri.runs import Run, Sweep, load_sweep, sweep_folder
 
 if TYPE_CHECKING:
     from stfmri.evidence.gather import RunRecord
 
+WORK_FOLDER = "collect"  # in the sweep's: the lock, and the list of files that were written
+WAIT_S = 600.0  # for another collection of the sweep; one takes seconds, of a thousand runs minutes
 EPILOG = """\
 Exit status: 0 written; 1 runs are missing and nothing was written; 2 the call was wrong.
 Of an incomplete sweep nothing is written, since a mean over the folds that happened to finish is
@@ -47,8 +50,15 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 
     Raises:
         UserError: if the sweep, its split or its index cannot be read.
+        RunHeldError: if another collection of the sweep does not end.
     """
     sweep = load_sweep(folder)
+    # One at a time, each reading the runs in its turn: the last to write has the newest evidence.
+    with locks.lock(folder / WORK_FOLDER, wait_s=WAIT_S):
+        return _collect(sweep, results, allow_partial, console)
+
+
+def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
     from stfmri.evidence.cohort import read_cohort
     from stfmri.evidence.gather import gather
@@ -72,7 +82,8 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
         if not allow_partial:
             return 1
     with console.status("bootstrap over patients, tables, figures"):
-        report = write_results(summarise(evidence), results)
+        record = sweep.folder / WORK_FOLDER / "written.txt"
+        report = write_results(summarise(evidence), results, record)
     console.print(f"written: {report}", soft_wrap=True, markup=False, highlight=False)
     return 0
 

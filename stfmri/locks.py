@@ -25,6 +25,7 @@ from stfmri.files import private_dir
 FILE_NAME = "lock"
 TOUCH_S = 30.0  # between two signs of life
 STALE_S = 300.0  # without one, a holder on another machine counts as dead
+WAIT_STEP_S = 0.5
 TAKEOVER_S = 60.0  # a takeover lasts milliseconds; one this old was killed in the middle
 
 
@@ -44,8 +45,11 @@ class Holder:
 
 
 @contextmanager
-def lock(run_folder: Path) -> Iterator[None]:
+def lock(run_folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the run for as long as the block lasts.
+
+    Args:
+        wait_s: how long to wait, at most, for another holder to end.
 
     Raises:
         RunHeldError: naming the live process that holds it already.
@@ -53,7 +57,15 @@ def lock(run_folder: Path) -> Iterator[None]:
     private_dir(run_folder)
     path = run_folder / FILE_NAME
     mine = _me()
-    _acquire(path, mine)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            _acquire(path, mine)
+            break
+        except RunHeldError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(WAIT_STEP_S)
     released = threading.Event()
     pulse = threading.Thread(target=_keep_fresh, args=(path, mine, released), daemon=True)
     pulse.start()

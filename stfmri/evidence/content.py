@@ -61,7 +61,7 @@ def class_f1_table(results: Results, name: str) -> Table:
     number = paper.F1_TABLE.get(name) if _is_paper(evidence) else None
     prefix = f"table{number}_f1" if number else f"f1_of_{evidence.cohort.classes.index(name)}"
     title = f"F1 of {name}" + (f" (the paper's Table {number})" if number else "")
-    return Table(f"{prefix}_{file_part(name)}", title, columns, rows, f"{OVER_FOLDS}.")
+    return Table(f"{prefix}_{file_part(name)[:60]}", title, columns, rows, f"{OVER_FOLDS}.")
 
 
 def all_f1_table(results: Results) -> Table:

@@ -26,6 +26,7 @@ from stfmri.evidence.summary import Results
 # What is drawn of a large sweep; tables always hold everything.
 MOST_MATRICES = 12
 MOST_HEATMAP_ROWS = 40
+MOST_LETTERS = 24
 HEATMAP_METRICS = ("precision", "recall", "specificity", "f1")
 HEATMAP_LABELS = ("Precision", "Recall", "Specificity", "F1")
 
@@ -103,7 +104,7 @@ def class_heatmaps(results: Results) -> DrawnFigure:
             yticklabels=[s.tally.label for s in shown] if number % columns == 0 else False,
         )
         _mark_undefined(axes, values)
-        axes.set_title(classes[number])
+        axes.set_title(_shortened(classes[number]))
         axes.tick_params(length=0)
         axes.tick_params(axis="x", rotation=25)
         axes.axhline(len(shown) - len(results.baselines), color=INK, linewidth=1)
@@ -135,12 +136,17 @@ def _confusion(axes: Axes, counts: FloatArray, classes: Sequence[str]) -> None:
         square=True,
         linewidths=1.5,
         linecolor="white",
-        xticklabels=classes,
-        yticklabels=classes,
+        xticklabels=[_shortened(name) for name in classes],
+        yticklabels=[_shortened(name) for name in classes],
     )
     axes.set_xlabel("Predicted")
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
+
+
+def _shortened(name: str) -> str:
+    """A class name that leaves room for the panel beside it."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def _share_and_count(share: float, count: float) -> str:

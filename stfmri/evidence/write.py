@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from stfmri.evidence import content, figures, listings, report, style
@@ -11,34 +12,78 @@ from stfmri.evidence.summary import Results, as_json
 from stfmri.evidence.tables import Table, to_csv, to_latex, to_markdown
 from stfmri.files import private_dir, replacing, write_atomic
 
+# What a collection can have written, and a later one may delete: no name leads elsewhere.
+OWN_FILE = re.compile(r"((tables|figures)/)?[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
-def write_results(results: Results, folder: Path) -> Path:
+
+class Folder:
+    """The results folder, and the record of which files in it are a collection's own.
+
+    A later collection may write fewer tables and figures (another leader, other classes, runs that
+    were missing): what the record names and it did not write goes. Nothing else is ever deleted.
+    """
+
+    def __init__(self, path: Path, record: Path) -> None:
+        """Start a collection into `path`; `record` lists what earlier ones wrote, a line each."""
+        self.path = path
+        self._record = record
+        self._written: list[str] = []
+        self._earlier = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+
+    def write(self, name: str, data: str | bytes) -> None:
+        """Write one file, text as UTF-8; a reader sees the old file or the whole new one.
+
+        Args:
+            name: relative to the folder, such as `tables/cohort.csv`.
+        """
+        # On record first: what a kill leaves behind is known to the next collection.
+        private_dir(self._record.parent)
+        with self._record.open("a", encoding="utf-8") as record:
+            record.write(f"{name}\n")
+        self._written.append(name)
+        with replacing(self.path / name) as temporary:
+            temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+    def drop_others(self) -> None:
+        """Delete what earlier collections wrote and this one did not."""
+        for name in set(self._earlier) - set(self._written):
+            if OWN_FILE.fullmatch(name):
+                (self.path / name).unlink(missing_ok=True)
+        write_atomic(self._record, "".join(f"{name}\n" for name in self._written))
+
+
+def write_results(results: Results, path: Path, record: Path) -> Path:
     """Write everything that the sweep says.
 
     Args:
         results: the estimates.
-        folder: `results/<sweep>`, made where it is missing, readable by its owner alone.
+        path: `results/<sweep>`, made where it is missing, readable by its owner alone.
+        record: the file that lists what is written there; see `Folder`.
 
     Returns:
         Path of `report.html`.
     """
+    folder = Folder(path, record)
     tables = content.all_tables(results)
     misclassified = _misclassified(results)
     hardest = listings.hardest_table(results.evidence)
     lists = [misclassified, hardest] if misclassified else [hardest]
     for table in [*tables, *lists]:
-        _write_table(table, folder / "tables")
+        folder.write(f"tables/{table.name}.csv", to_csv(table))
+        folder.write(f"tables/{table.name}.md", to_markdown(table))
+        folder.write(f"tables/{table.name}.tex", to_latex(table))
     embedded = []
     for drawn in figures.draw_all(results):
-        _write_bytes(folder / "figures" / f"{drawn.name}.png", style.to_png(drawn.figure))
-        _write_bytes(folder / "figures" / f"{drawn.name}.pdf", style.to_pdf(drawn.figure))
+        folder.write(f"figures/{drawn.name}.png", style.to_png(drawn.figure))
+        folder.write(f"figures/{drawn.name}.pdf", style.to_pdf(drawn.figure))
         svg = style.to_svg(drawn.figure)
         embedded.append(report.EmbeddedFigure(drawn.name, drawn.title, drawn.caption, svg))
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(folder / "summary.json", summary + "\n")
-    path = folder / "report.html"
-    write_atomic(path, report.render(results, tables, embedded, misclassified, hardest))
-    return path
+    folder.write("summary.json", summary + "\n")
+    page = report.render(results, tables, embedded, misclassified, hardest)
+    folder.write("report.html", page)
+    folder.drop_others()
+    return path / "report.html"
 
 
 def _misclassified(results: Results) -> Table | None:
@@ -53,16 +98,3 @@ def _misclassified(results: Results) -> Table | None:
     ]
     read = [read_run(run, results.evidence.cohort) for run in runs]
     return listings.misclassified_table(read, leader.tally.label)
-
-
-def _write_table(table: Table, folder: Path) -> None:
-    """One table in its three forms."""
-    write_atomic(folder / f"{table.name}.csv", to_csv(table))
-    write_atomic(folder / f"{table.name}.md", to_markdown(table))
-    write_atomic(folder / f"{table.name}.tex", to_latex(table))
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    private_dir(path.parent)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)

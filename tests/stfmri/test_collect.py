@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from stfmri import collect
+from stfmri import collect, locks
+from stfmri.evidence.cohort import read_cohort
+from stfmri.evidence.content import all_tables
+from stfmri.evidence.curves import training_curves
+from stfmri.evidence.gather import gather
+from stfmri.evidence.listings import hardest_table
+from stfmri.evidence.report import render
+from stfmri.evidence.summary import summarise
 from tests.evidence.sweeps import make_sweep
 
 
@@ -112,6 +122,95 @@ def test_collecting_twice_gives_the_same_files(tmp_path: Path) -> None:
         found = sorted((tmp_path / "results").rglob("*.*"))
         contents.append({path: path.read_bytes() for path in found})
     assert contents[0] == contents[1]
+
+
+def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) -> None:
+    make_sweep(tmp_path, accuracies={"mc3_18-scratch": 0.8, "r3d_18-scratch": 0.7})
+    assert run(tmp_path) == 0
+    results = tmp_path / "results" / "full"
+    mine = [results / "notes.txt", results / "tables/mine.csv", results / "figures/forest.svg"]
+    for path in mine:
+        path.write_text("mine")
+    assert (results / "figures/confusion_mc3_18.pdf").is_file()
+    make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.7}, classes=("HGG", "Healthy", "LGG"))
+    # A record that was tampered with deletes nothing outside the results.
+    outside = tmp_path / "results" / "outside.csv"
+    outside.touch()
+    with (tmp_path / "runs/full/collect/written.txt").open("a") as record:
+        record.write(f"../outside.csv\n{outside}\ntables/../../outside.csv\n")
+    assert run(tmp_path) == 0
+    assert not list((results / "figures").glob("confusion_mc3_18.*"))
+    assert len(list((results / "figures").glob("confusion_*.pdf"))) == 1
+    assert all(path.read_text() == "mine" for path in mine)
+    assert outside.exists()
+
+
+def test_two_collections_of_a_sweep_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sweep(tmp_path)
+    monkeypatch.setattr(collect, "WAIT_S", 0.0)
+    with locks.lock(tmp_path / "runs/full/collect"):
+        assert run(tmp_path) == 1
+    assert "is held by process" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr(collect, "WAIT_S", 60.0)
+    with locks.lock(tmp_path / "runs/full/collect"):
+        other = threading.Timer(0, run, (tmp_path,))
+        other.start()
+        time.sleep(1)
+        assert not (tmp_path / "results").exists()
+    other.join()
+    assert (tmp_path / "results/full/report.html").is_file()
+
+
+HOSTILE = ("<script>alert(1)</script>", "a$\\frac{b$", '%_&#{}~^\\|"=1+1,' + "x" * 200)
+
+
+def test_names_of_classes_sources_and_subjects_are_nowhere_markup(tmp_path: Path) -> None:
+    sources = {(f"</td><img src=x onerror=alert({n})>", name): 12 for n, name in enumerate(HOSTILE)}
+    make_sweep(tmp_path, classes=HOSTILE, sources=sources)
+    assert run(tmp_path) == 0
+    results = tmp_path / "results" / "full"
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    for path in (results / "tables").glob("*.md"):
+        assert "<" not in path.read_text(encoding="utf-8").replace("\\<", ""), path
+    for path in (results / "tables").glob("*.csv"):
+        with path.open(newline="", encoding="utf-8") as file:
+            assert len({len(row) for row in csv.reader(file, strict=True)}) == 1, path
+    latex = (results / "tables" / "cohort.tex").read_text(encoding="utf-8")
+    assert r"\%\_\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in latex
+    assert r"a\$\textbackslash{}frac\{b\$" in latex
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "metrics.csv"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\0", b"", b"[3, {}]", b'{"timings": {"a": {}}}', b'"']
+)
+def test_a_broken_record_of_a_run_spoils_no_report(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    sweep = make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.8}, folds=1)
+    (sweep.runs[0].folder / name).write_bytes(content)
+    cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
+    results = summarise(gather("full", "", sweep.runs, cohort))
+    training_curves(results)
+    tables = all_tables(results)
+    assert render(results, tables, [], None, hardest_table(results.evidence))
+
+
+def test_predictions_of_another_fold_are_missing_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    first, second = sweep.runs[:2]
+    (second.folder / "predictions.csv").write_bytes((first.folder / "predictions.csv").read_bytes())
+    assert not second.is_done()
+    assert run(tmp_path) == 1
+    assert "expected fold 1 for subject" in capsys.readouterr().err
 
 
 def test_collecting_and_its_help_start_without_torch() -> None:
