@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -30,6 +31,16 @@ from stfmri.errors import ConfigError
 from stfmri.files import absolute
 from stfmri.plain import from_dict
 
+# What Hydra lets through of a file in conf/ that is no YAML, no mapping, no UTF-8, or endless.
+UNREADABLE = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    UnicodeError,
+    OSError,
+    RecursionError,
+)
+MOST_REASON = 300  # letters of an error's text
 CONF = Path(__file__).resolve().parent.parent / "conf"
 PATH_KEYS = ("data.brats", "data.ixi", "data.table", "data.folder", "model.weights_file")
 
@@ -75,6 +86,8 @@ def compose(
     values["root"] = str(start)
     for key in PATH_KEYS:
         group, name = key.split(".")
+        if not isinstance(values.get(group), dict):
+            continue  # from_dict says so below
         typed = paths.get(key, ...)
         listed = values[group].get(name)
         if typed is not ...:
@@ -215,6 +228,8 @@ def _composed_yaml(overrides: tuple[str, ...]) -> str:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="stfmri"):
             return OmegaConf.to_yaml(hydra_compose("config", list(overrides)), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"cannot compose {' '.join(overrides)}: {reason}") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:MOST_REASON]
+        raise ConfigError(
+            f"cannot compose {' '.join(overrides)} from the files in {CONF}: {reason}"
+        ) from error

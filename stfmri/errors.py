@@ -46,6 +46,10 @@ def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
         except (RunHeldError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except OSError as error:  # a full disk, a folder of somebody else's, a path through a file
+            where = "" if error.filename is None else f"{error.filename}: "
+            print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
             return 130

@@ -88,9 +88,9 @@ def holder(run_folder: Path) -> Holder | None:
 def _acquire(path: Path, mine: Holder) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{FILE_NAME}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(mine)))
     try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(mine)))
         if _link(temporary, path):
             return
         _refuse_if_held(path)

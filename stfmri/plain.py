@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -81,15 +82,18 @@ def _typed(hint: Any, value: Any, where: str, file: str) -> Any:
         return {str(key): _typed(arguments[1], item, where, file) for key, item in value.items()}
     if hint is Any:
         return value
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
     if hint is str and type(value) in (str, int, float):
         return str(value)
     if hint in (int, bool, str) and type(value) is hint:
         return value
-    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(
-        hint, "a list" if origin is tuple else "a mapping"
-    )
+    wanted = {
+        int: "a whole number",
+        float: "a finite number",
+        bool: "true or false",
+        str: "text",
+    }.get(hint, "a list" if origin is tuple else "a mapping")
     raise ConfigError(f"{file}: {where} must be {wanted}, found {value!r}")
 
 
@@ -106,5 +110,6 @@ def load_yaml(text: str, file: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_LOADER)
-    except yaml.YAMLError as error:
+    # ValueError: a date that is none; RecursionError: brackets in brackets without end.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} is not valid YAML: {str(error).splitlines()[0]}") from error

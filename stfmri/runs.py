@@ -84,15 +84,20 @@ class Sweep:
         """`runs/<sweep>`."""
         return self.config.sweep_folder
 
+    @cached_property
+    def _first(self) -> Config:
+        # Where voxel size is an axis each variant has a cache; they hold the same subjects.
+        return self.config_of(self.runs[0]) if self.runs else self.config
+
     @property
     def cache(self) -> Path:
-        """The folder of shards."""
-        return self.config.cache
+        """The folder of shards, of the first run."""
+        return self._first.cache
 
     @property
     def splits(self) -> Path:
-        """The split file."""
-        return self.config.split_file
+        """The split file, of the first run."""
+        return self._first.split_file
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -138,6 +143,8 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     grouped = set(to_dict(config)) & set(sweep.axes)
     _check_axes(config, grouped)
     folds = sweep.folds or tuple(range(config.split.n))
+    if len(set(folds)) != len(folds):
+        raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
     common = flatten(config)
     composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     seen: dict[str, tuple[Any, ...]] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import typing
 from pathlib import Path
 
 import pytest
 import yaml
 
+import stfmri.compose
 from stfmri.compose import CONF, compose, groups
 from stfmri.config import Config, flatten
 from stfmri.errors import ConfigError, UserError
@@ -159,3 +161,42 @@ def test_conf_holds_nothing_but_yaml_that_reads() -> None:
 def test_a_home_folder_that_nobody_has_is_an_error_in_one_line(typed: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no home folder is known for ~nobody-here"):
         compose([typed], root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\tx: 1",
+        b"a: [",
+        b"- 1",
+        b"5",
+        b"\xff\xfe\0",
+        b"name: a\nname: b",
+        b"name: !!python/object/apply:os.getcwd []",
+        b"name: ${nowhere}",
+        b"a: &a [*a]",
+        b"[" * 3000,
+        b"nope: 1",
+    ],
+)
+def test_a_file_of_conf_spoilt_by_hand_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    monkeypatch.setattr(stfmri.compose, "CONF", conf)
+    (conf / "data" / "mine.yaml").write_bytes(content)
+    groups.cache_clear()
+    try:
+        with pytest.raises(ConfigError) as caught:
+            compose(["data=mine"], root=tmp_path)
+    finally:
+        groups.cache_clear()
+    assert "data" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", ".nan"])
+def test_a_number_must_be_finite(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"train\.learning_rate must be a finite number"):
+        compose([f"train.learning_rate={value}"])

@@ -83,6 +83,8 @@ def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path
         (["sweep.models=[r3d]"], "model=r3d is not known"),
         (["sweep.weights=[imagenet]"], "model.weights must be one of"),
         (["sweep.folds=[3]"], "split.fold"),
+        (["sweep.folds=[-1]"], "split.fold"),
+        (["sweep.folds=[1,0,1]"], "names a fold twice"),
         (["sweep.axes={model.stem:[factorised]}"], "model.stem=factorised"),
     ],
 )
@@ -106,6 +108,12 @@ def test_a_root_can_be_moved_with_its_sweeps(tmp_path: Path) -> None:
     moved = load_sweep(tmp_path / "b" / "runs" / "full")
     assert moved.runs[0].folder == tmp_path / "b/runs/full/r3d_18-scratch/fold0"
     assert moved.cache == tmp_path / "b/data/cache/brats_ixi-2mm"
+
+
+def test_a_sweep_over_voxel_sizes_is_judged_by_a_cache_that_it_has(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.axes={preprocessing.spacing_mm:[8,4]}")
+    assert sweep.cache == tmp_path / "data/cache/brats_ixi-8mm"
+    assert sweep.splits.parent == sweep.cache / "splits"
 
 
 def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
