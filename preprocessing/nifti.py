@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,16 @@ from numpy.typing import NDArray
 from stfmri.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
+# What nibabel raises for a header that makes no sense.
+UNREADABLE = (
+    HeaderDataError,
+    ImageFileError,
+    WrapStructError,
+    OSError,
+    ValueError,
+    OverflowError,
+)
+LARGEST = 1e30  # of a scan's values, with room for sums of them in float32
 VOXEL_MM = (0.1, 20.0)  # sizes beyond these are a damaged header, not a scan
 
 
@@ -92,6 +103,10 @@ def parse(content: bytes) -> Image:
     if nifti.get_data_dtype().kind not in "iuf":
         raise ScanError(f"expected real numbers, found voxels of type {nifti.get_data_dtype()}")
     stored = cast(ArrayProxy, nifti.dataobj)
+    # Before room is made for it: a damaged header may announce terabytes.
+    announced = math.prod(shape) * nifti.get_data_dtype().itemsize
+    if not 0 <= stored.offset <= len(content) - announced:
+        raise ScanError("truncated: fewer bytes than its header announces")
     try:
         data = stored.get_unscaled().reshape(shape, order="A")
     except (OSError, ValueError) as error:
@@ -122,7 +137,7 @@ def _nifti(content: bytes) -> nib.Nifti1Image:
         if raw["sform_code"] == 0 and not np.all(raw["pixdim"][1:4] > 0):
             raise ScanError(f"the header's voxel sizes are {raw['pixdim'][1:4].tolist()} mm")
         return kind.from_bytes(content)
-    except (HeaderDataError, ImageFileError, WrapStructError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ScanError(f"damaged NIfTI header ({str(error).splitlines()[0]})") from error
 
 
@@ -139,5 +154,8 @@ def _check(image: Image) -> None:
             raise ScanError(f"{broken} voxels are NaN or infinite")
     if not np.isfinite([image.slope, image.inter]).all():
         raise ScanError("the header's scale is not finite")
-    if image.data.min() == image.data.max():
-        raise ScanError(f"constant volume: every voxel is {image.data.min():g}")
+    ends = [float(image.data.min()), float(image.data.max())]
+    if ends[0] == ends[1]:
+        raise ScanError(f"constant volume: every voxel is {ends[0]:g}")
+    if max(abs(end * image.slope + image.inter) for end in ends) > LARGEST:
+        raise ScanError(f"values of up to {max(map(abs, ends)):g} × {image.slope:g} are no scan's")

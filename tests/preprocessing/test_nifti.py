@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,13 @@ def with_hole(value: float) -> np.ndarray:
     return values
 
 
+def patched(offset: int, kind: str, *values: float) -> bytes:
+    """A scan with other bytes in its header."""
+    written = bytearray(content(brain_values(0)))
+    struct.pack_into(f"<{kind}", written, offset, *values)
+    return bytes(written)
+
+
 def zero_spacing() -> bytes:
     image = nib.Nifti1Image(brain_values(0), None)
     image.header["pixdim"][1:4] = [4, 0, 4]
@@ -48,6 +57,12 @@ def zero_spacing() -> bytes:
         (lambda: content(brain_values(0).astype(np.complex64)), "expected real numbers"),
         (lambda: content(brain_values(0), np.diag([4.0, 4.0, 400.0, 1.0])), "voxels of 4×4×400 mm"),
         (zero_spacing, "voxel sizes are"),
+        # 70 TB announced, and voxels that start beyond the end, or nowhere.
+        (lambda: patched(40, "8h", 3, *[32767] * 3, 1, 1, 1, 1), "truncated: fewer bytes"),
+        (lambda: patched(108, "f", 1e20), "truncated: fewer bytes"),
+        (lambda: patched(108, "f", math.inf), "damaged NIfTI header"),
+        (lambda: patched(112, "f", 1e38), "are no scan's"),
+        (lambda: content(brain_values(0) * 1e300), "are no scan's"),
     ],
 )
 def test_a_scan_that_cannot_be_used_says_why_in_one_line(
