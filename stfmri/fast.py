@@ -8,7 +8,8 @@ channels-last layout a volume's slices are contiguous pictures, so
 - the weight gradient of a (3, 1, 1) convolution is three matrix products.
 
 oneDNN's 3-D weight gradients are the slow part of a training step; see benchmarks/RESULTS.md for
-what each form gains.
+what each form gains. A (3, 3, 3) convolution of very small volumes runs in float32 instead: there
+oneDNN's bf16 weight gradient is wrong.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def _form(module: nn.Module) -> type[_SameWeights] | None:
         return None
     if module.kernel_size[0] == 1 and module.padding[0] == 0:
         return SliceConvolution
+    if module.kernel_size == (3, 3, 3):
+        return CubeConvolution
     plain = module.stride == (1, 1, 1) and module.padding == (1, 0, 0)
     return AcrossSlices if module.kernel_size == (3, 1, 1) and plain else None
 
@@ -66,6 +69,22 @@ class SliceConvolution(_SameWeights):
         if slices == 1:
             return y_BCTHW.clone(memory_format=layout)
         return y_BCTHW.contiguous(memory_format=layout)
+
+
+class CubeConvolution(_SameWeights):
+    """A (3, 3, 3) convolution that leaves bf16 where oneDNN's weight gradient is wrong in it.
+
+    Of two slices, or of planes one voxel wide, that gradient takes in memory that was never
+    written: it is NaN, or far off (seen with PyTorch 2.11 on AVX-512).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, T, H, W) → (B, C', T', H', W')."""
+        slices, height, width = input.shape[2:]
+        if slices > 2 and min(height, width) > 1:
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
 
 
 class AcrossSlices(_SameWeights):
