@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 
+from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
-from launch.checks import FAIL, OK, WARN, cluster_checks, data_checks, machine_checks
 from launch.cli import console, entry_point, new_parser, root_of
+from slurm.errors import ClusterError
+from slurm.queue import alive, has_slurm, max_array_size
+from stfmri import weights
+from stfmri.compose import compose, groups
 
+OK, WARN, FAIL = "ok", "warn", "fail"
 STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 EPILOG = """\
 Run it on the login node, and once on a compute node: srun --gres=gpu:1 python launch/doctor.py
@@ -18,6 +32,36 @@ Run it on the login node, and once on a compute node: srun --gres=gpu:1 python l
 ok: as it should be; warn: works, but slower or with less; fail: in the way of a run.
 
 exit status: 0 nothing fails; 1 something does; 2 the call was wrong"""
+
+LEAST_PYTHON = (3, 11)
+LEAST_MEMORY_GB = 8.0  # a 2 mm cohort is 1.3 GB, and preprocessing holds some heads at a time
+LEAST_DISK_GB = 10.0  # a 2 mm cohort, its masks, and the checkpoints of 18 runs
+LEAST_INODES = 20_000
+LONGEST_SWEEP = 100  # an array that should fit in one job
+CLIENT_TIMEOUT_S = 30
+TORCH_TIMEOUT_S = 120
+
+# In a process of its own: a broken torch must not take the doctor with it.
+ASK_TORCH = """
+import json, torch
+able = torch.cpu.get_capabilities()
+gpus = []
+for number in range(torch.cuda.device_count()):
+    about = torch.cuda.get_device_properties(number)
+    gpus.append([about.name, about.total_memory / 2**30, about.major])
+bf16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+print(json.dumps({"gpus": gpus, "bf16": bf16, "built_for": torch.version.cuda}))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's answer."""
+
+    status: str  # ok | warn | fail
+    what: str
+    found: str
+    fix: str = ""
 
 
 @entry_point
@@ -37,6 +81,184 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {OK: "all well", WARN: "nothing is in the way", FAIL: "see the lines marked fail"}[worst]
     )
     return 1 if worst == FAIL else 0
+
+
+def machine_checks() -> Iterator[Finding]:
+    """Python, packages, GPU, processor, memory, brain extraction."""
+    version = platform.python_version()
+    if sys.version_info[:2] >= LEAST_PYTHON:
+        yield Finding(OK, "Python", version)
+    else:
+        yield Finding(FAIL, "Python", version, "install Python 3.11 or newer")
+    yield from _packages()
+    yield from _devices()
+    cores, memory = len(os.sched_getaffinity(0)), _memory_gb()
+    status = OK if memory >= LEAST_MEMORY_GB else WARN
+    fix = "" if status == OK else "preprocess with --jobs 1, and ask SLURM for more memory"
+    yield Finding(status, "cores, memory", f"{cores} cores, {memory:.0f} GB", fix)
+    command = shutil.which("bet2") or shutil.which("bet")
+    if command:
+        yield Finding(OK, "brain extraction", f"FSL at {command}")
+    else:
+        fix = "install FSL for the paper's own; until then a port of it is used, some 2 s a head"
+        yield Finding(WARN, "brain extraction", "no FSL; brainextractor", fix)
+
+
+def _packages() -> Iterator[Finding]:
+    """The floors of pyproject.toml, as they were installed."""
+    wanted = [Requirement(line) for line in metadata.requires("stfmri") or ()]
+    wanted = [item for item in wanted if item.marker is None or item.marker.evaluate({"extra": ""})]
+    lacking = 0
+    for item in wanted:
+        try:
+            found = metadata.version(item.name)
+        except metadata.PackageNotFoundError:
+            found = "not installed"
+        if found == "not installed" or not item.specifier.contains(found, prereleases=True):
+            lacking += 1
+            yield Finding(FAIL, item.name, found, f"pip install '{item.name}{item.specifier}'")
+    if not lacking:
+        yield Finding(OK, "packages", f"all {len(wanted)} as new as they must be")
+
+
+def _devices() -> Iterator[Finding]:
+    """What torch computes on, and in which precision."""
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", ASK_TORCH],
+            capture_output=True,
+            text=True,
+            timeout=TORCH_TIMEOUT_S,
+            check=False,
+        )
+        told = json.loads(answer.stdout) if answer.returncode == 0 else None
+    except (subprocess.TimeoutExpired, json.JSONDecodeError):
+        told = None
+    if told is None:
+        yield Finding(FAIL, "torch", "cannot be imported", "install torch as its site says")
+        return
+    for name, memory, major in told["gpus"]:
+        if major >= 7:  # tensor cores that multiply in half precision
+            yield Finding(OK, "GPU", f"{name}, {memory:.0f} GB, fp16")
+        else:
+            yield Finding(WARN, "GPU", f"{name}, {memory:.0f} GB", "fp16 is slow: use a newer GPU")
+    if not told["gpus"] and shutil.which("nvidia-smi"):
+        fix = (
+            f"install the torch that the driver supports (this one needs CUDA {told['built_for']})"
+        )
+        yield Finding(FAIL, "GPU", "there is one, torch does not see it", fix)
+    elif not told["gpus"]:
+        fix = "fine for a login node and for trials" + (
+            "" if told["bf16"] else "; full size is slow"
+        )
+        precision = "bf16" if told["bf16"] else "fp32 (no bf16 units)"
+        yield Finding(WARN, "GPU", f"none here; the CPU trains in {precision}", fix)
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def cluster_checks() -> Iterator[Finding]:
+    """SLURM's clients, its limits, accounting, GPUs to ask for."""
+    if not has_slurm():
+        fix = "on a cluster: run this on a login node, or load its SLURM module"
+        yield Finding(OK, "SLURM", "no sbatch: runs are trained on this machine", fix)
+        return
+    try:
+        waiting, longest = len(alive()), max_array_size()
+    except ClusterError as error:
+        yield Finding(FAIL, "SLURM", str(error), "ask the cluster's staff, or use cluster=local")
+        return
+    yield Finding(OK, "SLURM", f"squeue answers; {waiting} jobs of yours are alive")
+    if longest > LONGEST_SWEEP:
+        yield Finding(OK, "array jobs", f"up to {longest} tasks")
+    else:
+        yield Finding(WARN, "array jobs", f"up to {longest} tasks", "long sweeps become many jobs")
+    if _answer("sacct", "--noheader", "--starttime=now") is None:
+        fix = "none needed: runs are followed by squeue and by their own files"
+        yield Finding(WARN, "accounting", "sacct does not answer", fix)
+    else:
+        yield Finding(OK, "accounting", "sacct answers")
+    devices = sorted(set((_answer("sinfo", "--noheader", "--format=%G") or "").split()))
+    gpus = [item for item in devices if item.startswith("gpu")]
+    if gpus:
+        yield Finding(OK, "GPUs to ask for", ", ".join(gpus))
+    else:
+        fix = "train on the CPU with cluster.train.gres=null, or choose another partition"
+        yield Finding(WARN, "GPUs to ask for", "sinfo lists none", fix)
+
+
+def _answer(*command: str) -> str | None:
+    """What a SLURM client prints, or None where it fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def data_checks(root: Path) -> Iterator[Finding]:
+    """The root's file system, the weights, the preprocessed cohorts."""
+    yield from _file_system(root)
+    for name in groups()["model"]:
+        model = compose([f"model={name}"], root=root).model
+        path = weights.place(model, root)
+        if not path.is_file():
+            fix = f"fetched at submission; without internet, put it at {path}"
+            yield Finding(WARN, f"weights {name}", "not here yet", fix)
+        elif not weights.is_torchvisions(model, weights.sha256_of(path)):
+            fix = "fine if it is your own; else delete it, and it is fetched at submission"
+            yield Finding(WARN, f"weights {name}", f"{path} is not torchvision's", fix)
+        else:
+            yield Finding(OK, f"weights {name}", str(path))
+    caches = sorted(path.parent.name for path in root.glob("data/cache/*/index.csv"))
+    if caches:
+        yield Finding(OK, "preprocessed", ", ".join(caches))
+    else:
+        yield Finding(
+            WARN, "preprocessed", f"nothing under {root}", "python -m preprocessing --help"
+        )
+
+
+def _file_system(root: Path) -> Iterator[Finding]:
+    """Whether runs can live under `root`: room, and the operations that they rely on."""
+    if not root.is_dir():
+        yield Finding(FAIL, "root", f"no folder at {root}", f"mkdir -p {root}")
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=root) as name:
+            trial = Path(name, "a")
+            trial.touch()
+            Path(name, "b").hardlink_to(trial)  # what a run's lock is made with
+            trial.replace(Path(name, "c"))
+        yield Finding(OK, "root", f"{root} takes files, links and renames")
+    except OSError as error:
+        fix = "choose another --root: runs need to write, link and rename"
+        yield Finding(FAIL, "root", f"{root}: {error.strerror}", fix)
+    kind = _file_system_type(root)
+    if has_slurm() and kind in ("tmpfs", "overlay"):
+        fix = "nodes must see it: choose a --root on the shared file system"
+        yield Finding(WARN, "shared", f"{root} is on {kind}, of this machine alone", fix)
+    room = os.statvfs(root)
+    free_gb = room.f_bavail * room.f_frsize / 2**30
+    status = OK if free_gb >= LEAST_DISK_GB else WARN
+    fix = "" if status == OK else f"a 2 mm cohort and 18 runs take some {LEAST_DISK_GB:.0f} GB"
+    yield Finding(status, "free space", f"{free_gb:.0f} GB", fix)
+    if room.f_files and room.f_favail < LEAST_INODES:  # 0: the file system does not count them
+        yield Finding(WARN, "free inodes", str(room.f_favail), "delete files, or ask for more")
+
+
+def _file_system_type(folder: Path) -> str:
+    """Of the mount that holds `folder`; "" where it cannot be told."""
+    best, kind = -1, ""
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        _, mount, found, *_ = line.split()
+        if folder.is_relative_to(mount) and len(mount) > best:
+            best, kind = len(mount), found
+    return kind
 
 
 if __name__ == "__main__":

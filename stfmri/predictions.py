@@ -58,6 +58,22 @@ class PredictionTable:
     rows: tuple[Prediction, ...]
 
 
+def of_subject(
+    subject: Subject, fold: int, classes: Sequence[str], probabilities: tuple[float, ...]
+) -> Prediction:
+    """The row of one test subject; predicted is the likeliest class."""
+    return Prediction(
+        subject_id=subject.subject_id,
+        patient_id=subject.patient_id,
+        source=subject.source,
+        fold=fold,
+        split=SPLIT,
+        label=subject.label,
+        prediction=classes[probabilities.index(max(probabilities))],
+        probabilities=probabilities,
+    )
+
+
 def write(
     path: Path,
     *,
@@ -89,18 +105,7 @@ def write(
                 f"{subject.subject_id!r}, found {list(printed)}, for {path}; did the training "
                 "diverge?"
             )
-        rows.append(
-            Prediction(
-                subject_id=subject.subject_id,
-                patient_id=subject.patient_id,
-                source=subject.source,
-                fold=fold,
-                split=SPLIT,
-                label=subject.label,
-                prediction=classes[printed.index(max(printed))],
-                probabilities=printed,
-            )
-        )
+        rows.append(of_subject(subject, fold, classes, printed))
     table = PredictionTable(path, tuple(classes), tuple(rows))
     validate(table, classes, fold, {row.subject_id for row in rows})
     write_atomic(path, _as_csv(table))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stfmri.evidence.cohort import Cohort
-from stfmri.predictions import SPLIT, Prediction, PredictionTable
+from stfmri.predictions import Prediction, PredictionTable, of_subject
 from stfmri.splits import Subject
 
 BASELINES: Mapping[str, Callable[[Subject], str]] = {
@@ -68,13 +68,4 @@ def _predict(
     seen = counts.get(key(subject), overall)
     total = seen.total()
     shares = tuple(seen[name] / total for name in classes)
-    return Prediction(
-        subject_id=subject.subject_id,
-        patient_id=subject.patient_id,
-        source=subject.source,
-        fold=fold,
-        split=SPLIT,
-        label=subject.label,
-        prediction=classes[shares.index(max(shares))],
-        probabilities=shares,
-    )
+    return of_subject(subject, fold, classes, shares)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from launch import checks, doctor
-from launch.checks import Finding
+from launch import doctor
+from launch.doctor import Finding
 from slurm.errors import ClusterError
 
 
 @pytest.fixture(autouse=True)
 def _no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "has_slurm", lambda: False)
+    monkeypatch.setattr(doctor, "has_slurm", lambda: False)
 
 
 def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -37,7 +37,7 @@ def test_a_root_that_is_not_there_fails(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() == 0 and not Path("/proc/sys").is_dir(), reason="needs /proc")
 def test_a_root_that_cannot_be_written_fails() -> None:
-    findings = by_name(checks.data_checks(Path("/proc/sys")))
+    findings = by_name(doctor.data_checks(Path("/proc/sys")))
     assert findings["root"].status == "fail"
 
 
@@ -45,9 +45,9 @@ def test_a_cluster_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) -
     def alive() -> None:
         raise ClusterError("the cluster did not answer 'squeue'")
 
-    monkeypatch.setattr(checks, "has_slurm", lambda: True)
-    monkeypatch.setattr(checks, "alive", alive)
-    [finding] = checks.cluster_checks()
+    monkeypatch.setattr(doctor, "has_slurm", lambda: True)
+    monkeypatch.setattr(doctor, "alive", alive)
+    [finding] = doctor.cluster_checks()
     assert finding.status == "fail"
     assert "cluster=local" in finding.fix
 
@@ -56,13 +56,13 @@ def test_weights_that_are_not_torchvisions_are_pointed_out(tmp_path: Path) -> No
     path = tmp_path / "data/weights/r3d_18-b3b3357e.pth"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"torn")
-    findings = by_name(checks.data_checks(tmp_path))
+    findings = by_name(doctor.data_checks(tmp_path))
     assert "is not torchvision's" in findings["weights r3d_18"].found
     assert findings["weights mc3_18"].found == "not here yet"
 
 
 def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.metadata, "version", lambda name: "0.0.1")
-    findings = by_name(checks._packages())
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "0.0.1")
+    findings = by_name(doctor._packages())
     assert findings["torch"].status == "fail"
     assert findings["torch"].fix.startswith("pip install 'torch>=")
