@@ -89,18 +89,21 @@ def write_cache(config: Config, subjects: int) -> list[str]:
 
 
 def _write_split(config: Config, rows: Sequence[IndexRow]) -> None:
-    """One stratified fold, drawn without scikit-learn, which a bare GPU machine may lack."""
+    """Stratified folds, drawn without scikit-learn, which a bare GPU machine may lack."""
     subjects = splits.subjects_of(rows, config.data.label, config.cache / "index.csv")
-    generator = np.random.default_rng(config.split.seed)
-    train: list[str] = []
-    test: list[str] = []
-    for label in CLASSES:
-        ids = [subject.subject_id for subject in subjects if subject.label == label]
-        ids = generator.permutation(ids).tolist()
-        cut = min(len(ids) - 1, round(0.7 * len(ids)))
-        train += ids[:cut]
-        test += ids[cut:]
     split = config.split
+    generator = np.random.default_rng(split.seed)
+    folds = []
+    for _ in range(split.n):
+        train: list[str] = []
+        test: list[str] = []
+        for label in CLASSES:
+            ids = [subject.subject_id for subject in subjects if subject.label == label]
+            ids = generator.permutation(ids).tolist()
+            cut = min(len(ids) - 1, round(0.7 * len(ids)))
+            train += ids[:cut]
+            test += ids[cut:]
+        folds.append({"train": sorted(train), "val": [], "test": sorted(test)})
     content = {
         "format": splits.FORMAT,
         "kind": split.kind,
@@ -110,6 +113,6 @@ def _write_split(config: Config, rows: Sequence[IndexRow]) -> None:
         "test_fraction": split.test_fraction,
         "val_fraction": split.val_fraction,
         "cohort_sha256": splits.cohort_sha256(subjects),
-        "folds": [{"train": sorted(train), "val": [], "test": sorted(test)}],
+        "folds": folds,
     }
     write_atomic(config.split_file, json.dumps(content))
