@@ -26,15 +26,14 @@ def reform(network: nn.Module) -> nn.Module:
     """
     for parent in list(network.modules()):
         for name, child in parent.named_children():
-            form = _form(child)
-            if form is not None:
+            if isinstance(child, nn.Conv3d) and (form := _form(child)) is not None:
                 setattr(parent, name, form(child))
     return network
 
 
-def _form(module: nn.Module) -> type[_SameWeights] | None:
+def _form(module: nn.Conv3d) -> type[_SameWeights] | None:
     # torchvision's own subclasses of Conv3d all keep its forward.
-    if not isinstance(module, nn.Conv3d) or isinstance(module, _SameWeights):
+    if isinstance(module, _SameWeights):
         return None
     if module.kernel_size[0] == 1 and module.padding[0] == 0:
         return SliceConvolution
@@ -102,12 +101,12 @@ class AcrossSlices(_SameWeights):
 
 class _AcrossSlices(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, weight):
         ctx.save_for_backward(x, weight)
         return F.conv3d(x, weight, padding=(1, 0, 0))
 
     @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+    def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         arguments = (None, (1, 1, 1), (1, 0, 0), (1, 1, 1), False, (0, 0, 0), 1)
         to_input = None

@@ -27,7 +27,7 @@ class HeavyAugmentation:
                 tio.RandomAffine(
                     scales=augment.scale, degrees=augment.degrees, default_pad_value=0
                 ),
-                tio.RandomFlip(axes=("LR",), flip_probability=augment.flip_probability),
+                tio.RandomFlip(axes=(0,), flip_probability=augment.flip_probability),
                 tio.RandomElasticDeformation(p=augment.elastic_probability),
                 tio.RandomMotion(p=augment.motion_probability),
                 tio.RandomSpike(p=augment.spike_probability),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +41,19 @@ def build(model: ModelConfig, classes: int, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         network = BUILDERS[model.name](num_classes=classes)
         if model.stem == "factorised" and model.name == "r3d_18":
-            network.stem = R2Plus1dStem()
-            for part in network.stem:
+            network.stem = factorised = R2Plus1dStem()
+            for part in factorised:
                 if isinstance(part, nn.Conv3d):
                     _initialise(part)
-        first = network.stem[0]
-        network.stem[0] = nn.Conv3d(
+        stem = cast(nn.Sequential, network.stem)
+        first: Any = stem[0]
+        grey = nn.Conv3d(
             1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
         )
-        _initialise(network.stem[0])
+        _initialise(grey)
+        stem[0] = grey
         # Dropout between pooling and head, as in the paper's 'Summary and comparison'.
-        network.fc = nn.Sequential(nn.Dropout(model.dropout), network.fc)
+        network.fc = nn.Sequential(nn.Dropout(model.dropout), cast(nn.Linear, network.fc))
     return network
 
 

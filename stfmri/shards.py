@@ -177,14 +177,15 @@ def read_index(cache: Path) -> list[IndexRow]:
     return rows
 
 
-def _index_row(line: dict[str | None, Any]) -> IndexRow:
+def _index_row(line: dict[str, str]) -> IndexRow:
     """One line of the index; a ValueError says what is wrong with it."""
-    if None in line or None in line.values():
+    absent: Any = None  # the csv module's key for fields too many, and value of those too few
+    if absent in line or absent in line.values():
         raise ValueError(f"subject {line['subject_id']!r} has more or fewer fields than the header")
-    fixed = {name: line.pop(name) for name in INDEX_COLUMNS}
+    fixed: dict[str, Any] = {name: line.pop(name) for name in INDEX_COLUMNS}
     if Path(fixed["shard"]).name != fixed["shard"]:
         raise ValueError(f"{fixed['shard']!r} is no file of the cache")
-    return IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=dict(line))
+    return IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=line)
 
 
 class Volumes:
