@@ -19,6 +19,8 @@ GIT_FILE = "git.json"  # the commit that the copy was made of, for each run's pr
 def freeze_code(sweep_folder: Path) -> Path:
     """Copy the rooms to `<sweep_folder>/code-<hash of their contents>`; kept if it is there.
 
+    The caller holds the folder's lock.
+
     Returns:
         The copy, which is to be the jobs' working directory: the folder that Python starts in
         comes first on its path.
@@ -40,6 +42,8 @@ def freeze_code(sweep_folder: Path) -> Path:
         return target
 
     private_dir(sweep_folder)
+    for leftover in sweep_folder.glob(".code-*"):  # of a submission that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=".code-", dir=sweep_folder))  # 0700
     try:
         for path, content in contents.items():
@@ -48,10 +52,6 @@ def freeze_code(sweep_folder: Path) -> Path:
         state = json.dumps(git_state(checkout, ROOMS))
         (temporary / GIT_FILE).write_text(state + "\n", encoding="utf-8")
         temporary.rename(target)
-    except OSError:
-        # Somebody who submitted the same code at the same moment was first; theirs is the same.
-        if not target.is_dir():
-            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target

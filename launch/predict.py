@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trained = load_trained(run)
     chain, masks = chain_of(trained), Path(trained.config.root) / "data" / "cache" / "masks"
     results = [
-        predict(trained, chain, absolute(scan), options.mask, options.stripped, masks)
+        predict(trained, chain, scan, options.mask, options.stripped, masks)
         for scan in options.scans
     ]
     out = console()
@@ -138,7 +138,8 @@ def predict(
     from stfmri.models import to_slices_first
 
     try:
-        volume_CDHW, _ = preprocess_volume(scan, mask, stripped, chain, masks)
+        place = None if mask is None else absolute(mask)
+        volume_CDHW, _ = preprocess_volume(absolute(scan), place, stripped, chain, masks)
     except (ScanError, OSError) as error:
         return Prediction(scan, reason=str(error))
     volume_BCTHW = to_slices_first(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stfmri.config import ModelConfig
 from stfmri.errors import UserError
-from stfmri.files import replacing
+from stfmri.files import replacing, safe_name
 
 SOURCE = "https://download.pytorch.org/models/"  # torchvision's own
 TIMEOUT_S = 30.0
@@ -27,10 +27,11 @@ class WeightsError(UserError):
 
 def place(model: ModelConfig, root: Path) -> Path:
     """Where the weights lie, or will: `model.weights_file` may be a file, or a folder of them."""
-    if model.weights_file is None:
-        return root / "data" / "weights" / model.weights_name
-    own = Path(model.weights_file)
-    return own / model.weights_name if own.is_dir() else own
+    own = None if model.weights_file is None else Path(model.weights_file)
+    if own is not None and not own.is_dir():
+        return own
+    folder = root / "data" / "weights" if own is None else own
+    return folder / safe_name(model.weights_name, "model.weights_name")
 
 
 def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:

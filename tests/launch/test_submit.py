@@ -273,6 +273,10 @@ def test_two_submissions_of_a_sweep_do_not_overlap(
 def test_frozen_code_is_whole_private_and_reused(tmp_path: Path) -> None:
     code = freeze_code(tmp_path)
     assert freeze_code(tmp_path) == code
+    # What a kill left half copied goes with the next copy.
+    (tmp_path / ".code-torn").mkdir()
+    shutil.rmtree(code)
+    assert freeze_code(tmp_path) == code
     assert [path.name for path in tmp_path.iterdir()] == [code.name]
     for name in ("launch/job.py", "stfmri/training.py", "conf/config.yaml", "slurm/executor.py"):
         assert (code / name).read_bytes() == (ROOT / name).read_bytes()

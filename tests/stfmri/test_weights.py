@@ -12,6 +12,7 @@ import pytest
 
 from stfmri import weights
 from stfmri.config import ModelConfig
+from stfmri.errors import UserError
 
 CONTENT = b"weights of a network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -84,6 +85,12 @@ def test_a_folder_of_files_serves_every_network_by_torchvisions_names(tmp_path: 
         (tmp_path / name).write_bytes(name.encode())
         model = replace(MODEL, weights_file=str(tmp_path), weights_name=name)
         assert weights.ensure(model, tmp_path)[0] == tmp_path / name
+
+
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, asked: list[str]) -> None:
+    with pytest.raises(UserError, match=r"model\.weights_name must be letters"):
+        weights.ensure(replace(MODEL, weights_name="../../x.pth"), tmp_path)
+    assert asked == []
 
 
 def test_a_file_that_changed_after_the_submission_is_refused(tmp_path: Path) -> None:
