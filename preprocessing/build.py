@@ -257,7 +257,7 @@ def _read_record(config: Config, part: str) -> dict[str, Any]:
     """The part's record, empty where there is none or it was made by another chain."""
     try:
         record = json.loads(_record(config.cache, part).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
     return record if record["chain"] == chain(resolved(config.preprocessing)) else {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import ParamSpec
@@ -47,8 +48,10 @@ def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except OSError as error:  # a full disk, a folder of somebody else's, a path through a file
+            # The system's own words: HDF5 puts several lines in their place.
+            said = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
             where = "" if error.filename is None else f"{error.filename}: "
-            print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+            print(f"error: {where}{said}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted; the same command goes on where this one stopped", file=sys.stderr)

@@ -25,6 +25,7 @@ from stfmri.errors import (
         (RunHeldError("held"), 1),
         (TrainingError("nan"), 1),
         (OSError(28, "No space left on device"), 1),
+        (OSError(28, "Can't write\n(time = today\n)"), 1),
         (PermissionError(13, "Permission denied", "/somebody/elses"), 1),
     ],
 )
