@@ -182,7 +182,9 @@ class Training:
             models.load_kinetics(network, model, file)
         if self.device.type == "cpu":
             fast.reform(network)
-        return network.to(self.device, memory_format=torch.channels_last_3d)
+        # Known to torch, but not in its type declarations for modules.
+        in_layout: nn.Module = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return in_layout.to(self.device)
 
     def _train_epoch(self) -> None:
         """One pass over the training part. Nothing waits for the device before its end."""
