@@ -213,6 +213,8 @@ def main() -> int:
     shape = TOY_SHAPE if options.quick else tuple(options.size)
     device = find_device(options.device)
     devices.set_threads(0)
+    if device.type == "cpu":
+        devices.keep_freed_memory()  # as a run does; of the whole process, hence the peer's too
     accelerator = accelerator_for(device)
     precision = devices.resolve_precision("auto", device.type)
     rows: list[Row] = []
