@@ -106,7 +106,7 @@ class Sweep:
             return self.config.data.classes
         try:
             return tuple(json.loads(self.splits.read_text(encoding="utf-8"))["classes"])
-        except (FileNotFoundError, json.JSONDecodeError, KeyError) as error:
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"expected the classes of sweep {self.name} in {self.splits}, found {error!r}; "
                 "submitting the sweep again writes the file"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from stfmri.errors import UserError
 from stfmri.shards import read_index
-from stfmri.splits import Fold, Subject, subjects_of
+from stfmri.splits import Fold, Subject, guard, subjects_of
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,14 @@ def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Coh
 
     Raises:
         UserError: if a file is missing or broken, or the split names a subject without a row.
+        LeakageError: if the split has somebody on both sides.
     """
     split = _read_split(splits_path)
     index_path = cache / "index.csv"
     try:
         label = split["label"]
         folds = tuple(
-            Fold(tuple(fold["train"]), tuple(fold.get("val", ())), tuple(fold["test"]))
+            Fold(_ids(fold["train"]), _ids(fold.get("val", ())), _ids(fold["test"]))
             for fold in split["folds"]
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -91,7 +92,13 @@ def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Coh
                 f"expected one of {list(classes)} as {label} of subject {subject.subject_id!r} in "
                 f"{index_path}, found {subject.label!r}"
             )
+    for number, fold in enumerate(folds):
+        guard(fold, subjects, f"{splits_path}, fold {number}")
     return Cohort(classes, subjects, folds)
+
+
+def _ids(listed: Iterable[object]) -> tuple[str, ...]:
+    return tuple(map(str, listed))
 
 
 def _named(folds: Sequence[Fold]) -> set[str]:

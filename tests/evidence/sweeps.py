@@ -42,7 +42,13 @@ SMALL_SOURCES = {
 def subjects_of(sources: Mapping[tuple[str, str], int]) -> list[Subject]:
     """One subject a patient, named by source and number."""
     return [
-        Subject(f"{source}-{label}-{n:03d}", f"{source}-{label}-{n:03d}", source, label, f"{n}")
+        Subject(
+            f"{source}-{label}-{n:03d}",
+            f"{source}-{label}-{n:03d}",
+            source,
+            label,
+            f"{source}{label}{n}",
+        )
         for (source, label), count in sources.items()
         for n in range(count)
     ]

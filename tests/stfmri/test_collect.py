@@ -202,6 +202,27 @@ def test_a_broken_record_of_a_run_spoils_no_report(
     assert render(results, tables, [], None, hardest_table(results.evidence))
 
 
+def test_a_split_that_leaks_is_no_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    split = json.loads(sweep.splits.read_text(encoding="utf-8"))
+    split["folds"][1]["train"].append(split["folds"][1]["test"][0])
+    sweep.splits.write_text(json.dumps(split), encoding="utf-8")
+    assert run(tmp_path) == 2
+    assert "the same subject stands on both sides" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", '{"label": "label", "folds": [{"train": [{}]}]}', "\0"])
+def test_a_broken_split_is_one_clear_line(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    sweep.splits.write_text(content, encoding="utf-8")
+    assert run(tmp_path) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_predictions_of_another_fold_are_missing_and_said_to_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
