@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchio as tio
+from torch.nn import functional
 
 from stfmri import augment
 from stfmri.config import AugmentConfig
@@ -46,6 +47,21 @@ def test_geometry_equals_torchio_on_a_real_scan(
     assert (ours_DHW - expected_DHW)[interior].abs().max() < 1e-3
     # The comparison means something only if the transform moved the picture at all.
     assert (ours_DHW - volume_BCDHW[0, 0])[interior].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 6, 7), (3, 1, 9, 4, 5), (2, 1, 2, 4, 3)])
+def test_volumes_are_sampled_where_pytorch_s_own_grid_would(shape: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(0)
+    batch = shape[0]
+    scale, degrees = generator.uniform(0.9, 1.2, (batch, 3)), generator.uniform(-9, 9, (batch, 3))
+    parameters = augment.AffineFlip(scale, degrees, np.arange(batch) % 2 == 1)
+    volume = torch.rand(shape)
+    half = np.maximum((np.array(shape[:1:-1]) - 1) / 2, 0.5)
+    theta = augment._output_to_input(parameters) * half / half[:, None]
+    theta_B34 = torch.cat([torch.from_numpy(theta), torch.zeros(batch, 3, 1)], dim=2).float()
+    grid = functional.affine_grid(theta_B34, list(shape), align_corners=True)
+    expected = functional.grid_sample(volume, grid, align_corners=True)
+    assert (augment.apply(volume, parameters) - expected).abs().max() < 1e-5
 
 
 def test_a_sample_gets_the_same_parameters_in_any_batch() -> None:
