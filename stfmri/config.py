@@ -65,9 +65,10 @@ class PreprocessingConfig:
             raise ConfigError(
                 f"preprocessing.percentiles must rise within 0–100, found {[low, high]}"
             )
-        if min(self.field_mm) < self.spacing_mm:
+        if min(self.field_mm) < self.spacing_mm or max(self.field_mm) > 1000:
             raise ConfigError(
-                f"preprocessing.field_mm must hold a voxel each way, found {self.field_mm}"
+                "preprocessing.field_mm must hold a voxel each way and span at most 1000 mm, found "
+                f"{list(self.field_mm)}"
             )
         _at_least("preprocessing.shard_volumes", self.shard_volumes, 1)
         _at_least("preprocessing.jobs", self.jobs, 0)
@@ -129,6 +130,11 @@ class ModelConfig:
             raise ConfigError("model.stem=factorised exists for r3d_18 (r2plus1d_18 has it anyway)")
         if self.stem_init == "rgb_sum" and self.weights != "kinetics":
             raise ConfigError("model.stem_init=rgb_sum needs model.weights=kinetics")
+        if self.stem_init == "rgb_sum" and self.stem == "factorised" and self.name == "r3d_18":
+            raise ConfigError(
+                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; r3d_18's is "
+                "model.stem=basic"
+            )
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,12 @@ class StageResources:
     constraint: str | None = None
     array_parallelism: int = 256  # tasks of one array that run at a time
     setup: tuple[str, ...] = ()  # shell lines run before Python: modules, environment
+
+    def __post_init__(self) -> None:
+        for name in ("time_min", "cpus", "array_parallelism"):
+            _at_least(f"cluster's {name}", getattr(self, name), 1)
+        if self.mem_gb is not None and self.mem_gb <= 0:
+            raise ConfigError(f"cluster's mem_gb must be above 0, found {self.mem_gb}")
 
 
 @dataclass(frozen=True)
@@ -332,7 +344,11 @@ def load(path: Path) -> Config:
         raise ConfigError(
             f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
         )
-    values = load_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} must be UTF-8 text: {error}") from error
+    values = load_yaml(text, str(path))
     return from_dict(Config, values, file=str(path))
 
 

@@ -13,6 +13,7 @@ import torchio as tio
 from torch import Tensor
 
 from stfmri.config import AugmentConfig
+from stfmri.seeds import mix
 
 
 class HeavyAugmentation:
@@ -39,14 +40,9 @@ class HeavyAugmentation:
         """Return the changed volume, float16 (C, D, H, W)."""
         with torch.random.fork_rng(devices=[]):
             # TorchIO draws from torch's global generator.
-            torch.manual_seed(_mix(*self._seed, epoch, sample))
+            torch.manual_seed(mix(*self._seed, epoch, sample))
             # TorchIO's axes run right, anterior, superior: the stored ones backwards.
             tensor = volume_CDHW.float().permute(0, 3, 2, 1)
             image = tio.ScalarImage(tensor=tensor, affine=self._affine)
             changed = self._transform(image).data.permute(0, 3, 2, 1)
         return changed.to(torch.float16).contiguous()
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed of several small numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, "uint64")[0] >> 1)

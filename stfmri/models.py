@@ -71,11 +71,6 @@ def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
     """
     state = read_kinetics(model, file)
     if model.stem_init == "rgb_sum":
-        if model.stem == "factorised" and model.name == "r3d_18":
-            raise WeightsError(
-                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; "
-                "r3d_18's is model.stem=basic"
-            )
         state["stem.0.weight"] = state["stem.0.weight"].sum(dim=1, keepdim=True)
         kept = {key: value for key, value in state.items() if not key.startswith("fc.")}
     else:

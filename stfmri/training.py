@@ -41,6 +41,7 @@ from stfmri.data import Batch, Part, epoch_order, in_batches, open_part
 from stfmri.errors import TrainingError
 from stfmri.files import replacing, write_atomic
 from stfmri.progress import History
+from stfmri.seeds import mix
 from stfmri.shards import Volumes, read_index
 
 
@@ -71,7 +72,7 @@ def train_run(config_file: Path) -> None:
     accelerator = _accelerator(config)
     holds = locks.lock(run) if accelerator.is_main_process else contextlib.nullcontext()
     with holds:
-        if predictions.is_done(run):
+        if predictions.is_done(run, config.split.fold):
             accelerator.print(f"{run} is done already")
             return
         Training(config, run, accelerator).finish()
@@ -176,7 +177,7 @@ class Training:
 
     def _build(self) -> nn.Module:
         model = self.config.model
-        network = models.build(model, len(self.split.classes), _mix(*self.seed))
+        network = models.build(model, len(self.split.classes), mix(*self.seed))
         if model.weights == "kinetics":
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
             models.load_kinetics(network, model, file)
@@ -191,7 +192,7 @@ class Training:
         config, accelerator = self.config.train, self.accelerator
         started = time.perf_counter()
         seed = (*self.seed, self.epoch)
-        torch.manual_seed(_mix(*seed))  # dropout
+        torch.manual_seed(mix(*seed))  # dropout
         order = epoch_order(
             len(self.fold.train),
             config.batch_size,
@@ -362,8 +363,3 @@ class _Stopwatch:
             if batch is None:
                 return
             yield batch
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed of several small numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -14,6 +14,7 @@ from stfmri.config import (
     ModelConfig,
     PreprocessingConfig,
     SplitConfig,
+    StageResources,
     SweepConfig,
     flatten,
     load,
@@ -67,6 +68,10 @@ def test_a_wrong_key_or_type_is_named_with_its_file(values: dict, says: str) -> 
         lambda: ModelConfig(name="resnet"),
         lambda: ModelConfig(name="mc3_18", stem="factorised"),
         lambda: ModelConfig(stem_init="rgb_sum"),
+        lambda: ModelConfig(weights="kinetics", stem="factorised", stem_init="rgb_sum"),
+        lambda: StageResources(time_min=0),
+        lambda: StageResources(mem_gb=-1.0),
+        lambda: PreprocessingConfig(field_mm=(1e9, 240, 156)),
         lambda: AugmentConfig(scale=(1.2, 0.9)),
         lambda: PreprocessingConfig(percentiles=(99.5, 0.5)),
         lambda: DataConfig(name="a/b"),
@@ -110,4 +115,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "config.yaml")
     (tmp_path / "config.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(ConfigError, match="is not valid YAML"):
+        load(tmp_path / "config.yaml")
+
+
+def test_a_configuration_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"config\.yaml must be UTF-8"):
         load(tmp_path / "config.yaml")

@@ -100,6 +100,17 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "is done already" in capfd.readouterr().out
 
 
+def test_another_folds_predictions_do_not_count_as_this_runs(tmp_path: Path) -> None:
+    file = prepare(tmp_path, "fold", train=replace(tiny_config(tmp_path).train, epochs=1))
+    training.train_run(file)
+    table = file.parent / "predictions.csv"
+    right = table.read_text()
+    table.write_text(right.replace(",0,test,", ",1,test,"))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    training.train_run(file)
+    assert table.read_text() == right
+
+
 def test_a_second_process_on_a_run_is_refused_naming_the_holder(tmp_path: Path) -> None:
     file = prepare(tmp_path, "held")
     with lock(file.parent), pytest.raises(RunHeldError, match=str(os.getpid())):
