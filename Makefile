@@ -40,7 +40,7 @@ lint: setup
 	$(RUN) -m mypy stfmri preprocessing slurm launch
 
 bench: $(VENV)/ready-bench
-	for row in $(ROWS); do $(RUN) benchmarks/$$row.py || exit 1; done
+	status=0; for row in $(ROWS); do $(RUN) benchmarks/$$row.py || status=1; done; exit $$status
 
 $(VENV)/ready-bench: $(VENV)/ready
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
