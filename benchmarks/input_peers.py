@@ -25,7 +25,7 @@ def authors_way(scans: Sequence[Path], device: torch.device) -> Pass:
     transform = tio.Compose(
         [
             tio.RescaleIntensity((0.05, 99.5)),
-            tio.RandomFlip(axes=("LR",), flip_probability=FLIP),
+            tio.RandomFlip(axes=0, flip_probability=FLIP),
             tio.RandomAffine(
                 scales=SCALE, degrees=DEGREES, isotropic=True, image_interpolation="nearest"
             ),
@@ -49,7 +49,7 @@ def torchio_loader(scans: Sequence[Path], workers: int, device: torch.device) ->
     transform = tio.Compose(
         [
             tio.RandomAffine(scales=SCALE, degrees=DEGREES),
-            tio.RandomFlip(axes=("LR",), flip_probability=FLIP),
+            tio.RandomFlip(axes=0, flip_probability=FLIP),
         ]
     )
     dataset = tio.SubjectsDataset(subjects, transform=transform)

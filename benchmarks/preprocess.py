@@ -232,8 +232,8 @@ def main() -> int:
     rounds = 2 if options.quick else options.rounds
     preprocessing = resolved(PreprocessingConfig())
     if options.quick:
-        field = tuple(4.0 * count for count in (*TOY_SHAPE[:2], TOY_SHAPE[2]))
-        preprocessing = replace(preprocessing, spacing_mm=8, field_mm=field)
+        right, anterior, superior = (4.0 * count for count in TOY_SHAPE)
+        preprocessing = replace(preprocessing, spacing_mm=8, field_mm=(right, anterior, superior))
     one_thread()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

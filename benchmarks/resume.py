@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from cohort import PAPER_SUBJECTS, PAPER_TRAINING, config_for, write_cache
 from common import (
     Row,
@@ -39,11 +40,11 @@ MARK = 0.05
 SUBJECTS = {"cpu": 12, "cuda": PAPER_SUBJECTS}
 
 
-def training_of(config: Config, model: str, accelerator: object) -> Training:
+def training_of(config: Config, model: str, accelerator: Accelerator) -> Training:
     """A run that has not begun."""
     config = replaced(config, {"model.name": model})
     run = private_dir(Path(config.root) / "runs" / model / "fold0")
-    return Training(config, run, accelerator)  # type: ignore[arg-type]
+    return Training(config, run, accelerator)
 
 
 def measure(training: Training, rounds: int) -> tuple[list[float], list[float]]:

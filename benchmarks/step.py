@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 import roofline
 import torch
+from accelerate import Accelerator
 from cohort import volume
 from common import (
     Row,
@@ -49,7 +50,7 @@ STEPS = {"cpu": 1, "cuda": 20}  # between two readings of the clock
 SEEDS, LOSS_STEPS, LOSS_TAIL = 5, 50, 10
 PACKAGES = ("torch", "torchvision", "accelerate")
 
-Step = Callable[[Tensor, Tensor], object]
+Step = OurStep | UsualStep
 
 
 def batch_of(size: int, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -90,10 +91,14 @@ def peak_bytes(make: Callable[[], Step], batch: tuple[Tensor, Tensor]) -> int:
 
 
 def speed(
-    name: str, accelerator: object, rounds: int, shape: tuple[int, ...], ceilings: roofline.Ceilings
+    name: str,
+    accelerator: Accelerator,
+    rounds: int,
+    shape: tuple[int, ...],
+    ceilings: roofline.Ceilings,
 ) -> list[Row]:
     """The rows of one network."""
-    device = accelerator.device  # type: ignore[attr-defined]
+    device = accelerator.device
     rows = []
     ours, usual = partial(OurStep, name, accelerator), partial(UsualStep, name, device)
     sizes = [(1, 1)]
@@ -170,16 +175,16 @@ def tail_loss(step: Step, seed: int, shape: tuple[int, ...], device: torch.devic
     for number, label in enumerate(labels.tolist()):
         values = volume(seed * LOSS_STEPS + number, shape, label / (CLASSES - 1))
         batch = torch.from_numpy(values[None]).to(device), torch.tensor([label], device=device)
-        losses.append(float(step(*batch)))  # type: ignore[arg-type]
+        losses.append(float(step(*batch)))
     return statistics.fmean(losses[-LOSS_TAIL:])
 
 
-def loss(name: str, accelerator: object, seeds: int, shape: tuple[int, ...]) -> Row:
+def loss(name: str, accelerator: Accelerator, seeds: int, shape: tuple[int, ...]) -> Row:
     """Mean of the tail losses over the seeds, ours and the peer's, from the same weights."""
-    device = accelerator.device  # type: ignore[attr-defined]
+    device = accelerator.device
     own, theirs = [], []
     for seed in range(seeds):
-        own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))  # type: ignore[arg-type]
+        own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))
         theirs.append(tail_loss(UsualStep(name, device, seed), seed, shape, device))
     spread = statistics.stdev(theirs)
     apart = abs(statistics.fmean(own) - statistics.fmean(theirs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from stfmri import device as devices
@@ -35,7 +35,8 @@ class OurStep:
         network = models.build(ModelConfig(name=name), CLASSES, seed)
         if device.type == "cpu":
             fast.reform(network)
-        network = network.to(device, memory_format=torch.channels_last_3d)
+        # PyTorch declares no such overload, though it documents it.
+        network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(
             network.parameters(),
             lr=TRAIN.learning_rate,
@@ -86,8 +87,3 @@ class UsualStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.item()
-
-
-def parameters(network: nn.Module) -> int:
-    """All parameters of a network."""
-    return sum(item.numel() for item in network.parameters())
