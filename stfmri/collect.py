@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 WORK_FOLDER = "collect"  # in the sweep's: the lock, and the list of files that were written
 WAIT_S = 600.0  # for another collection of the sweep; one takes seconds, of a thousand runs minutes
+LOG_WIDTH = 110  # columns in a log, where rich would assume 80 and break names and intervals
 EPILOG = """\
 Exit status: 0 written; 1 runs are missing and nothing was written; 2 the call was wrong.
 Of an incomplete sweep nothing is written, since a mean over the folds that happened to finish is
@@ -61,8 +62,10 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
     from stfmri.evidence.cohort import read_cohort
+    from stfmri.evidence.content import consolidated_table
     from stfmri.evidence.gather import gather
     from stfmri.evidence.summary import summarise
+    from stfmri.evidence.tables import to_terminal
     from stfmri.evidence.write import write_results
 
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
@@ -83,7 +86,10 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
             return 1
     with console.status("bootstrap over patients, tables, figures"):
         record = sweep.folder / WORK_FOLDER / "written.txt"
-        report = write_results(summarise(evidence), results, record)
+        summary = summarise(evidence)
+        report = write_results(summary, results, record)
+    terminal = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    terminal.print(to_terminal(consolidated_table(summary), sweep.note))
     console.print(f"written: {report}", soft_wrap=True, markup=False, highlight=False)
     return 0
 

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import rich.table
+from rich.markup import escape
+from rich.text import Text
+
 UNDEFINED = "–"
 
 
@@ -122,6 +126,27 @@ def cell_text(cell: Cell) -> str:
             return cell
         case _:
             return cell.text()
+
+
+def to_terminal(table: Table, caution: str = "") -> rich.table.Table:
+    """As a terminal shows it, baselines dim, the best in bold, with `caution` below."""
+    shown = rich.table.Table(
+        title=escape(table.title),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        caption=escape(caution) or None,
+        caption_justify="left",
+    )
+    for column, numeric in zip(table.columns, table.numeric, strict=True):
+        shown.add_column(escape(column.name), justify="right" if numeric else "left")
+    for place, row in enumerate(table.rows):
+        cells = (
+            Text(cell_text(cell), style="bold" if (place, number) in table.best else "")
+            for number, cell in enumerate(row.cells)
+        )
+        shown.add_row(*cells, style="dim" if row.kind == "baseline" else "")
+    return shown
 
 
 def to_csv(table: Table) -> str:

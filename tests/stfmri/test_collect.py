@@ -249,3 +249,12 @@ def test_collecting_and_its_help_start_without_torch() -> None:
     )
     assert "--allow-partial" in shown.stdout
     assert "matplotlib" not in shown.stderr
+
+
+def test_a_collection_ends_with_the_table_and_the_caution(
+    complete: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(complete.parents[1]) == 0
+    told = capsys.readouterr().out
+    for words in ("Macro and weighted F1", "ResNet3D", "Source only", "Of no meaning."):
+        assert words in told
