@@ -107,6 +107,7 @@ class Training:
         self.fold = self.split.folds[config.split.fold]
         self.volumes = Volumes(config.cache, read_index(config.cache))
         self.train_part = self._open(self.fold.train, self._heavy())
+        self.val_part = self._open(self.fold.val) if self.fold.val else None
         self.weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
         self.weight_K = self.weight_K.to(self.device)
         self.weights_sha256: str | None = None
@@ -227,8 +228,8 @@ class Training:
         row |= {"wait_share": waiting.seconds / seconds}
         if accelerator.scaler is not None:
             row["loss_scale"] = accelerator.scaler.get_scale()
-        if self.fold.val:
-            row |= self._validate()
+        if self.val_part is not None:
+            row |= self._validate(self.val_part)
         if accelerator.is_main_process:
             self.history.add(row)
 
@@ -243,10 +244,10 @@ class Training:
         volume_BCTHW = models.to_slices_first(volume_BCDHW.float(), self.config.model.slice_axis)
         return device.to_layout(volume_BCTHW)
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, part: Part) -> dict[str, float]:
         """Loss and accuracy on the validation part; watched, never selected on."""
-        probabilities = self._predict(self._open(self.fold.val))
-        labels = np.array(self._labels(self.fold.val))
+        probabilities = self._predict(part)
+        labels = np.array(self._labels(part.subject_ids))
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1)
         return {
             "val_loss": float(-np.log(chosen).mean()),
