@@ -1,4 +1,4 @@
-"""Volumes to batches on the device: resident where they fit, streamed otherwise."""
+"""Volumes to batches on the device: held in its memory where they fit, streamed otherwise."""
 
 from __future__ import annotations
 
@@ -73,6 +73,20 @@ class Resident:
                 self._labels.index_select(0, index),
                 list(samples),
             )
+
+
+class Mapped:
+    """On a CPU the shards' memory map is the part in memory: nothing is read before its turn."""
+
+    def __init__(self, volumes: Volumes, subject_ids: Sequence[str], labels: Tensor) -> None:
+        self.subject_ids = subject_ids
+        self._volumes, self._labels = volumes, labels
+
+    def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:  # noqa: ARG002
+        """Yield batches copied out of the map. Epochs are all alike."""
+        for samples in order:
+            chosen = [self._volumes[self.subject_ids[sample]] for sample in samples]
+            yield Batch(torch.from_numpy(np.stack(chosen)), self._labels[samples], list(samples))
 
 
 class Streamed:
@@ -158,14 +172,16 @@ def open_part(
     resident_share: float,
     workers: int,
     transform: HostTransform | None = None,
-) -> Resident | Streamed:
-    """Choose residence where the part fits into `resident_share` of the device's free memory.
+) -> Resident | Mapped | Streamed:
+    """Keep the part in memory where it fits into `resident_share` of what the device has free.
 
     A part with a transform for the host is always streamed, through loaders that apply it.
     """
     targets = torch.tensor(labels, dtype=torch.int64)
     needed = len(subject_ids) * volumes[subject_ids[0]].size * BYTES_PER_VOXEL
     if transform is None and needed <= resident_share * free_memory(device):
+        if device.type == "cpu":
+            return Mapped(volumes, subject_ids, targets)
         return Resident(volumes, subject_ids, targets, device)
     return Streamed(volumes, subject_ids, targets, device, workers, transform)
 

@@ -85,6 +85,10 @@ class Sweep:
         return self.config.sweep_folder
 
     @cached_property
+    def _common(self) -> Config:
+        return _without_axes(self.config)
+
+    @cached_property
     def _first(self) -> Config:
         # Where voxel size is an axis each variant has a cache; they hold the same subjects.
         return self.config_of(self.runs[0]) if self.runs else self.config
@@ -114,7 +118,7 @@ class Sweep:
 
     def config_of(self, run: Run) -> Config:
         """The complete configuration of one of its runs."""
-        return replaced(self.config, run.overrides, file=run.name)
+        return replaced(self._common, run.overrides, file=run.name)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     folds = sweep.folds or tuple(range(config.split.n))
     if len(set(folds)) != len(folds):
         raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
-    common = flatten(config)
+    common, base = flatten(config), _without_axes(config)
     composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     seen: dict[str, tuple[Any, ...]] = {}
     runs = []
@@ -167,8 +171,8 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
             )
         seen[variant] = tuple(values)
         # Building it checks every value; only what differs is kept.
-        full = flatten(replaced(config, _run_keys(wanted), file=f"variant {variant}"))
-        changed = {name: value for name, value in full.items() if common[name] != value}
+        full = flatten(replaced(base, _run_keys(wanted), file=f"variant {variant}"))
+        changed = {name: value for name, value in _run_keys(full).items() if common[name] != value}
         for fold in folds:
             replace(config.split, fold=fold)  # refuses a fold that the split does not have
             folder = config.sweep_folder / variant / f"fold{fold}"
@@ -205,6 +209,11 @@ def _check_axes(config: Config, grouped: set[str]) -> None:
             raise ConfigError(f"sweep.axes names {axis}, which is neither a group nor a key")
         if not values:
             raise ConfigError(f"sweep.axes.{axis} lists no values")
+
+
+def _without_axes(config: Config) -> Config:
+    """What its runs have in common; with all values in each, cost would grow as their square."""
+    return replace(config, sweep=replace(config.sweep, axes={}))
 
 
 def _run_keys(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path)
     record = json.loads((run / "provenance.json").read_text())
     assert record["precision"] == "fp32"
     assert record["parameters"] == 33_148_995
-    assert record["input"] == "resident"
+    assert record["input"] == "mapped"
     assert {"startup_s", "train_s", "evaluate_s", "checkpoint_s"} <= set(record["timings"])
     trained = models.load_trained(run)
     assert trained.classes == CLASSES
@@ -161,18 +161,18 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
     np.testing.assert_allclose(probabilities(run), probabilities(whole.parent), atol=1e-6, rtol=0)
 
 
-def test_streamed_training_equals_resident_training(tmp_path: Path) -> None:
+def test_streamed_training_equals_training_from_memory(tmp_path: Path) -> None:
     base = tiny_config(tmp_path).train
-    resident = prepare(tmp_path, "resident", train=replace(base, epochs=1))
+    mapped = prepare(tmp_path, "mapped", train=replace(base, epochs=1))
     streamed = prepare(
         tmp_path, "streamed", train=replace(base, epochs=1, resident_share=0.0, workers=1)
     )
-    for file in (resident, streamed):
+    for file in (mapped, streamed):
         AcceleratorState._reset_state(reset_partial_state=True)
         training.train_run(file)
     record = json.loads((streamed.parent / "provenance.json").read_text())
     assert record["input"] == "streamed"
-    np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(resident.parent))
+    np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(mapped.parent))
 
 
 def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
