@@ -5,7 +5,7 @@ over the device's bandwidth, whichever is more; the bound is the sum over forwar
 of inputs, gradients of weights, and the optimiser. A tensor is counted as read or written once a
 pass; batch normalisation in training reads its input twice, since it needs the mean first.
 
-Both rates are measured on the device at hand: a large matrix product in the step's precision, and
+Both rates are measured on the device at hand: dense arithmetic in the step's precision, and
 the copy of an array larger than any cache. A step can beat the bound only by fusing layers.
 """
 

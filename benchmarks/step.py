@@ -231,7 +231,7 @@ def main() -> int:
     else:
         ceilings = roofline.measure(device, precision)
         notes.append(
-            f"Ceilings: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in a {precision} matrix product, "
+            f"Ceilings: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s of dense {precision} arithmetic, "
             f"{ceilings.bytes_per_s / 1e9:.3g} GB/s in a copy. Beside a share of the roofline "
             "stands the bound itself, in the peer's column."
         )
