@@ -39,13 +39,14 @@ def draw(augment: AugmentConfig, seed: tuple[int, ...], samples: list[int]) -> A
     What a sample gets depends on `seed` (run, fold, epoch) and its own number alone: not on the
     batch it travels in, nor on what was drawn before, so a resumed run repeats it.
     """
-    scale, degrees, flip = [], [], []
+    scale, degrees, flip, affine = [], [], [], []
     for sample in samples:
         generator = np.random.default_rng([*seed, sample])
         scale.append(generator.uniform(*augment.scale, 3))
         degrees.append(generator.uniform(-augment.degrees, augment.degrees, 3))
         flip.append(generator.random() < augment.flip_probability)
-    return AffineFlip(np.array(scale), np.array(degrees), np.array(flip))
+        affine.append([generator.random() < augment.affine_probability])
+    return AffineFlip(np.where(affine, scale, 1), np.where(affine, degrees, 0), np.array(flip))
 
 
 def apply(volume_BCDHW: Tensor, parameters: AffineFlip) -> Tensor:

@@ -142,6 +142,7 @@ class AugmentConfig:
     """Random changes to training volumes, never to test volumes."""
 
     kind: str = "light"  # none | light (affine, flip) | heavy (light, elastic, k-space)
+    affine_probability: float = 1.0
     scale: tuple[float, float] = (0.9, 1.2)
     degrees: float = 10.0  # rotation about each axis, uniform in ± this
     flip_probability: float = 0.25  # left–right
@@ -154,7 +155,7 @@ class AugmentConfig:
         _one_of("augment.kind", self.kind, ("none", "light", "heavy"))
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ConfigError(f"augment.scale must be positive and rise, found {list(self.scale)}")
-        for name in ("flip", "elastic", "motion", "spike", "ghosting"):
+        for name in ("affine", "flip", "elastic", "motion", "spike", "ghosting"):
             value = getattr(self, f"{name}_probability")
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name}_probability must lie in [0, 1], found {value}")

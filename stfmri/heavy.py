@@ -26,7 +26,10 @@ class HeavyAugmentation:
         self._transform = tio.Compose(
             [
                 tio.RandomAffine(
-                    scales=augment.scale, degrees=augment.degrees, default_pad_value=0
+                    scales=augment.scale,
+                    degrees=augment.degrees,
+                    default_pad_value=0,
+                    p=augment.affine_probability,
                 ),
                 tio.RandomFlip(axes=(0,), flip_probability=augment.flip_probability),
                 tio.RandomElasticDeformation(p=augment.elastic_probability),

@@ -82,6 +82,21 @@ def test_drawn_parameters_fill_their_ranges_and_no_more() -> None:
     assert abs(drawn.flip.mean() - 0.25) < 0.03
 
 
+def test_some_volumes_are_left_as_they_are_where_the_affine_change_is_not_certain() -> None:
+    choice = AugmentConfig(affine_probability=0.3, flip_probability=0)
+    drawn = augment.draw(choice, (0,), list(range(2000)))
+    changed = (drawn.scale != 1).all(axis=1)
+    assert abs(changed.mean() - 0.3) < 0.04
+    np.testing.assert_array_equal(drawn.degrees[~changed], 0)
+    always = augment.draw(AugmentConfig(flip_probability=0), (0,), list(range(2000)))
+    np.testing.assert_array_equal(drawn.scale[changed], always.scale[changed])
+    volumes = torch.rand(40, 1, 6, 7, 8)
+    parameters = augment.draw(choice, (0,), list(range(40)))
+    moved = (augment.apply(volumes, parameters) - volumes).abs().amax(dim=(1, 2, 3, 4)).numpy()
+    assert (moved[~changed[:40]] < 1e-4).all()
+    assert (moved[changed[:40]] > 0.1).all()
+
+
 def test_zero_stays_zero_and_no_value_is_made_up() -> None:
     volume = torch.zeros(1, 1, 8, 10, 12, dtype=torch.float16)
     volume[0, 0, 3:5, 4:6, 5:7] = 1
