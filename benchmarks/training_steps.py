@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from stfmri import device as devices
 from stfmri import fast, models
 from stfmri.config import ModelConfig, TrainConfig
-from stfmri.training import weighted_loss
+from stfmri.loss import weighted_loss
 
 MODELS = ("r3d_18", "r2plus1d_18", "mc3_18")
 CLASSES = 3

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stfmri.files import write_atomic
+
+T = TypeVar("T")
 
 
 class History:
@@ -51,3 +55,22 @@ class History:
         """Go on from what a checkpoint kept."""
         self._rows = [dict(row) for row in state["rows"]]
         self.timings = dict(state["timings"])
+
+
+class Stopwatch:
+    """Adds up the time that an iterator makes its user wait."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield from `items`, timing each wait."""
+        while True:
+            started = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - started
+            yield item

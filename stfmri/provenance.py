@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 
+from stfmri import device as devices
+from stfmri import models
+from stfmri.config import ModelConfig
 from stfmri.git import git_state
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy", "scikit-learn", "torchio")
@@ -26,6 +29,32 @@ def describe(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": device_name(device),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def arithmetic(
+    model: ModelConfig,
+    classes: int,
+    shape: tuple[int, ...],
+    device: torch.device,
+    precision: str,
+    samples_per_s: float,
+) -> dict[str, Any]:
+    """How large a network is, what a training step of one volume costs, and how near the peak.
+
+    Args:
+        shape: of the network's input, (B, C, T, H, W).
+    """
+    with torch.device("meta"):
+        network = models.build(model, classes, 0)
+    # Backward computes the gradients of inputs and of weights: twice the forward's work.
+    flops = 3 * devices.forward_flops(network, shape)
+    peak = devices.matrix_peak(device, precision)
+    return {
+        "parameters": models.parameter_count(network),
+        "train_flops_per_sample": flops,
+        "matrix_peak_flops_per_s": peak,
+        "matrix_peak_share": flops * samples_per_s / peak,
     }
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stfmri import (
     augment,
@@ -40,23 +38,10 @@ from stfmri.config import Config
 from stfmri.data import Batch, Part, epoch_order, in_batches, open_part
 from stfmri.errors import TrainingError
 from stfmri.files import replacing, write_atomic
-from stfmri.progress import History
+from stfmri.loss import class_weights, weighted_loss
+from stfmri.progress import History, Stopwatch
 from stfmri.seeds import mix
 from stfmri.shards import Volumes, read_index
-
-
-def class_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """Equation 1: `W_c = 1 - n_c / N`, counts from the training set. Float32 (classes,)."""
-    counts = Counter(labels)
-    return torch.tensor([1 - counts[number] / len(labels) for number in range(classes)])
-
-
-def weighted_loss(logits_BK: Tensor, label_B: Tensor, weight_K: Tensor) -> Tensor:
-    """Equation 2: the batch mean of `W_y · CE`.
-
-    `cross_entropy(weight=W)` would divide by the batch's weights: at batch 1 they would vanish.
-    """
-    return (weight_K[label_B] * F.cross_entropy(logits_BK, label_B, reduction="none")).mean()
 
 
 def train_run(config_file: Path) -> None:
@@ -203,7 +188,7 @@ class Training:
         )
         self.network.train()
         loss_sum = torch.zeros((), device=self.device)
-        waiting = _Stopwatch()
+        waiting = Stopwatch()
         for step, batch in enumerate(waiting.over(self.train_part.batches(order, self.epoch)), 1):
             update = step % config.accumulate == 0 or step == len(order)
             with contextlib.nullcontext() if update else accelerator.no_sync(self.network):
@@ -321,14 +306,9 @@ class Training:
         print(f"done: {self.run / predictions.FILE_NAME}", flush=True)
 
     def _provenance(self) -> dict[str, Any]:
-        with torch.device("meta"):
-            ghost = models.build(self.config.model, len(self.split.classes), 0)
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
         stored = self.volumes[self.fold.train[0]].shape
         shape = (1, stored[0], *(stored[1 + axis] for axis in axes))
-        # Backward computes the gradients of inputs and of weights: twice the forward's work.
-        flops = 3 * device.forward_flops(ghost, shape)
-        peak = device.matrix_peak(self.device, self.precision)
         return {
             **provenance.describe(self.device),
             "precision": self.precision,
@@ -339,28 +319,15 @@ class Training:
             "convolutions": "slice-wise"
             if self.device.type == "cpu"
             else "as torchvision has them",
-            "parameters": models.parameter_count(ghost),
             "weights_sha256": self.weights_sha256,
             "timings": self.history.timings,
             "peak_memory_bytes": device.peak_memory(self.device),
-            "train_flops_per_sample": flops,
-            "matrix_peak_flops_per_s": peak,
-            "matrix_peak_share": flops * self.history.samples_per_s() / peak,
+            **provenance.arithmetic(
+                self.config.model,
+                len(self.split.classes),
+                shape,
+                self.device,
+                self.precision,
+                self.history.samples_per_s(),
+            ),
         }
-
-
-class _Stopwatch:
-    """Adds up the time that an iterator makes its user wait."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def over(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yield from `batches`, timing each wait."""
-        while True:
-            started = time.perf_counter()
-            batch = next(batches, None)
-            self.seconds += time.perf_counter() - started
-            if batch is None:
-                return
-            yield batch

@@ -65,7 +65,8 @@ def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path
         common, own = flatten(sweep.config), flatten(sweep.config_of(run))
         # Which other variants there are is the sweep's to know: a thousand runs that each held a
         # thousand values would cost a million.
-        assert common.pop("sweep.axes") and not own.pop("sweep.axes")
+        assert common.pop("sweep.axes")
+        assert not own.pop("sweep.axes")
         assert {key for key in own if own[key] != common[key]} <= set(run.overrides)
         assert own["model.dropout"] == 0.5
         assert own["model.weights_name"].startswith(run.model)

@@ -1,0 +1,24 @@
+"""The weighted cross-entropy of the paper: 'Weighted cross-entropy loss'."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Tensor:
+    """Equation 1: `W_c = 1 - n_c / N`, counts from the training set. Float32 (classes,)."""
+    counts = Counter(labels)
+    return torch.tensor([1 - counts[number] / len(labels) for number in range(classes)])
+
+
+def weighted_loss(logits_BK: Tensor, label_B: Tensor, weight_K: Tensor) -> Tensor:
+    """Equation 2: the batch mean of `W_y · CE`.
+
+    `cross_entropy(weight=W)` would divide by the batch's weights: at batch 1 they would vanish.
+    """
+    return (weight_K[label_B] * F.cross_entropy(logits_BK, label_B, reduction="none")).mean()
