@@ -11,6 +11,7 @@ benchmarks/roofline.py counts.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import sys
 from collections.abc import Callable
@@ -45,8 +46,9 @@ TOY_SHAPE = (8, 24, 24)
 MARKS = {"cpu": 4.0, "cuda": 2.5}
 ROOFLINE_MARK = 0.5
 MEMORY_MARK = 8e9  # bytes: the paper's card
-BATCHES = (2, 4, 8, 16, 32, 64)
-STEPS = {"cpu": 1, "cuda": 20}  # between two readings of the clock
+# At 64 an activation of r2plus1d_18 has more than 2³¹ elements, which not every kernel can index.
+BATCHES = (2, 4, 8, 16, 32)
+VOLUMES = {"cpu": 1, "cuda": 20}  # between two readings of the clock, or a batch if that is more
 SEEDS, LOSS_STEPS, LOSS_TAIL = 5, 50, 10
 PACKAGES = ("torch", "torchvision", "accelerate")
 
@@ -84,6 +86,7 @@ def best_batch(make: Callable[[], Step], shape: tuple[int, ...], device: torch.d
 
 def peak_bytes(make: Callable[[], Step], batch: tuple[Tensor, Tensor]) -> int:
     """Device memory that a network, its optimiser and its steps take at most."""
+    gc.collect()  # Accelerate leaves a network that it prepared in a reference cycle
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     repeat(make(), batch, 3)
@@ -128,16 +131,16 @@ def compare(
     device: torch.device,
 ) -> list[Row]:
     """Both steps in turn, each at its own batch size, in seconds a volume."""
-    times = STEPS[device.type]
+    times = [max(1, VOLUMES[device.type] // size) for size in sizes]
     batches = [batch_of(size, shape, device) for size in sizes]
     actions = {
-        key: partial(repeat, step, batch, times)
-        for key, step, batch in zip(("ours", "usual"), steps, batches, strict=True)
+        key: partial(repeat, step, batch, count)
+        for key, step, batch, count in zip(("ours", "usual"), steps, batches, times, strict=True)
     }
     taken = alternate(actions, rounds)
     own, theirs = (
-        [seconds / times / size for seconds in taken[key]]
-        for key, size in zip(("ours", "usual"), sizes, strict=True)
+        [seconds / count / size for seconds in taken[key]]
+        for key, size, count in zip(("ours", "usual"), sizes, times, strict=True)
     )
     ratio = paired_ratio(theirs, own)
     with torch.device("meta"):
@@ -183,7 +186,10 @@ def loss(name: str, accelerator: Accelerator, seeds: int, shape: tuple[int, ...]
     """Mean of the tail losses over the seeds, ours and the peer's, from the same weights."""
     device = accelerator.device
     own, theirs = [], []
+    scale = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
     for seed in range(seeds):
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(scale)  # as new as the peer's
         own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))
         theirs.append(tail_loss(UsualStep(name, device, seed), seed, shape, device))
     spread = statistics.stdev(theirs)

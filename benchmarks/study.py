@@ -163,7 +163,7 @@ def rows_of(measured: dict[int, dict[str, list[float]]]) -> tuple[list[Row], lis
                 )
             )
     few, most = min(middle), max(middle)
-    for way in ("ours", "packed"):
+    for way in ("ours", "packed") if few != most else ():
         growth = middle[most][way] / middle[few][way] / (most / few)
         rows.append(
             Row(

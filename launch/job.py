@@ -55,12 +55,16 @@ class TrainRuns:
 
     def _train_side_by_side(self) -> None:
         threads = max(1, len(os.sched_getaffinity(0)) // len(self.configs))
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "SLURM_CPUS_PER_TASK": str(threads),  # of the whole job, and asked before the other
+        }
         runs = [Path(config).parent for config in self.configs]
         try:
             for run, config in zip(runs, self.configs, strict=True):
                 with (run / OUTPUT_LOG).open("ab") as out, (run / ERROR_LOG).open("wb") as err:
                     command = [sys.executable, "-m", "stfmri.train", "--config", config]
+                    command += ["--side-by-side", str(len(self.configs))]
                     self._children.append(
                         subprocess.Popen(command, stdout=out, stderr=err, env=environment)
                     )

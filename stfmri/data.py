@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -119,12 +121,28 @@ class Streamed:
     def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         """Yield batches that loader processes have read and, for CUDA, pinned ahead."""
         self._order.batches = [[(epoch, sample) for sample in samples] for samples in order]
-        for (volume_BCDHW, label_B), samples in zip(self._loader, order, strict=True):
+        with _cluster_warnings_blocked():
+            loaded = iter(self._loader)  # starts the loader processes, the first time
+        for (volume_BCDHW, label_B), samples in zip(loaded, order, strict=True):
             yield Batch(
                 volume_BCDHW.to(self._device, non_blocking=True),
                 label_B.to(self._device, non_blocking=True),
                 list(samples),
             )
+
+
+@contextlib.contextmanager
+def _cluster_warnings_blocked() -> Iterator[None]:
+    """Processes started within never see SIGUSR2, for they inherit what is blocked.
+
+    SLURM warns every process of a job before its time is up. It is the training process that goes
+    on from there; a loader that the signal ended would end it too.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _EpochOrder(Sampler[list[tuple[int, int]]]):

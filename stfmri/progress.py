@@ -27,7 +27,9 @@ class History:
         self._rows.append(row)
         self.spend("train_s", row["seconds"])
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self._rows[0]), lineterminator="\n")
+        # A run that changes its precision on the way has other columns from there on.
+        columns = dict.fromkeys(key for one in self._rows for key in one)
+        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomic(self._path, text.getvalue())

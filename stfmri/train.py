@@ -21,11 +21,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=Path, required=True, help="runs/<sweep>/<variant>/fold<k>/config.yaml"
     )
+    parser.add_argument(
+        "--side-by-side",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many runs share this GPU and its memory (default 1)",
+    )
     options = parser.parse_args(arguments)
+    if options.side_by_side < 1:
+        parser.error(f"--side-by-side must be at least 1, found {options.side_by_side}")
     # torch is loaded only now, so that --help answers at once.
     from stfmri.training import train_run
 
-    train_run(options.config)
+    train_run(options.config, options.side_by_side)
     return 0
 
 

@@ -1,7 +1,8 @@
 """Train one run, one variant on one fold, and predict its test subjects once, at the end.
 
 A run killed at any moment and started again goes on from its last published epoch and ends with
-the same predictions. Paper: 'Implementation and training', 'Weighted cross-entropy loss'.
+the same predictions; on a GPU, with the same but for the order of its sums. Paper:
+'Implementation and training', 'Weighted cross-entropy loss'.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -44,8 +45,11 @@ from stfmri.seeds import mix
 from stfmri.shards import Volumes, read_index
 
 
-def train_run(config_file: Path) -> None:
+def train_run(config_file: Path, side_by_side: int = 1) -> None:
     """Train the run whose frozen configuration is `config_file`, or go on with it.
+
+    Args:
+        side_by_side: how many runs share the device at once; each takes its part of the memory.
 
     Raises:
         RunHeldError: where another live process holds the run.
@@ -60,12 +64,12 @@ def train_run(config_file: Path) -> None:
         if predictions.is_done(run, config.split.fold):
             accelerator.print(f"{run} is done already")
             return
-        Training(config, run, accelerator).finish()
+        Training(config, run, accelerator, side_by_side).finish()
 
 
 def _accelerator(config: Config) -> Accelerator:
     """Accelerate in the precision that this machine really has."""
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = PartialState().device.type  # as Accelerate chooses, which may be told otherwise
     precision = device.resolve_precision(config.train.precision, kind)
     return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
 
@@ -77,6 +81,7 @@ class Training:
     config: Config
     run: Path
     accelerator: Accelerator
+    side_by_side: int = 1
 
     def __post_init__(self) -> None:
         started = time.perf_counter()
@@ -86,7 +91,7 @@ class Training:
         self.threads = device.set_threads(config.train.threads)
         if self.device.type == "cpu":
             device.keep_freed_memory()
-        torch.backends.cudnn.benchmark = True  # shapes never change within a run
+        torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
         self.seed = (config.train.seed, config.split.fold)
         self.split = splits.ensure(config)
         self.fold = self.split.folds[config.split.fold]
@@ -147,7 +152,7 @@ class Training:
             subject_ids,
             self._labels(subject_ids),
             self.device,
-            resident_share=self.config.train.resident_share,
+            resident_share=self.config.train.resident_share / self.side_by_side,
             workers=self.config.train.workers,
             transform=transform,
         )
@@ -178,7 +183,7 @@ class Training:
         config, accelerator = self.config.train, self.accelerator
         started = time.perf_counter()
         seed = (*self.seed, self.epoch)
-        torch.manual_seed(mix(*seed))  # dropout
+        torch.manual_seed(mix(*seed, accelerator.process_index))  # dropout
         order = epoch_order(
             len(self.fold.train),
             config.batch_size,
@@ -199,8 +204,8 @@ class Training:
             if update:
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
-        samples = sum(len(samples) for samples in order)
-        loss_mean = float(loss_sum) / samples
+        samples = sum(len(samples) for samples in order) * accelerator.num_processes
+        loss_mean = float(accelerator.reduce(loss_sum)) / samples
         seconds = time.perf_counter() - started
         if not np.isfinite(loss_mean):
             raise TrainingError(
@@ -209,7 +214,7 @@ class Training:
             )
         self.epoch += 1
         row = {"epoch": self.epoch, "train_loss": loss_mean, "seconds": seconds}
-        row |= {"samples_per_s": samples * accelerator.num_processes / seconds}
+        row |= {"samples_per_s": samples / seconds}
         row |= {"wait_share": waiting.seconds / seconds}
         if accelerator.scaler is not None:
             row["loss_scale"] = accelerator.scaler.get_scale()
@@ -270,7 +275,7 @@ class Training:
                 "history": self.history.state(),
             }
             checkpoint.save(self.run, self.epoch, state)
-        self.accelerator.wait_for_everyone()
+        # No barrier: each process goes by its own clock here.
         self.history.spend("checkpoint_s", time.perf_counter() - started)
 
     def _resume(self) -> int:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 def skip_or_fail(reason: str) -> None:
     """Skip on a user's machine; fail in CI, where nothing but a GPU may be missing."""
@@ -17,8 +20,8 @@ def skip_or_fail(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real scans: ixi_hh, heads and glioma (see README.md, 'Real scans in tests')."""
+    """The folder of real scans: ixi_hh, heads and glioma (see CONTRIBUTING.md)."""
     folder = Path(os.environ.get("STFMRI_TEST_DATA", "../shared/data")).expanduser().resolve()
     if not (folder / "ixi_hh" / "participants.csv").is_file():
-        skip_or_fail(f"no real scans at {folder}; set STFMRI_TEST_DATA (see README.md)")
+        skip_or_fail(f"no real scans at {folder}; set STFMRI_TEST_DATA (see CONTRIBUTING.md)")
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -50,17 +51,19 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
     assert shard.is_file()
 
 
-def test_packed_runs_end_each_for_itself(root: Path, local: list[str]) -> None:
+def test_packed_runs_end_each_for_itself_and_share_the_cores(
+    root: Path, local: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
+    typed = (axis, "sweep.folds=[0]", "train.threads=0")
     script = (
         "import sys; from launch import submit; "
         "submit.train_on_this_machine = lambda *rest: None; "
         "submit.main(sys.argv[1:])"
     )
-    subprocess.run(
-        [sys.executable, "-c", script, *local, axis, "sweep.folds=[0]"], check=True, cwd=root
-    )
+    subprocess.run([sys.executable, "-c", script, *local, *typed], check=True, cwd=root)
     good, bad = load_sweep(root / "runs/demo").runs
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
     call = TrainRuns([str(bad.config_file), str(good.config_file)])
     with pytest.raises(JobError, match=r"1 of 2 runs failed.*1e\+30"):
         call()
@@ -68,4 +71,6 @@ def test_packed_runs_end_each_for_itself(root: Path, local: list[str]) -> None:
     assert not bad.is_done()
     assert "lower train.learning_rate" in (bad.folder / "train.err").read_text(encoding="utf-8")
     assert "epoch 2" in (good.folder / "train.out").read_text(encoding="utf-8")
+    record = json.loads((good.folder / "provenance.json").read_text(encoding="utf-8"))
+    assert record["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
     assert pickle.loads(pickle.dumps(call)) == TrainRuns(call.configs)

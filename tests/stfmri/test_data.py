@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,21 @@ def test_batches_hold_the_volumes_and_classes_of_their_samples(tmp_path: Path, k
             assert batch.volume_BCDHW.dtype == torch.float16
             expected = np.stack([volumes[chosen[sample]] for sample in samples])
             np.testing.assert_array_equal(batch.volume_BCDHW.numpy(), expected)
+
+
+def test_loaders_live_through_the_warning_that_slurm_sends_to_every_process(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    rows = tiny_cache(config)
+    volumes = Volumes(config.cache, read_index(config.cache))
+    chosen = [row.subject_id for row in rows[:6]]
+    part = Streamed(volumes, chosen, torch.arange(6) % 3, CPU, workers=1)
+    before = {child.pid for child in active_children()}
+    for epoch in range(2):
+        assert [batch.samples for batch in part.batches(ORDER, epoch)] == ORDER
+        loaders = [child for child in active_children() if child.pid not in before]
+        assert len(loaders) == 1
+        os.kill(loaders[0].pid, signal.SIGUSR2)
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize(("share", "kind"), [(0.5, Mapped), (0.0, Streamed)])
