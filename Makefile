@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-# Where the tests find real scans (see README.md, "Real scans in tests")
+# Where the tests find real scans (see CONTRIBUTING.md, "Real scans in tests")
 export STFMRI_TEST_DATA ?= ../shared/data
 
 # One table each, in benchmarks/; what was measured is kept in benchmarks/RESULTS.md

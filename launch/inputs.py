@@ -31,6 +31,23 @@ def missing(sweep: Sweep) -> list[str]:
                 f"no preprocessed volumes at {config.cache}; build them: "
                 f"{preprocessing_command(config)}"
             )
+            continue
+        try:
+            splits.check(config)
+        except UserError as error:
+            found.append(str(error))
+    return found
+
+
+def rejected(sweep: Sweep) -> list[str]:
+    """How many scans preprocessing rejected, a line a cache that lacks some."""
+    found = []
+    for config in _by_cache(sweep).values():
+        file = config.cache / "rejected.csv"
+        count = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+        if count > 0:
+            scans = "1 scan" if count == 1 else f"{count} scans"
+            found.append(f"{scans} of the cohort rejected, so in no fold; why stands in {file}")
     return found
 
 
@@ -47,10 +64,10 @@ def to_fetch(sweep: Sweep) -> list[str]:
 
 
 def check(sweep: Sweep) -> None:
-    """Refuse a sweep whose volumes are not there.
+    """Refuse a sweep whose volumes are not there, or cannot be split as asked.
 
     Raises:
-        UserError: naming the command that builds them.
+        UserError: naming the command that builds them, or what to change.
     """
     lacking = missing(sweep)
     if lacking:

@@ -20,6 +20,8 @@ from stfmri.files import absolute, write_atomic
 from stfmri.plain import from_dict, load_yaml
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stfmri.models import Trained
 
 EPILOG = """\
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_intermixed_args(arguments)
     if options.mask is not None and len(options.scans) != 1:
         raise UserError(f"--mask is the brain of one scan, found {len(options.scans)} scans")
+    if options.out is not None and not absolute(options.out).parent.is_dir():
+        raise UserError(f"--out {options.out}: there is no folder {absolute(options.out).parent}")
     run = absolute(options.run).resolve()
     # Torch takes seconds to import; a mistyped call should not wait for it.
     from stfmri.models import load_trained
@@ -90,6 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {result.scan}: {result.reason}", file=sys.stderr)
         else:
             table.add_row(*_row(result, trained.classes))
+    if table.row_count:
+        _print(out, table, trained, chain)
+    if options.out is not None:
+        write_atomic(absolute(options.out), as_csv(results, trained.classes))
+        out.print(f"written: {options.out}", soft_wrap=True)
+    return 1 if any(result.reason for result in results) else 0
+
+
+def _print(out: Console, table: Table, trained: Trained, chain: PreprocessingConfig) -> None:
     out.print(table)
     model, data = trained.config.model, trained.config.data
     out.print(
@@ -97,9 +110,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{chain.spacing_mm:g} mm; scans of another scanner or sequence may mislead it",
         soft_wrap=True,
     )
-    if options.out is not None:
-        write_atomic(absolute(options.out), as_csv(results, trained.classes))
-    return 1 if any(result.reason for result in results) else 0
 
 
 def chain_of(trained: Trained) -> PreprocessingConfig:

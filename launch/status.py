@@ -25,6 +25,7 @@ from launch.states import (
     states_of,
     why_failed,
 )
+from stfmri import locks
 from stfmri.runs import Sweep, load_sweep, sweep_folder
 
 EPILOG = """\
@@ -89,7 +90,12 @@ def overview(sweep: Sweep, states: Sequence[RunState]) -> Group:
             job_and_node(state),
         )
     lines = [Text(f"… and {len(states) - MOST_ROWS} more")] if len(states) > MOST_ROWS else []
-    return Group(table, *lines, *_failures(sweep, states), _summary(states, epochs, totals))
+    summary = _summary(states, epochs, totals)
+    launcher = locks.holder(sweep.folder)
+    if launcher is not None and any(state.is_to_do for state in states):
+        # On this machine runs wait within the command that submitted them.
+        summary.append(f"; process {launcher.pid} on {launcher.host} starts the rest in turn")
+    return Group(table, *lines, *_failures(sweep, states), summary)
 
 
 def _watch(out: Console, sweep: Sweep, states: list[RunState], pause_s: float) -> list[RunState]:

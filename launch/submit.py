@@ -65,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_plan(out, opened, states_of(sweep), where, request)
         for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
             out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
+        for line in inputs.rejected(sweep):
+            out.print(line, style="yellow", soft_wrap=True)
         return 0
     inputs.check(sweep)
+    for line in inputs.rejected(sweep):
+        out.print(line, style="yellow", soft_wrap=True)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
         opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)

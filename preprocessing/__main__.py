@@ -71,7 +71,7 @@ def tell(report: Report, console: Console) -> int:
     table.add_row("volumes", f"{report.volumes}, {report.built} of them built now")
     table.add_row("rejected", f"{len(report.rejected)}")
     spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items())
-    table.add_row("seconds of work", spent)
+    table.add_row("seconds, summed over workers", spent)
     console.print(table)
     # Paths stand by themselves: a narrow table would cut them.
     console.print(f"index:   {report.cache / 'index.csv'}", markup=False)
@@ -113,7 +113,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="the cache goes to DIR/data/cache (default: here)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="worker processes (default: one a core)"
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="worker processes (default, and 0: one a core)",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="choices of conf/, as in the examples"

@@ -180,12 +180,16 @@ def read_table(data: DataConfig) -> list[Scan]:
         # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
         with table.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.DictReader(file, strict=True)
-            _check_header(table, list(lines.fieldnames or ()), data.label)
-            numbered = [(lines.line_num, line) for line in lines]
+            lines.fieldnames = [name.strip() for name in lines.fieldnames or ()]
+            _check_header(table, list(lines.fieldnames), data.label)
+            # Spreadsheets write rows of nothing but commas at the end.
+            numbered = [(lines.line_num, line) for line in lines if any(line.values())]
     except FileNotFoundError:
         raise UserError(f"data.table: there is no file {table}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"data.table: cannot read {table} as CSV in UTF-8 ({error})") from error
+        raise UserError(
+            f"data.table: cannot read {table} as CSV ({error}); save it as UTF-8"
+        ) from error
     if not numbered:
         raise UserError(f"data.table: {table} lists no scans")
     scans = [_table_scan(table, number, line, data) for number, line in numbered]
@@ -201,13 +205,18 @@ def read_table(data: DataConfig) -> list[Scan]:
 
 
 def _check_header(table: Path, header: list[str], label: str) -> None:
+    if len(header) == 1:  # before anything else: with other separators the header is one name
+        raise UserError(
+            f"data.table: {table} must be a CSV with a header and columns separated by commas; "
+            f"found the header {' '.join(header)!r}"
+        )
     _refuse_control_characters(f"the header of {table}", header)
     missing = [name for name in ("subject_id", "path", label) if name not in header]
     if missing:
-        hint = "; columns must be separated by commas" if ";" in "".join(header) else ""
+        plural = "s" if len(missing) > 1 else ""
         raise UserError(
-            f"data.table: {table} lacks the column {', '.join(missing)} (found: "
-            f"{', '.join(header) or 'nothing'}){hint}; data.label names the column of the class"
+            f"data.table: {table} lacks the column{plural} {', '.join(missing)} (found: "
+            f"{', '.join(header) or 'nothing'}); data.label names the column of the class"
         )
     doubled = sorted({name for name in header if header.count(name) > 1})
     reserved = [name for name in header if name in INDEX_COLUMNS[3:]]

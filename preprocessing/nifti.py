@@ -77,7 +77,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ScanError(f"cannot read the file: {error.strerror or error}") from error
+        raise ScanError(f"cannot read {path}: {error.strerror or error}") from error
     if not content:
         raise ScanError("the file is empty")
     return content

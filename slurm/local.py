@@ -128,7 +128,7 @@ def run_local(
                 while waiting and slots and not caught:
                     index, slot = waiting.pop(0), slots.pop(0)
                     own = folder / f"{index:04d}"
-                    task = as_task(calls[index], _environment(gpus, slot, limit))
+                    task = as_task(calls[index], _environment(gpus, slot, limit), os.getpid())
                     job = _start(task, own, workdir, python)
                     running.append(_Running(index, slot, job, own))
                     tell(index, "running")

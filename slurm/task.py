@@ -12,9 +12,11 @@ import shlex
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from submitit.helpers import DelayedSubmission
@@ -30,6 +32,8 @@ BLOCK_AND_START = (
 )
 # A process that was told to end has this long for its `finally` blocks
 GRACE_S = 5
+# Between two looks at whether the launcher lives
+LOOK_S = 1.0
 
 
 @dataclass
@@ -39,10 +43,12 @@ class Task:
     Attributes:
         call: takes no arguments; picklable.
         environment: variables to set (None: remove) before the call, whatever the executor set.
+        launcher: on this machine, the process that started it and without which it shall not go on.
     """
 
     call: Callable[[], object]
     environment: Mapping[str, str | None] = field(default_factory=dict)
+    launcher: int | None = None
 
     def __call__(self) -> object:
         """Run the callable and return what it returns."""
@@ -53,6 +59,8 @@ class Task:
                 os.environ[name] = value
         announce_attempt()
         handle_signals()
+        if self.launcher is not None:
+            _end_with(self.launcher)
         return self.call()
 
 
@@ -72,11 +80,13 @@ class ResumableTask(Task):
 
 
 def as_task(
-    call: Callable[[], object], environment: Mapping[str, str | None] | None = None
+    call: Callable[[], object],
+    environment: Mapping[str, str | None] | None = None,
+    launcher: int | None = None,
 ) -> Task:
     """Wrap a callable; one that has a `checkpoint` method becomes resumable."""
     kind = ResumableTask if callable(getattr(call, "checkpoint", None)) else Task
-    return kind(call, environment or {})
+    return kind(call, environment or {}, launcher)
 
 
 def announce_attempt() -> None:
@@ -103,6 +113,20 @@ def handle_signals() -> None:
     os.register_at_fork(after_in_child=_be_a_plain_child)
     # submitit's handler is in place by now; a signal that came early is handled here
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+
+
+def _end_with(launcher: int) -> None:
+    """Watch the launcher; where it was killed, nobody would hear of this process any more."""
+
+    def watch() -> None:
+        # Between the two stands submitit's controller, which outlives the launcher.
+        controller = Path(f"/proc/{os.getppid()}/status")
+        parent = f"\nPPid:\t{launcher}\n"
+        while parent in controller.read_text(encoding="utf-8"):
+            time.sleep(LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

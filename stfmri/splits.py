@@ -63,6 +63,19 @@ def ensure(config: Config) -> Split:
             or the file on disk was drawn with other settings.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
+    split, text = _read_or_draw(config)
+    if text is not None:
+        write_atomic(split.path, text)
+    return split
+
+
+def check(config: Config) -> None:
+    """Raise what `ensure` would raise; writes nothing."""
+    _read_or_draw(config)
+
+
+def _read_or_draw(config: Config) -> tuple[Split, str | None]:
+    """The split, and the file's content where it is yet to be written."""
     rows = read_index(config.cache)
     subjects = subjects_of(rows, config.data.label, config.cache / "index.csv")
     classes = config.data.classes or tuple(sorted({subject.label for subject in subjects}))
@@ -78,12 +91,13 @@ def ensure(config: Config) -> Split:
         "val_fraction": config.split.val_fraction,
         "cohort_sha256": cohort_sha256(subjects),
     }
+    text = None
     if path.is_file():
         folds = _read(path, settings)
     else:
         folds = draw(subjects, config)
         content = {**settings, "folds": [fold.__dict__ for fold in folds]}
-        write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     by_id = {subject.subject_id: subject for subject in subjects}
     if len(folds) != config.split.n:
         raise UserError(
@@ -92,7 +106,7 @@ def ensure(config: Config) -> Split:
         )
     for number, fold in enumerate(folds):
         guard(fold, by_id, f"{path}, fold {number}")
-    return Split(path, classes, folds, by_id)
+    return Split(path, classes, folds, by_id), text
 
 
 def subjects_of(rows: Sequence[IndexRow], label: str, file: Path) -> list[Subject]:
@@ -137,7 +151,7 @@ def draw(subjects: Sequence[Subject], config: Config) -> tuple[Fold, ...]:
     for name, count in Counter(labels.tolist()).items():
         if count < least:
             raise UserError(
-                f"class {name!r} has {count} independent patients; a {split.kind} split with "
+                f"class {name!r} has {count} independent patient(s); a {split.kind} split with "
                 f"split.n={split.n} needs at least {least}: add scans or leave the class out"
             )
     if split.kind == "kfold":

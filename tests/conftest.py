@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def skip_or_fail(reason: str) -> None:

@@ -130,7 +130,7 @@ def headline(results: Results) -> list[str]:
     ]
     if len(results.variants) > 1:
         sentences.append(_rivals(leader, results))
-    sentences.append(_against_source_only(leader, results))
+    sentences.append(_against_baselines(leader, results))
     return sentences
 
 
@@ -176,34 +176,42 @@ def _rivals(leader: Summary, results: Results) -> str:
     return f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero."
 
 
-def _against_source_only(leader: Summary, results: Results) -> str:
-    """Whether the leader knows more than where a scan comes from."""
-    baseline = results.baselines["source_only"].overall["macro_f1"]
-    look_up = f"the look-up from source alone, which sees no image ({baseline.pooled:.3f})"
+def _against_baselines(leader: Summary, results: Results) -> str:
+    """Whether the leader knows more than the better of the baselines, which see no image."""
+    # Where they are equal, the look-up from source is the one that says more.
+    better = max(
+        results.baselines.values(),
+        key=lambda one: (one.overall["macro_f1"].pooled, one.tally.name == "source_only"),
+    )
+    from_source = better.tally.name == "source_only"
+    what = "the look-up from source alone" if from_source else "always the most frequent class"
+    blind = f"{what}, which sees no image ({better.overall['macro_f1'].pooled:.3f})"
     comparison = next(
         (
             item
             for item in results.comparisons
-            if item.kind == "baseline" and item.a == leader.tally.name
+            if (item.a, item.b) == (leader.tally.name, better.tally.name)
         ),
         None,
     )
     if comparison is None:
-        return f"Its missing folds keep it from being set beside {look_up}."
+        return f"Its missing folds keep it from being set beside {blind}."
     difference = (
         f"difference {comparison.pooled_difference:+.3f}, 95 % interval {comparison.low:+.3f} to "
         f"{comparison.high:+.3f}"
     ).replace("-", "−")
     if comparison.low > 0:
-        return f"It is above {look_up}: {difference}."
+        return f"It is above {blind}: {difference}."
+    knows = "Knowing where a scan comes from" if from_source else "Naming one class for all scans"
     if comparison.high < 0:
         return (
-            f"It is below {look_up}: {difference}. Knowing where a scan comes from does better "
-            "than this network, so its score is no sign that it sees what the classes mean."
+            f"It is below {blind}: {difference}. {knows} does better than this network, so its "
+            "score is no sign that it sees what the classes mean."
         )
+    learned = "more than the source" if from_source else "anything"
     return (
-        f"It cannot be told apart from {look_up}: {difference}. Its score alone does not show "
-        "that it has learned more than the source."
+        f"It cannot be told apart from {blind}: {difference}. Its score alone does not show "
+        f"that it has learned {learned}."
     )
 
 

@@ -63,7 +63,7 @@ class Comparison:
 
     a: str
     b: str
-    kind: str  # "variants", or "baseline" where b is the source-only baseline
+    kind: str  # "variants", or "baseline" where b is one
     folds: int
     mean_difference: float
     t: float
@@ -164,15 +164,18 @@ def _from_parts(over_folds: FloatArray, pooled: npt.ArrayLike, ends: FloatArray)
 
 
 def _comparisons(results: Results) -> tuple[Comparison, ...]:
-    """Variants with each other, better one first, then each with the source-only baseline."""
+    """Variants with each other, better one first, then each with each baseline."""
     ranked = results.ranked()
     if len(ranked) <= ALL_PAIRS:
         pairs = list(combinations(ranked, 2))
     else:
         pairs = [(ranked[0], other) for other in ranked[1:]]
-    source_only = results.baselines["source_only"]
     between = [_compare(a, b, "variants", results) for a, b in pairs]
-    with_baseline = [_compare(a, source_only, "baseline", results) for a in ranked]
+    with_baseline = [
+        _compare(a, baseline, "baseline", results)
+        for baseline in results.baselines.values()
+        for a in ranked
+    ]
     return (
         *_with_holm([item for item in between if item]),
         *_with_holm([item for item in with_baseline if item]),

@@ -93,7 +93,7 @@ class Table:
     def best(self) -> frozenset[tuple[int, int]]:
         """The (row, column) of each cell in bold: the highest printed score of each `best` column.
 
-        Ties share it; with a single network there is nothing to be best of.
+        Ties share it; with a single network, or none above zero, there is nothing to be best of.
         """
         cells: list[tuple[int, int]] = []
         for number, column in enumerate(self.columns):
@@ -223,6 +223,8 @@ def _highest(rows: Sequence[Row], column: int) -> list[int]:
     if len(printed) < 2:
         return []
     highest = max(printed.values())
+    if highest <= 0:
+        return []
     return [position for position, value in printed.items() if value == highest]
 
 

@@ -75,6 +75,24 @@ def test_a_bad_scan_is_named_and_the_others_go_on(
     assert "for research only" in told.out
 
 
+def test_with_no_usable_scan_there_is_no_table(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    assert predict.main(["--run", str(run), str(trained / "none.nii.gz")]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_table_goes_into_a_folder_that_is_there(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(trained / "runs/demo/mc3_18-scratch/fold0")
+    out = tmp_path / "mistyped" / "p.csv"
+    assert predict.main(["--run", run, "--out", str(out), "a.nii.gz"]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
 def test_a_mask_belongs_to_one_scan(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(trained / "runs/demo/mc3_18-scratch/fold0")
     assert predict.main(["--run", run, "--mask", "m.nii.gz", "a.nii.gz", "b.nii.gz"]) == 2

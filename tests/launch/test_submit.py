@@ -75,6 +75,27 @@ def test_a_dry_run_with_a_cache_writes_nothing(root: Path) -> None:
     assert everything_in(root) == before
 
 
+def test_a_cohort_that_cannot_be_split_is_told_before_anything_is_written(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = everything_in(root)
+    arguments = submission(root, "split=kfold", "split.n=5")
+    assert submit.main([*arguments, "--dry-run"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "before submitting: " in told
+    assert "has 4 independent patient(s)" in told
+    assert submit.main(arguments) == 2
+    assert "has 4 independent patient(s)" in capsys.readouterr().err
+    assert everything_in(root) == before
+
+
+def test_rejected_scans_are_pointed_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tiny_config(root).cache / "rejected.csv"
+    file.write_text("subject_id,path,reason\ns1,/x/a.nii,empty\n", encoding="utf-8")
+    assert submit.main(submission(root, "--dry-run")) == 0
+    assert "1 scan of the cohort rejected" in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_volumes_the_command_that_builds_them_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,13 @@ def test_a_table_may_start_with_a_byte_order_mark_and_name_umlauts(tmp_path: Pat
     assert scan.columns["diagnose"] == "krank"
 
 
+def test_spaces_and_empty_rows_of_a_spreadsheet_do_not_matter(tmp_path: Path) -> None:
+    text = "subject_id, path, label\na, x/a.nii, l\n,,\n\n,,\n"
+    scans = find_scans(table(tmp_path, text))
+    assert [(scan.subject_id, scan.label) for scan in scans] == [("a", "l")]
+    assert scans[0].path == tmp_path / "x" / "a.nii"
+
+
 def test_a_table_may_name_mask_patient_and_source(tmp_path: Path) -> None:
     text = "subject_id,path,label,mask,patient_id,source\na,/x/a.nii,l,m/a.nii,p,here\n"
     scan = find_scans(table(tmp_path, text, stripped=True))[0]
@@ -124,9 +131,10 @@ def test_a_table_may_name_mask_patient_and_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "settings", "said"),
     [
-        ("", {}, "lacks the column subject_id, path, label"),
+        ("", {}, "lacks the columns subject_id, path, label"),
         ("subject_id,path,label\n", {}, "lists no scans"),
         ("subject_id;path;label\na;b;c\n", {}, "separated by commas"),
+        ("subject_id\tpath\tlabel\na\tb\tc\n", {}, "separated by commas"),
         ("subject_id,path,label\na,b,c\n", {"label": "sex"}, "lacks the column sex"),
         ("subject_id,path,label\na,b,c\na,d,c\n", {}, "line 2 .* and line 3"),
         ("subject_id,path,label\na,b,\n", {}, "line 2 .*: the field label is empty"),

@@ -126,11 +126,14 @@ class KillItself:
 
 @dataclass
 class Overlap:
-    """Notes when it began and ended."""
+    """Notes when it began and ended; the first waits for a second to begin beside it."""
 
     path: Path
 
     def __call__(self) -> None:
         append(self.path, f"{time.monotonic()} 1")
+        patience = time.monotonic() + 60
+        while self.path.read_text().count(" 1\n") < 2 and time.monotonic() < patience:
+            time.sleep(0.05)
         time.sleep(0.5)
         append(self.path, f"{time.monotonic()} -1")

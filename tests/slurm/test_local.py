@@ -125,6 +125,20 @@ def test_a_signal_ends_the_running_processes_and_starts_no_more(
         os.killpg(main.pid, 0)  # nobody of its group is left
 
 
+def test_killing_the_launcher_ends_what_it_started(tmp_path: Path) -> None:
+    main = subprocess.Popen(
+        [sys.executable, "-c", MAIN, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+    )
+    wait_for(lambda: lines_of(tmp_path / "0") and lines_of(tmp_path / "1"))
+    main.kill()
+    assert main.wait() == -signal.SIGKILL
+    for name in ("0", "1"):
+        wait_for(lambda name=name: lines_of(tmp_path / name) == ["begin", "end"])
+    assert not (tmp_path / "2").exists()
+
+
 def test_a_limit_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="must be at least 1; found 0"):
         run_local([], limit=0, folder=tmp_path, workdir=tmp_path)
