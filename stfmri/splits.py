@@ -150,8 +150,9 @@ def draw(subjects: Sequence[Subject], config: Config) -> tuple[Fold, ...]:
     least = split.n if split.kind == "kfold" else 2
     for name, count in Counter(labels.tolist()).items():
         if count < least:
+            patients = "patient" if count == 1 else "patients"
             raise UserError(
-                f"class {name!r} has {count} independent patient(s); a {split.kind} split with "
+                f"class {name!r} has {count} independent {patients}; a {split.kind} split with "
                 f"split.n={split.n} needs at least {least}: add scans or leave the class out"
             )
     if split.kind == "kfold":

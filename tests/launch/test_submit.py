@@ -83,9 +83,9 @@ def test_a_cohort_that_cannot_be_split_is_told_before_anything_is_written(
     assert submit.main([*arguments, "--dry-run"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "before submitting: " in told
-    assert "has 4 independent patient(s)" in told
+    assert "has 4 independent patients" in told
     assert submit.main(arguments) == 2
-    assert "has 4 independent patient(s)" in capsys.readouterr().err
+    assert "has 4 independent patients" in capsys.readouterr().err
     assert everything_in(root) == before
 
 
