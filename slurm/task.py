@@ -120,13 +120,20 @@ def _end_with(launcher: int) -> None:
 
     def watch() -> None:
         # Between the two stands submitit's controller, which outlives the launcher.
-        controller = Path(f"/proc/{os.getppid()}/status")
-        parent = f"\nPPid:\t{launcher}\n"
-        while parent in controller.read_text(encoding="utf-8"):
+        while _parent_of(os.getppid()) == launcher:
             time.sleep(LOOK_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _parent_of(process: int) -> int | None:
+    """Who started it, by Linux's own record; None where it has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(status.partition("PPid:")[2].split()[0])
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
