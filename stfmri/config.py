@@ -174,11 +174,13 @@ class TrainConfig:
     precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
     resident_share: float = 0.5  # of free device memory the training part may fill; 0 streams it
     workers: int = 2  # loader processes when streaming
+    batch_norm: str = "running"  # what tests normalise by: running | recomputed
     eval_batch_size: int = 8
     threads: int = 0  # CPU threads; 0: the cores this process may use
 
     def __post_init__(self) -> None:
         _one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
+        _one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             _at_least(f"train.{name}", getattr(self, name), 1)
         _at_least("train.workers", self.workers, 0)

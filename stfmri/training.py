@@ -126,6 +126,8 @@ class Training:
                 self._save_checkpoint()
                 published = time.monotonic()
         started = time.perf_counter()
+        if self.config.train.batch_norm == "recomputed":
+            self._recompute_batch_norm()
         probabilities = self._predict(self._open(self.fold.test))
         self.history.timings["evaluate_s"] = time.perf_counter() - started
         if self.accelerator.is_main_process:
@@ -243,6 +245,28 @@ class Training:
             "val_loss": float(-np.log(chosen).mean()),
             "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         }
+
+    @torch.inference_mode()
+    def _recompute_batch_norm(self) -> None:
+        """Put batch norm's means over the training volumes in place of its moving averages.
+
+        The volumes come as the test volumes will, without augmentation, in batches as in training.
+        Wu & Johnson, 'Rethinking "Batch" in BatchNorm' (2021), section 3: PreciseBN.
+        """
+        part = self._open(self.fold.train) if self.config.augment.kind == "heavy" else None
+        # Not through DDP, which would hand one process's statistics to all: each goes through all.
+        network = self.accelerator.unwrap_model(self.network)
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm3d)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # PyTorch's word for the plain mean over batches
+        network.train()
+        order = epoch_order(len(self.fold.train), self.config.train.batch_size, self.seed)
+        for batch in (part or self.train_part).batches(order, 0):
+            network(self._network_input(batch.volume_BCDHW))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
     @torch.inference_mode()
     def _predict(self, part: Part) -> NDArray[np.float64]:

@@ -175,6 +175,36 @@ def test_streamed_training_equals_training_from_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(mapped.parent))
 
 
+def test_recomputed_batch_norm_is_the_mean_over_unaugmented_training_volumes(
+    tmp_path: Path,
+) -> None:
+    base = tiny_config(tmp_path).train
+    assert (base.batch_size, base.epochs) == (1, 2)
+    file = prepare(tmp_path, "recomputed", train=replace(base, batch_norm="recomputed"))
+    training.train_run(file)
+    config = configuration.load(file)
+    volumes = Volumes(config.cache, read_index(config.cache))
+    network = models.load_trained(file.parent).network
+    convolution, norm = network.stem[0], network.stem[1]
+    with torch.no_grad():
+        outputs = [
+            convolution(torch.from_numpy(np.array(volumes[subject_id]))[None].float())
+            for subject_id in splits.ensure(config).folds[0].train
+        ]
+    mean = torch.stack([output.mean(dim=(0, 2, 3, 4)) for output in outputs]).mean(dim=0)
+    variance = torch.stack([output.var(dim=(0, 2, 3, 4)) for output in outputs]).mean(dim=0)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-3, atol=1e-5)
+    plain = prepare(tmp_path, "running", train=base)
+    training.train_run(plain)
+    ours, theirs = (models.load_trained(one.parent).network for one in (file, plain))
+    for (name, own), (_, other) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
+        assert torch.equal(own, other), name  # training itself is untouched
+    assert not np.allclose(probabilities(file.parent), probabilities(plain.parent))
+
+
 def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
     """Batch norm sees other batches, so the test looks at the weights of the head alone."""
     config = tiny_config(tmp_path)
