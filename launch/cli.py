@@ -15,8 +15,6 @@ from slurm.errors import ClusterError
 from stfmri.errors import exit_on_error
 from stfmri.files import absolute
 
-WITHOUT_CLUSTER = "launch/doctor.py looks for the cause; cluster=local does without a cluster"
-
 
 class Main(Protocol):
     """An entry point; without arguments it takes those of the command line."""
@@ -34,7 +32,7 @@ def entry_point(main: Main) -> Main:
         try:
             return main(arguments)
         except ClusterError as error:
-            print(f"error: {error} ({WITHOUT_CLUSTER})", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return 1
 
     return exit_on_error(guarded)

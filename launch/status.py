@@ -17,6 +17,7 @@ from launch.show import MOST_ROWS, count_states, job_and_node, styled
 from launch.states import (
     DONE,
     FAILED,
+    NEW,
     RUNNING,
     STOPPED,
     Epochs,
@@ -92,7 +93,7 @@ def overview(sweep: Sweep, states: Sequence[RunState]) -> Group:
     lines = [Text(f"… and {len(states) - MOST_ROWS} more")] if len(states) > MOST_ROWS else []
     summary = _summary(states, epochs, totals)
     launcher = locks.holder(sweep.folder)
-    if launcher is not None and any(state.is_to_do for state in states):
+    if launcher is not None and any(state.state == NEW for state in states):
         # On this machine runs wait within the command that submitted them.
         summary.append(f"; process {launcher.pid} on {launcher.host} starts the rest in turn")
     return Group(table, *lines, *_failures(sweep, states), summary)

@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in inputs.rejected(sweep):
             out.print(line, style="yellow", soft_wrap=True)
         return 0
-    inputs.check(sweep)
+    if not all(run.is_done() for run in sweep.runs):
+        inputs.check(sweep)
     for line in inputs.rejected(sweep):
         out.print(line, style="yellow", soft_wrap=True)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile

@@ -211,4 +211,7 @@ def _ask(*command: str) -> str:
         if answer.returncode == 0:
             return answer.stdout
         complaint = " ".join(answer.stderr.split()) or f"status {answer.returncode}"
-    raise ClusterError(f"the cluster did not answer '{command[0]}': {complaint}")
+    raise ClusterError(
+        f"the cluster did not answer '{command[0]}': {complaint} (launch/doctor.py looks for the "
+        "cause; cluster=local does without a cluster)"
+    )

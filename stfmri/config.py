@@ -142,7 +142,7 @@ class AugmentConfig:
     """Random changes to training volumes, never to test volumes."""
 
     kind: str = "light"  # none | light (affine, flip) | heavy (light, elastic, k-space)
-    affine_probability: float = 1.0
+    affine_probability: float = 1.0  # else the volume is flipped at most
     scale: tuple[float, float] = (0.9, 1.2)
     degrees: float = 10.0  # rotation about each axis, uniform in ± this
     flip_probability: float = 0.25  # left–right
@@ -172,7 +172,7 @@ class TrainConfig:
     weight_decay: float = 1e-3
     seed: int = 0
     precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
-    resident_share: float = 0.5  # of free device memory the training part may fill; 0 streams it
+    resident_share: float = 0.5  # of free GPU memory the training part may fill; 0 streams it
     workers: int = 2  # loader processes when streaming
     batch_norm: str = "running"  # what tests normalise by: running | recomputed
     eval_batch_size: int = 8

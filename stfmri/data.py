@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -191,24 +190,20 @@ def open_part(
     workers: int,
     transform: HostTransform | None = None,
 ) -> Resident | Mapped | Streamed:
-    """Keep the part in memory where it fits into `resident_share` of what the device has free.
+    """Keep the part in a GPU's memory where it fits into `resident_share` of what is free there.
+
+    On a CPU the shards are mapped, whatever their size, unless the share is 0.
 
     A part with a transform for the host is always streamed, through loaders that apply it.
     """
     targets = torch.tensor(labels, dtype=torch.int64)
-    needed = len(subject_ids) * volumes[subject_ids[0]].size * BYTES_PER_VOXEL
-    if transform is None and needed <= resident_share * free_memory(device):
-        if device.type == "cpu":
-            return Mapped(volumes, subject_ids, targets)
-        return Resident(volumes, subject_ids, targets, device)
+    if transform is None and device.type == "cpu" and resident_share > 0:
+        return Mapped(volumes, subject_ids, targets)
+    if transform is None and device.type == "cuda":
+        needed = len(subject_ids) * volumes[subject_ids[0]].size * BYTES_PER_VOXEL
+        if needed <= resident_share * torch.cuda.mem_get_info(device)[0]:
+            return Resident(volumes, subject_ids, targets, device)
     return Streamed(volumes, subject_ids, targets, device, workers, transform)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes free on the device; for a CPU, of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def epoch_order(

@@ -1,4 +1,4 @@
-"""What this machine computes on: precision, threads, memory layout, speed of its matrix units."""
+"""What this machine computes on: precision, threads, memory layout, speed of its arithmetic."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def matrix_peak(device: torch.device, precision: str, seconds: float = 0.3) -> f
 
 def _least_seconds(run: Callable[[], Tensor], device: torch.device, seconds: float) -> float:
     """The shortest time that `run` took within about so many seconds."""
+    run()  # the first may search for the fastest algorithm
     best, spent = float("inf"), 0.0
     while spent < seconds:
         _synchronise(device)

@@ -72,7 +72,11 @@ def _ended_like_an_interrupt() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
+    # A job has a handler of its own, and only the main thread may set one.
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    ):
         yield
         return
     before = signal.signal(signal.SIGTERM, end)

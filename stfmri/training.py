@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -69,7 +69,8 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
 
 def _accelerator(config: Config) -> Accelerator:
     """Accelerate in the precision that this machine really has."""
-    kind = PartialState().device.type  # as Accelerate chooses, which may be told otherwise
+    # As Accelerate will choose; it reads this variable only where it makes the state itself.
+    kind = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device.type
     precision = device.resolve_precision(config.train.precision, kind)
     return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
 
@@ -248,10 +249,11 @@ class Training:
 
     @torch.inference_mode()
     def _recompute_batch_norm(self) -> None:
-        """Put batch norm's means over the training volumes in place of its moving averages.
+        """Put the mean of all batches' means and variances in place of the moving averages.
 
-        The volumes come as the test volumes will, without augmentation, in batches as in training.
-        Wu & Johnson, 'Rethinking "Batch" in BatchNorm' (2021), section 3: PreciseBN.
+        Batches are as in training, but their volumes as test volumes come, without augmentation.
+        After Wu & Johnson, 'Rethinking "Batch" in BatchNorm' (2021), section 3; the variance
+        between batches is left out, as training normalises within a batch.
         """
         part = self._open(self.fold.train) if self.config.augment.kind == "heavy" else None
         # Not through DDP, which would hand one process's statistics to all: each goes through all.
@@ -260,7 +262,7 @@ class Training:
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.reset_running_stats()
-            layer.momentum = None  # PyTorch's word for the plain mean over batches
+            layer.momentum = None  # PyTorch's word for the plain mean over what it has seen
         network.train()
         order = epoch_order(len(self.fold.train), self.config.train.batch_size, self.seed)
         for batch in (part or self.train_part).batches(order, 0):

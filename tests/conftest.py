@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 # The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs.
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 # How long an example takes says how busy the machine is, not whether the code is right.

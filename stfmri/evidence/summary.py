@@ -171,15 +171,11 @@ def _comparisons(results: Results) -> tuple[Comparison, ...]:
     else:
         pairs = [(ranked[0], other) for other in ranked[1:]]
     between = [_compare(a, b, "variants", results) for a, b in pairs]
-    with_baseline = [
-        _compare(a, baseline, "baseline", results)
+    families = [between] + [
+        [_compare(a, baseline, "baseline", results) for a in ranked]
         for baseline in results.baselines.values()
-        for a in ranked
     ]
-    return (
-        *_with_holm([item for item in between if item]),
-        *_with_holm([item for item in with_baseline if item]),
-    )
+    return tuple(item for family in families for item in _with_holm([one for one in family if one]))
 
 
 def _compare(a: Summary, b: Summary, kind: str, results: Results) -> Comparison | None:

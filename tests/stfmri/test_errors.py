@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,27 @@ def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_term_ends_a_command_as_an_interrupt_does_and_another_handler_stays() -> None:
+    tidied: list[str] = []
+
+    @exit_on_error
+    def main() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            tidied.append("up")
+        return 0
+
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert main() == 130
+    assert tidied == ["up"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, lambda *_: tidied.append("own"))
+    try:
+        exit_on_error(lambda: os.kill(os.getpid(), signal.SIGTERM) or 0)()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert tidied == ["up", "own"]

@@ -18,6 +18,7 @@ from accelerate.state import AcceleratorState
 from stfmri import checkpoint, models, predictions, splits, training
 from stfmri import config as configuration
 from stfmri.config import AugmentConfig, CheckpointConfig, Config, ModelConfig, TrainConfig
+from stfmri.data import epoch_order
 from stfmri.device import resolve_precision
 from stfmri.errors import ConfigError, RunHeldError, TrainingError
 from stfmri.locks import lock
@@ -175,33 +176,41 @@ def test_streamed_training_equals_training_from_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(probabilities(streamed.parent), probabilities(mapped.parent))
 
 
-def test_recomputed_batch_norm_is_the_mean_over_unaugmented_training_volumes(
+def test_recomputed_batch_norm_is_the_mean_over_batches_of_unaugmented_volumes(
     tmp_path: Path,
 ) -> None:
-    base = tiny_config(tmp_path).train
-    assert (base.batch_size, base.epochs) == (1, 2)
+    base = replace(tiny_config(tmp_path).train, batch_size=3)
     file = prepare(tmp_path, "recomputed", train=replace(base, batch_norm="recomputed"))
     training.train_run(file)
     config = configuration.load(file)
     volumes = Volumes(config.cache, read_index(config.cache))
     network = models.load_trained(file.parent).network
-    convolution, norm = network.stem[0], network.stem[1]
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm3d)]
+    tested = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    seen: dict[torch.nn.Module, list[torch.Tensor]] = {norm: [] for norm in norms}
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda norm, inputs: seen[norm].append(inputs[0]))
+    subject_ids = splits.ensure(config).folds[0].train
+    assert len(subject_ids) % 3 != 0
+    network.train()
     with torch.no_grad():
-        outputs = [
-            convolution(torch.from_numpy(np.array(volumes[subject_id]))[None].float())
-            for subject_id in splits.ensure(config).folds[0].train
-        ]
-    mean = torch.stack([output.mean(dim=(0, 2, 3, 4)) for output in outputs]).mean(dim=0)
-    variance = torch.stack([output.var(dim=(0, 2, 3, 4)) for output in outputs]).mean(dim=0)
-    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(norm.running_var, variance, rtol=1e-3, atol=1e-5)
+        for samples in epoch_order(len(subject_ids), 3, (config.train.seed, 0)):
+            batch = np.stack([volumes[subject_ids[sample]] for sample in samples])
+            network(torch.from_numpy(batch).float())
+    for norm, (mean, variance) in zip(norms, tested, strict=True):
+        means = [batch.mean(dim=(0, 2, 3, 4)) for batch in seen[norm]]
+        variances = [batch.var(dim=(0, 2, 3, 4)) for batch in seen[norm]]
+        torch.testing.assert_close(mean, torch.stack(means).mean(dim=0), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            variance, torch.stack(variances).mean(dim=0), rtol=1e-3, atol=1e-4
+        )
+    # Training itself is untouched.
+    AcceleratorState._reset_state(reset_partial_state=True)
     plain = prepare(tmp_path, "running", train=base)
     training.train_run(plain)
-    ours, theirs = (models.load_trained(one.parent).network for one in (file, plain))
-    for (name, own), (_, other) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
-        assert torch.equal(own, other), name  # training itself is untouched
+    theirs = dict(models.load_trained(plain.parent).network.named_parameters())
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, theirs[name]), name
     assert not np.allclose(probabilities(file.parent), probabilities(plain.parent))
 
 
