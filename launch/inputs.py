@@ -25,7 +25,7 @@ REQUIRED = {
 def missing(sweep: Sweep) -> list[str]:
     """What is not there yet, each with the command or step that makes it; writes nothing."""
     found = []
-    for config in _by_cache(sweep).values():
+    for config in sweep.by_cache.values():
         if not (config.cache / "index.csv").is_file():
             found.append(
                 f"no preprocessed volumes at {config.cache}; build them: "
@@ -42,8 +42,8 @@ def missing(sweep: Sweep) -> list[str]:
 def rejected(sweep: Sweep) -> list[str]:
     """How many scans preprocessing rejected, a line a cache that lacks some."""
     found = []
-    for config in _by_cache(sweep).values():
-        file = config.cache / "rejected.csv"
+    for cache in sweep.by_cache:
+        file = cache / "rejected.csv"
         count = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
         if count > 0:
             scans = "1 scan" if count == 1 else f"{count} scans"
@@ -83,7 +83,7 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
     Raises:
         UserError: where a split does not fit its cohort, or weights cannot be had.
     """
-    for config in _by_cache(sweep).values():
+    for config in sweep.by_cache.values():
         splits.ensure(config)
     found: dict[ModelConfig, ModelConfig] = {}
     complete = {}
@@ -142,10 +142,3 @@ def _typed(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(str(item) for item in value)}]"
     return "null" if value is None else str(value)
-
-
-def _by_cache(sweep: Sweep) -> dict[Path, Config]:
-    """One configuration for each cache that the sweep's runs read; most often one."""
-    variants = {run.variant: run for run in sweep.runs}
-    configs = (sweep.config_of(run) for run in variants.values())
-    return {config.cache: config for config in configs}

@@ -61,17 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
     request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
+    for line in inputs.rejected(sweep):
+        out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
         show_plan(out, opened, states_of(sweep), where, request)
         for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
             out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
-        for line in inputs.rejected(sweep):
-            out.print(line, style="yellow", soft_wrap=True)
         return 0
     if not all(run.is_done() for run in sweep.runs):
         inputs.check(sweep)
-    for line in inputs.rejected(sweep):
-        out.print(line, style="yellow", soft_wrap=True)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
         opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)

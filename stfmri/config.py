@@ -169,6 +169,7 @@ class TrainConfig:
     batch_size: int = 1
     accumulate: int = 1  # batches whose gradients are averaged before a step
     learning_rate: float = 1e-5
+    schedule: str = "constant"  # of the learning rate: constant | cosine
     weight_decay: float = 1e-3
     seed: int = 0
     precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
@@ -180,6 +181,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
+        _one_of("train.schedule", self.schedule, ("constant", "cosine"))
         _one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             _at_least(f"train.{name}", getattr(self, name), 1)

@@ -116,6 +116,13 @@ class Sweep:
                 "submitting the sweep again writes the file"
             ) from error
 
+    @cached_property
+    def by_cache(self) -> dict[Path, Config]:
+        """One configuration for each cache that its runs read; most often one."""
+        variants = {run.variant: run for run in self.runs}
+        configs = (self.config_of(run) for run in variants.values())
+        return {config.cache: config for config in configs}
+
     def config_of(self, run: Run) -> Config:
         """The complete configuration of one of its runs."""
         return replaced(self._common, run.overrides, file=run.name)

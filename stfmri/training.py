@@ -29,6 +29,7 @@ from stfmri import (
     fast,
     locks,
     models,
+    optimise,
     predictions,
     provenance,
     splits,
@@ -103,12 +104,7 @@ class Training:
         self.weight_K = self.weight_K.to(self.device)
         self.weights_sha256: str | None = None
         network = self._build()
-        optimizer = torch.optim.Adam(
-            network.parameters(),
-            lr=config.train.learning_rate,
-            weight_decay=config.train.weight_decay,
-            fused=True,
-        )
+        optimizer = optimise.adam(network, config.train)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.history = History(self.run / "metrics.csv")
         self.epoch = self._resume()
@@ -195,6 +191,7 @@ class Training:
             accelerator.num_processes,
         )
         self.network.train()
+        steps = config.epochs * len(order)
         loss_sum = torch.zeros((), device=self.device)
         waiting = Stopwatch()
         for step, batch in enumerate(waiting.over(self.train_part.batches(order, self.epoch)), 1):
@@ -205,6 +202,9 @@ class Training:
                 accelerator.backward(loss / config.accumulate)
             loss_sum += loss.detach() * len(batch.samples)
             if update:
+                done = self.epoch * len(order) + step - 1
+                for group in self.optimizer.param_groups:
+                    group["lr"] = optimise.learning_rate(config, done, steps)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
         samples = sum(len(samples) for samples in order) * accelerator.num_processes

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from stfmri import checkpoint, models, predictions, splits, training
 from stfmri import config as configuration
@@ -134,7 +135,12 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
 ) -> None:
     settings = {
         "train": TrainConfig(
-            epochs=3, precision="fp32", threads=1, learning_rate=1e-3, batch_size=2
+            epochs=3,
+            precision="fp32",
+            threads=1,
+            learning_rate=1e-3,
+            batch_size=2,
+            schedule="cosine",
         ),
         "model": ModelConfig(name="mc3_18"),
         "checkpoint": CheckpointConfig(every_s=0),
@@ -236,6 +242,30 @@ def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
             training.train_run(file)
         steps.append(count)
     assert steps == [8, 2]
+
+
+def test_each_step_has_the_size_that_torchs_cosine_gives_it(tmp_path: Path) -> None:
+    train = replace(tiny_config(tmp_path).train, schedule="cosine", batch_size=3)
+    used = []
+
+    def record(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        used.append(optimizer.param_groups[0]["lr"])
+
+    hook = register_optimizer_step_post_hook(record)
+    try:
+        training.train_run(prepare(tmp_path, "cosine", train=train))
+    finally:
+        hook.remove()
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=train.learning_rate)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(used))
+    expected = []
+    for _ in used:
+        expected += reference.get_last_lr()
+        optimizer.step()
+        reference.step()
+    assert len(used) == 2 * 3  # two epochs of eight subjects, three a batch
+    np.testing.assert_allclose(used, expected, rtol=1e-9)
 
 
 def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path) -> None:
