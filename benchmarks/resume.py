@@ -81,7 +81,7 @@ def row_of(model: str, training: Training, rounds: int) -> tuple[Row, str]:
     epochs = math.ceil(every / epoch)
     share = cost / (epochs * epoch)
     row = Row(
-        f"{model}: a checkpoint; peer: the {epochs} epochs of {PAPER_TRAINING} volumes between two",
+        f"{model}: a checkpoint; peer: the {epochs} × {PAPER_TRAINING} volumes between two",
         seconds_text(cost),
         seconds_text(epochs * epoch),
         f"{share:.2%}",
