@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stfmri import device as devices
-from stfmri import fast, models
+from stfmri import fast, models, optimise
 from stfmri.config import ModelConfig, TrainConfig
 from stfmri.loss import weighted_loss
 
@@ -37,12 +37,7 @@ class OurStep:
             fast.reform(network)
         # PyTorch declares no such overload, though it documents it.
         network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        optimizer = torch.optim.Adam(
-            network.parameters(),
-            lr=TRAIN.learning_rate,
-            weight_decay=TRAIN.weight_decay,
-            fused=True,
-        )
+        optimizer = optimise.adam(network, TRAIN)
         self.accelerator = accelerator
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.network.train()
