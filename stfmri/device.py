@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import resource
 import time
@@ -40,6 +41,12 @@ def resolve_precision(requested: str, device_type: str) -> str:
         return requested
     able = torch.cpu.get_capabilities()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+
+
+@functools.cache
+def has_matrix_units() -> bool:
+    """Whether the processor multiplies bf16 in matrix units (AMX), not in vectors alone."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def set_threads(requested: int) -> int:

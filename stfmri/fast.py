@@ -5,11 +5,15 @@ channels-last layout a volume's slices are contiguous pictures, so
 
 - a (1, k, k) convolution is a 2-D convolution over B·T pictures,
 - a strided 1×1×1 convolution is a 2-D one over every s-th picture,
-- the weight gradient of a (3, 1, 1) convolution is three matrix products.
+- the weight gradient of a (3, 1, 1) convolution is three matrix products, but for bf16 on a
+  processor with matrix units (AMX), where oneDNN's own is faster.
 
-oneDNN's 3-D weight gradients are the slow part of a training step; see benchmarks/RESULTS.md for
-what each form gains. A (3, 3, 3) convolution of very small volumes runs in float32 instead: there
-oneDNN's bf16 weight gradient is wrong.
+Every gradient stays in that layout: PyTorch's own gradient of "every s-th picture" does not, and
+two tensors in different layouts take several times as long to add. ReLUs do not work in place,
+which on a CPU is slower than writing anew and saves nothing: what they would overwrite is freed.
+
+See benchmarks/RESULTS.md for what each form gains. A (3, 3, 3) convolution of very small volumes
+runs in float32 instead: there oneDNN's bf16 weight gradient is wrong.
 """
 
 from __future__ import annotations
@@ -18,13 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stfmri import device
+
 
 def reform(network: nn.Module) -> nn.Module:
-    """Swap the network's slice-wise and slice-across convolutions for their faster forms, in place.
+    """Swap the network's layers for their faster forms, in place.
 
     The new modules hold the very same parameters under the same names.
     """
     for parent in list(network.modules()):
+        if isinstance(parent, nn.ReLU):
+            parent.inplace = False
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv3d) and (form := _form(child)) is not None:
                 setattr(parent, name, form(child))
@@ -56,7 +64,8 @@ class SliceConvolution(_SameWeights):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H', W')."""
-        x_BCTHW = input[:, :, :: self.stride[0]]
+        every = self.stride[0]
+        x_BCTHW = _EverySlice.apply(input, every) if every > 1 else input
         batch, channels, slices, height, width = x_BCTHW.shape
         pictures = x_BCTHW.transpose(1, 2).reshape(batch * slices, channels, height, width)
         y = F.conv2d(pictures, self.weight.squeeze(2), self.bias, self.stride[1:], self.padding[1:])
@@ -68,6 +77,22 @@ class SliceConvolution(_SameWeights):
         if slices == 1:
             return y_BCTHW.clone(memory_format=layout)
         return y_BCTHW.contiguous(memory_format=layout)
+
+
+class _EverySlice(torch.autograd.Function):
+    """Every n-th slice of (B, C, T, H, W), with a gradient whose channels come last as well."""
+
+    @staticmethod
+    def forward(ctx, x, every):
+        ctx.every, ctx.shape = every, x.shape
+        return x[:, :, ::every]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        layout = torch.channels_last_3d
+        whole = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=layout).zero_()
+        whole[:, :, :: ctx.every] = gradient
+        return whole, None
 
 
 class CubeConvolution(_SameWeights):
@@ -94,6 +119,8 @@ class AcrossSlices(_SameWeights):
         weight = self.weight
         if torch.is_autocast_enabled(input.device.type):
             dtype = torch.get_autocast_dtype(input.device.type)
+            if dtype == torch.bfloat16 and device.has_matrix_units():
+                return super().forward(input)
             input, weight = input.to(dtype), weight.to(dtype)
         with torch.autocast(input.device.type, enabled=False):
             return _AcrossSlices.apply(input, weight)

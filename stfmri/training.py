@@ -350,6 +350,7 @@ class Training:
             "convolutions": "slice-wise"
             if self.device.type == "cpu"
             else "as torchvision has them",
+            "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
             "timings": self.history.timings,
             "peak_memory_bytes": device.peak_memory(self.device),
