@@ -37,10 +37,14 @@ exit status: 0 every scan predicted; 1 some were not; 2 the call was wrong"""
 
 @dataclass(frozen=True)
 class Prediction:
-    """One scan: either its probabilities, in the order of the classes, or why there are none."""
+    """One scan: either its probabilities, in the order of the classes, or why there are none.
+
+    `sha256` is that of its voxels, preprocessed.
+    """
 
     scan: Path
     probabilities: tuple[float, ...] = ()
+    sha256: str = ""
     reason: str = ""
 
 
@@ -96,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.add_row(*_row(result, trained.classes))
     if table.row_count:
         _print(out, table, trained, chain)
+        for line in already_seen(trained, results):
+            print(f"warning: {line}", file=sys.stderr)
     if options.out is not None:
         write_atomic(absolute(options.out), as_csv(results, trained.classes))
         out.print(f"written: {options.out}", soft_wrap=True)
@@ -126,6 +132,25 @@ def chain_of(trained: Trained) -> PreprocessingConfig:
     return from_dict(PreprocessingConfig, load_yaml(shard.preprocessing, file), file=file)
 
 
+def already_seen(trained: Trained, results: Sequence[Prediction]) -> list[str]:
+    """One line for each scan that the run trained on, whatever its file is called now."""
+    from stfmri import splits
+
+    config = trained.config
+    try:
+        split = splits.ensure(config)
+    except UserError as error:
+        return [f"whether the run was trained on these scans cannot be told: {error}"]
+    fold = split.folds[config.split.fold]
+    seen = {split.subjects[subject].sha256: subject for subject in (*fold.train, *fold.val)}
+    return [
+        f"{result.scan} is {seen[result.sha256]}, which this run was trained with: its "
+        "probabilities say nothing of how the network does on new scans"
+        for result in results
+        if result.sha256 in seen
+    ]
+
+
 def predict(
     trained: Trained,
     chain: PreprocessingConfig,
@@ -146,6 +171,7 @@ def predict(
     from preprocessing.nifti import ScanError
     from preprocessing.transforms import preprocess_volume
     from stfmri.models import to_slices_first
+    from stfmri.shards import voxel_sha256
 
     try:
         place = None if mask is None else absolute(mask)
@@ -157,7 +183,7 @@ def predict(
     )
     with torch.inference_mode():
         probabilities = trained.network(volume_BCTHW).double().softmax(dim=1)[0]
-    return Prediction(scan, tuple(probabilities.tolist()))
+    return Prediction(scan, tuple(probabilities.tolist()), voxel_sha256(volume_CDHW))
 
 
 def as_csv(results: Sequence[Prediction], classes: Sequence[str]) -> str:

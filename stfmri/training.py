@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ from stfmri import (
     augment,
     checkpoint,
     device,
+    evaluate,
     fast,
     locks,
     models,
@@ -37,7 +38,7 @@ from stfmri import (
 )
 from stfmri import config as configuration
 from stfmri.config import Config
-from stfmri.data import Batch, Part, epoch_order, in_batches, open_part
+from stfmri.data import Batch, Part, epoch_order, open_part
 from stfmri.errors import TrainingError
 from stfmri.files import replacing, write_atomic
 from stfmri.loss import class_weights, weighted_loss
@@ -64,8 +65,10 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
     with holds:
         if predictions.is_done(run, config.split.fold):
             accelerator.print(f"{run} is done already")
-            return
-        Training(config, run, accelerator, side_by_side).finish()
+        else:
+            Training(config, run, accelerator, side_by_side).finish()
+    # Several processes part before they exit: one that is gone first may abort the others.
+    accelerator.end_training()
 
 
 def _accelerator(config: Config) -> Accelerator:
@@ -247,46 +250,24 @@ class Training:
             "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         }
 
-    @torch.inference_mode()
     def _recompute_batch_norm(self) -> None:
-        """Put the mean of all batches' means and variances in place of the moving averages.
-
-        Batches are as in training, but their volumes as test volumes come, without augmentation.
-        After Wu & Johnson, 'Rethinking "Batch" in BatchNorm' (2021), section 3; the variance
-        between batches is left out, as training normalises within a batch.
-        """
-        part = self._open(self.fold.train) if self.config.augment.kind == "heavy" else None
-        # Not through DDP, which would hand one process's statistics to all: each goes through all.
-        network = self.accelerator.unwrap_model(self.network)
-        layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm3d)]
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # PyTorch's word for the plain mean over what it has seen
-        network.train()
+        """Batches as in training, but of volumes as test volumes come, without augmentation."""
+        heavy = self.config.augment.kind == "heavy"
+        part = self._open(self.fold.train) if heavy else self.train_part
         order = epoch_order(len(self.fold.train), self.config.train.batch_size, self.seed)
-        for batch in (part or self.train_part).batches(order, 0):
-            network(self._network_input(batch.volume_BCDHW))
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        inputs = (self._network_input(batch.volume_BCDHW) for batch in part.batches(order, 0))
+        # Not through DDP, which would hand one process's statistics to all: each goes through all.
+        evaluate.recompute_batch_norm(self.accelerator.unwrap_model(self.network), inputs)
 
-    @torch.inference_mode()
     def _predict(self, part: Part) -> NDArray[np.float64]:
-        """Class probabilities (N, K) in eval mode, without augmentation, each subject once."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        mine = list(range(len(part.subject_ids)))[rank::world]
-        self.network.eval()
-        found: list[tuple[int, list[float]]] = []
-        for batch in part.batches(in_batches(mine, self.config.train.eval_batch_size), 0):
-            logits_BK = self.network(self._network_input(batch.volume_BCDHW))
-            rows = logits_BK.double().softmax(dim=1).cpu().tolist()
-            found += zip(batch.samples, rows, strict=True)
-        everyone = gather_object(found) if world > 1 else found
-        by_sample = dict(everyone)
-        count = len(part.subject_ids)
-        if sorted(by_sample) != list(range(count)) or len(everyone) != count:
-            raise TrainingError(f"{self.run}: some subject was predicted twice or not at all")
-        return np.array([by_sample[number] for number in range(count)])
+        return evaluate.class_probabilities(
+            self.network,
+            part,
+            self._network_input,
+            batch_size=self.config.train.eval_batch_size,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
 
     def _save_checkpoint(self) -> None:
         started = time.perf_counter()

@@ -12,6 +12,7 @@ import pytest
 from launch import predict, submit
 from preprocessing.__main__ import main as preprocess
 from stfmri.predictions import read
+from stfmri.shards import read_index
 
 pytestmark = pytest.mark.slow
 SHAPE = (40, 48, 36)
@@ -59,6 +60,22 @@ def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path)
         assert row["prediction"] == expected.prediction
         found = [float(row["prob_down"]), float(row["prob_up"])]
         assert found == pytest.approx(expected.probabilities, abs=1e-4)
+
+
+def test_a_scan_that_the_run_trained_on_is_said_to_be_whatever_its_name(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    tested = {row.subject_id for row in read(run / "predictions.csv").rows}
+    known = {row.subject_id for row in read_index(next((trained / "data/cache").glob("*mm")))}
+    seen, new = min(known - tested), min(tested)
+    renamed = tmp_path / "renamed.nii.gz"
+    renamed.write_bytes((trained / f"{seen}.nii.gz").read_bytes())
+    scans = [str(renamed), str(trained / f"{new}.nii.gz")]
+    assert predict.main(["--run", str(run), "--stripped", *scans]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert f"{renamed} is {seen}, which this run was trained with" in warnings[0]
 
 
 def test_a_bad_scan_is_named_and_the_others_go_on(
