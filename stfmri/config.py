@@ -175,6 +175,7 @@ class TrainConfig:
     precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
     resident_share: float = 0.5  # of free GPU memory the training part may fill; 0 streams it
     workers: int = 2  # loader processes when streaming
+    average_last: float = 0.0  # share of the epochs, at the end, whose mean weights are tested
     batch_norm: str = "running"  # what tests normalise by: running | recomputed
     eval_batch_size: int = 8
     threads: int = 0  # CPU threads; 0: the cores this process may use
@@ -191,6 +192,13 @@ class TrainConfig:
             raise ConfigError(
                 "train.learning_rate must be above 0 and train.weight_decay not below 0, found "
                 f"{self.learning_rate} and {self.weight_decay}"
+            )
+        if not 0 <= self.average_last < 1:
+            raise ConfigError(f"train.average_last must lie in [0, 1), found {self.average_last}")
+        if self.average_last and self.batch_norm != "recomputed":
+            raise ConfigError(
+                "train.average_last needs train.batch_norm=recomputed: no moving average of batch "
+                "norm belongs to the mean weights"
             )
         if not 0 <= self.resident_share <= 1:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The paper's optimiser, Adam, and how its step size goes over a run."""
+"""The paper's optimiser, Adam, how its step size goes over a run, and the mean of its weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from stfmri.config import TrainConfig
 
@@ -26,3 +27,17 @@ def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
     if train.schedule == "constant":
         return train.learning_rate
     return train.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def mean_weights(network: nn.Module, train: TrainConfig) -> AveragedModel | None:
+    """Where the weights of the last epochs are averaged, if the run asks for that.
+
+    Stochastic weight averaging, after Izmailov et al., 'Averaging weights leads to wider optima and
+    better generalization' (2018); its batch norm is to be recomputed afterwards.
+    """
+    return AveragedModel(network) if train.average_last else None
+
+
+def is_averaged(train: TrainConfig, epoch: int) -> bool:
+    """Whether the weights after so many epochs count: always those after the last."""
+    return epoch > train.epochs * (1 - train.average_last) or epoch == train.epochs

@@ -108,6 +108,7 @@ class Training:
         self.weights_sha256: str | None = None
         network = self._build()
         optimizer = optimise.adam(network, config.train)
+        self.mean = optimise.mean_weights(network, config.train)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.history = History(self.run / "metrics.csv")
         self.epoch = self._resume()
@@ -126,6 +127,9 @@ class Training:
                 self._save_checkpoint()
                 published = time.monotonic()
         started = time.perf_counter()
+        if self.mean is not None:
+            network = self.accelerator.unwrap_model(self.network)
+            network.load_state_dict(self.mean.module.state_dict())
         if self.config.train.batch_norm == "recomputed":
             self._recompute_batch_norm()
         probabilities = self._predict(self._open(self.fold.test))
@@ -219,6 +223,8 @@ class Training:
                 "train.learning_rate, or try train.precision=fp32"
             )
         self.epoch += 1
+        if self.mean is not None and optimise.is_averaged(config, self.epoch):
+            self.mean.update_parameters(accelerator.unwrap_model(self.network))
         row = {"epoch": self.epoch, "train_loss": loss_mean, "seconds": seconds}
         row |= {"samples_per_s": samples / seconds}
         row |= {"wait_share": waiting.seconds / seconds}
@@ -277,6 +283,7 @@ class Training:
                 "epoch": self.epoch,
                 "network": self.accelerator.unwrap_model(self.network).state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "mean": self.mean.state_dict() if self.mean is not None else None,
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "precision": self.precision,
                 "history": self.history.state(),
@@ -296,6 +303,8 @@ class Training:
             )
         self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.mean is not None:
+            self.mean.load_state_dict(state["mean"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.history.restore(state["history"])

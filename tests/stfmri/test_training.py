@@ -141,6 +141,8 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
             learning_rate=1e-3,
             batch_size=2,
             schedule="cosine",
+            average_last=0.5,
+            batch_norm="recomputed",
         ),
         "model": ModelConfig(name="mc3_18"),
         "checkpoint": CheckpointConfig(every_s=0),
@@ -218,6 +220,29 @@ def test_recomputed_batch_norm_is_the_mean_over_batches_of_unaugmented_volumes(
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, theirs[name]), name
     assert not np.allclose(probabilities(file.parent), probabilities(plain.parent))
+
+
+def test_the_tested_weights_are_the_mean_of_those_after_the_last_epochs(tmp_path: Path) -> None:
+    base = tiny_config(tmp_path).train
+    settings = replace(base, epochs=4, average_last=0.5, batch_norm="recomputed")
+    after: list[dict[str, torch.Tensor]] = []
+    original = training.Training._train_epoch
+
+    def noted(self: training.Training) -> None:
+        original(self)
+        parameters = self.network.named_parameters()
+        after.append({name: item.detach().double().clone() for name, item in parameters})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Training, "_train_epoch", noted)
+        file = prepare(tmp_path, "mean", train=settings)
+        training.train_run(file)
+    tested = dict(models.load_trained(file.parent).network.named_parameters())
+    assert len(after) == 4
+    for name, parameter in tested.items():
+        expected = (after[2][name] + after[3][name]) / 2
+        torch.testing.assert_close(parameter.double(), expected, rtol=1e-5, atol=1e-7)
+        assert not torch.equal(after[2][name], after[3][name]), name
 
 
 def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
