@@ -30,7 +30,9 @@ examples:
   python launch/predict.py --run runs/full/mc3_18-kinetics/fold0 --stripped a.nii.gz b.nii.gz
   python launch/predict.py --run runs/ixi_age/r3d_18-scratch/fold1 --mask brain.nii.gz head.nii.gz
 
-Each scan is preprocessed exactly as the run's own volumes were. For research, not for care.
+Each scan is preprocessed exactly as the run's own volumes were. A scan that the run was trained on
+is pointed out where its voxels are the same; another scan of a training patient is not recognised.
+For research, not for care.
 
 exit status: 0 every scan predicted; 1 some were not; 2 the call was wrong"""
 
@@ -100,11 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.add_row(*_row(result, trained.classes))
     if table.row_count:
         _print(out, table, trained, chain)
-        for line in already_seen(trained, results):
-            print(f"warning: {line}", file=sys.stderr)
     if options.out is not None:
         write_atomic(absolute(options.out), as_csv(results, trained.classes))
         out.print(f"written: {options.out}", soft_wrap=True)
+    if table.row_count:
+        for line in already_seen(run, trained, results):
+            print(f"warning: {line}", file=sys.stderr)
     return 1 if any(result.reason for result in results) else 0
 
 
@@ -132,20 +135,27 @@ def chain_of(trained: Trained) -> PreprocessingConfig:
     return from_dict(PreprocessingConfig, load_yaml(shard.preprocessing, file), file=file)
 
 
-def already_seen(trained: Trained, results: Sequence[Prediction]) -> list[str]:
-    """One line for each scan that the run trained on, whatever its file is called now."""
-    from stfmri import splits
+def already_seen(run: Path, trained: Trained, results: Sequence[Prediction]) -> list[str]:
+    """One line for each scan whose preprocessed voxels are those of a training scan of the run."""
+    from stfmri import predictions
+    from stfmri.evidence.cohort import read_cohort
 
     config = trained.config
     try:
-        split = splits.ensure(config)
+        cohort = read_cohort(config.cache, config.split_file, trained.classes)
+        tested = {row.subject_id for row in predictions.read(run / predictions.FILE_NAME).rows}
     except UserError as error:
         return [f"whether the run was trained on these scans cannot be told: {error}"]
-    fold = split.folds[config.split.fold]
-    seen = {split.subjects[subject].sha256: subject for subject in (*fold.train, *fold.val)}
+    fold = cohort.folds[config.split.fold]
+    if set(fold.test) != tested:
+        return [
+            "whether the run was trained on these scans cannot be told: its split was drawn anew "
+            f"since, {config.split_file}"
+        ]
+    seen = {cohort.subjects[subject].sha256 for subject in fold.train}
     return [
-        f"{result.scan} is {seen[result.sha256]}, which this run was trained with: its "
-        "probabilities say nothing of how the network does on new scans"
+        f"{result.scan} is a scan that this run was trained on: its probabilities say nothing of "
+        "how the network does on new ones"
         for result in results
         if result.sha256 in seen
     ]

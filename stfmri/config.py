@@ -289,8 +289,11 @@ class Config:
 
     @property
     def cache(self) -> Path:
-        """The folder of shards: one for each cohort and voxel size."""
-        name = f"{self.data.name}-{self.preprocessing.spacing_mm:g}mm"
+        """The folder of shards: one for each cohort, voxel size and field of view."""
+        chain = self.preprocessing
+        name = f"{self.data.name}-{chain.spacing_mm:g}mm"
+        if chain.field_mm != PreprocessingConfig.field_mm:
+            name += "-" + "x".join(f"{mm:g}" for mm in chain.field_mm)
         return Path(self.root) / "data" / "cache" / name
 
     @property

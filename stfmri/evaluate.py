@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ def class_probabilities(
     network_input: Callable[[Tensor], Tensor],
     *,
     batch_size: int,
+    where: Path,
     rank: int = 0,
     world: int = 1,
 ) -> NDArray[np.float64]:
@@ -28,6 +30,7 @@ def class_probabilities(
 
     Args:
         network_input: makes a batch of stored volumes (B, C, D, H, W) into what the network takes.
+        where: the run's folder, for the error.
         rank, world: this process among those that share the work; each learns all results.
 
     Raises:
@@ -45,8 +48,8 @@ def class_probabilities(
     by_sample = dict(everyone)
     if sorted(by_sample) != list(range(count)) or len(everyone) != count:
         raise TrainingError(
-            f"expected one prediction for each of {count} subjects, found {len(everyone)} for "
-            f"{len(by_sample)} of them"
+            f"{where}: expected one prediction for each of {count} subjects, found "
+            f"{len(everyone)} for {len(by_sample)} of them"
         )
     return np.array([by_sample[number] for number in range(count)])
 

@@ -89,8 +89,12 @@ class _EverySlice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        layout = torch.channels_last_3d
-        whole = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=layout).zero_()
+        whole = torch.empty(
+            ctx.shape,
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=torch.channels_last_3d,
+        ).zero_()
         whole[:, :, :: ctx.every] = gradient
         return whole, None
 

@@ -39,5 +39,6 @@ def mean_weights(network: nn.Module, train: TrainConfig) -> AveragedModel | None
 
 
 def is_averaged(train: TrainConfig, epoch: int) -> bool:
-    """Whether the weights after so many epochs count: always those after the last."""
-    return epoch > train.epochs * (1 - train.average_last) or epoch == train.epochs
+    """Whether the weights after so many epochs count; those after the last always do."""
+    counted = math.ceil(train.epochs * train.average_last - 1e-9)  # 10 · 0.9 is 9.000000000000002
+    return epoch > train.epochs - counted

@@ -97,6 +97,7 @@ class Training:
         if self.device.type == "cpu":
             device.keep_freed_memory()
         torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
+        torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
         self.seed = (config.train.seed, config.split.fold)
         self.split = splits.ensure(config)
         self.fold = self.split.folds[config.split.fold]
@@ -247,7 +248,11 @@ class Training:
         return device.to_layout(volume_BCTHW)
 
     def _validate(self, part: Part) -> dict[str, float]:
-        """Loss and accuracy on the validation part; watched, never selected on."""
+        """Loss and accuracy on the validation part; watched, never selected on.
+
+        Of the network as it stands: without the mean weights and the recomputed statistics that
+        the last epoch may be followed by.
+        """
         probabilities = self._predict(part)
         labels = np.array(self._labels(part.subject_ids))
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1)
@@ -271,6 +276,7 @@ class Training:
             part,
             self._network_input,
             batch_size=self.config.train.eval_batch_size,
+            where=self.run,
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
         )

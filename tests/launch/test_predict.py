@@ -62,7 +62,7 @@ def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path)
         assert found == pytest.approx(expected.probabilities, abs=1e-4)
 
 
-def test_a_scan_that_the_run_trained_on_is_said_to_be_whatever_its_name(
+def test_a_scan_that_the_run_was_trained_on_is_pointed_out_whatever_its_name(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained / "runs/demo/mc3_18-scratch/fold0"
@@ -75,7 +75,25 @@ def test_a_scan_that_the_run_trained_on_is_said_to_be_whatever_its_name(
     assert predict.main(["--run", str(run), "--stripped", *scans]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1
-    assert f"{renamed} is {seen}, which this run was trained with" in warnings[0]
+    assert f"{renamed} is a scan that this run was trained on" in warnings[0]
+
+
+def test_without_the_runs_own_split_nobody_claims_to_know_and_none_is_drawn(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained / "runs/demo/mc3_18-scratch/fold0"
+    split = next(trained.glob("data/cache/*/splits/*.json"))
+    kept = split.read_text()
+    try:
+        for content in (None, kept.replace('"train"', '"swap"').replace('"test"', '"train"')):
+            split.unlink()
+            if content is not None:
+                split.write_text(content.replace('"swap"', '"test"'))
+            assert predict.main(["--run", str(run), "--stripped", str(trained / "s1.nii.gz")]) == 0
+            assert "cannot be told" in capsys.readouterr().err
+            assert split.exists() == (content is not None)
+    finally:
+        split.write_text(kept)
 
 
 def test_a_bad_scan_is_named_and_the_others_go_on(

@@ -25,6 +25,14 @@ def weight_gradient(convolution: nn.Conv3d, volume: torch.Tensor, dtype: torch.d
     return convolution.weight.grad.clone()
 
 
+def check_weight_gradient(convolution: nn.Conv3d, volume: torch.Tensor) -> None:
+    exact = weight_gradient(convolution, volume, torch.float32)
+    for _ in range(3):
+        found = weight_gradient(convolution, volume, torch.bfloat16)
+        assert torch.isfinite(found).all()
+        assert (found - exact).norm() < 0.02 * exact.norm()
+
+
 @pytest.mark.parametrize(
     ("stride", "shape"),
     [
@@ -40,8 +48,14 @@ def test_bf16_weight_gradients_of_small_volumes_are_those_of_fp32(stride, shape)
     torch.manual_seed(0)
     convolution = nn.Conv3d(64, 64, 3, stride, 1, bias=False)
     volume = torch.randn(1, 64, *shape)
-    exact = weight_gradient(convolution, volume, torch.float32)
-    for _ in range(3):
-        found = weight_gradient(convolution, volume, torch.bfloat16)
-        assert torch.isfinite(found).all()
-        assert (found - exact).norm() < 0.02 * exact.norm()
+    check_weight_gradient(convolution, volume)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding"), [((3, 1, 1), (1, 0, 0)), ((1, 3, 3), (0, 1, 1)), ((3, 3, 3), (1, 1, 1))]
+)
+@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 1, 1), (2, 8, 8), (3, 1, 5), (9, 15, 15)])
+def test_bf16_weight_gradients_of_every_form_are_those_of_fp32(kernel, padding, shape):
+    torch.manual_seed(0)
+    convolution = nn.Conv3d(64, 144, kernel, 1, padding, bias=False)
+    check_weight_gradient(convolution, torch.randn(2, 64, *shape))

@@ -119,6 +119,11 @@ def test_a_sweep_over_voxel_sizes_is_judged_by_a_cache_that_it_has(tmp_path: Pat
     assert sweep.splits.parent == sweep.cache / "splits"
 
 
+def test_another_field_of_view_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "preprocessing.field_mm=[160,192.5,156]")
+    assert sweep.cache == tmp_path / "data/cache/brats_ixi-2mm-160x192.5x156"
+
+
 def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
     write_sweep(make_sweep(tmp_path))
     (tmp_path / "runs/full").rename(tmp_path / "runs/older")

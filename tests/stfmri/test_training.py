@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from stfmri import checkpoint, models, predictions, splits, training
+from stfmri import checkpoint, models, optimise, predictions, splits, training
 from stfmri import config as configuration
 from stfmri.config import AugmentConfig, CheckpointConfig, Config, ModelConfig, TrainConfig
 from stfmri.data import epoch_order
@@ -141,7 +142,7 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
             learning_rate=1e-3,
             batch_size=2,
             schedule="cosine",
-            average_last=0.5,
+            average_last=0.9,  # all three epochs, so that a resumed run needs the count so far
             batch_norm="recomputed",
         ),
         "model": ModelConfig(name="mc3_18"),
@@ -237,12 +238,51 @@ def test_the_tested_weights_are_the_mean_of_those_after_the_last_epochs(tmp_path
         patch.setattr(training.Training, "_train_epoch", noted)
         file = prepare(tmp_path, "mean", train=settings)
         training.train_run(file)
-    tested = dict(models.load_trained(file.parent).network.named_parameters())
+    network = models.load_trained(file.parent).network
     assert len(after) == 4
-    for name, parameter in tested.items():
+    for name, parameter in network.named_parameters():
         expected = (after[2][name] + after[3][name]) / 2
         torch.testing.assert_close(parameter.double(), expected, rtol=1e-5, atol=1e-7)
         assert not torch.equal(after[2][name], after[3][name]), name
+    # What is predicted is what this network says, with statistics of its own batches.
+    config = configuration.load(file)
+    volumes = Volumes(config.cache, read_index(config.cache))
+    fold = splits.ensure(config).folds[0]
+
+    def batch(subject_ids: Sequence[str]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([volumes[name] for name in subject_ids])).float()
+
+    with torch.no_grad():
+        said = network(batch(fold.test)).softmax(dim=1)
+    np.testing.assert_allclose(said, probabilities(file.parent), atol=1e-4)
+    stem = network.stem[1].running_mean.clone()
+    orders = epoch_order(len(fold.train), config.train.batch_size, (config.train.seed, 0))
+    with torch.no_grad():
+        means = [
+            network.stem[0](batch([fold.train[number] for number in order])).mean(dim=(0, 2, 3, 4))
+            for order in orders
+        ]
+    torch.testing.assert_close(stem, torch.stack(means).mean(dim=0), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share", "counted"),
+    [
+        (10, 0.9, 9),
+        (10, 0.8, 8),
+        (50, 0.8, 40),
+        (5, 0.8, 4),
+        (3, 0.5, 2),
+        (12, 0.66, 8),
+        (4, 0.01, 1),
+    ],
+)
+def test_a_share_of_the_epochs_counts_rounded_up_to_whole_ones(
+    epochs: int, share: float, counted: int
+) -> None:
+    train = TrainConfig(epochs=epochs, average_last=share, batch_norm="recomputed")
+    averaged = [epoch for epoch in range(1, epochs + 1) if optimise.is_averaged(train, epoch)]
+    assert averaged == list(range(epochs - counted + 1, epochs + 1))
 
 
 def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
@@ -343,7 +383,9 @@ def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_each_test_subject_exactly_one_prediction(tmp_path: Path) -> None:
-    file = prepare(tmp_path, "pair", train=replace(tiny_config(tmp_path).train, epochs=1))
+    base = tiny_config(tmp_path).train
+    train = replace(base, epochs=2, average_last=0.9, batch_norm="recomputed")
+    file = prepare(tmp_path, "pair", train=train)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     ended = subprocess.run(
         [
