@@ -49,6 +49,7 @@ MEMORY_MARK = 8e9  # bytes: the paper's card
 # At 64 an activation of r2plus1d_18 has more than 2³¹ elements, which not every kernel can index.
 BATCHES = (2, 4, 8, 16, 32)
 VOLUMES = {"cpu": 1, "cuda": 20}  # between two readings of the clock, or a batch if that is more
+WARM_UP = 3  # so many steps until a process has all the memory that it will use again
 SEEDS, LOSS_STEPS, LOSS_TAIL = 5, 50, 10
 PACKAGES = ("torch", "torchvision", "accelerate")
 
@@ -137,7 +138,7 @@ def compare(
         key: partial(repeat, step, batch, count)
         for key, step, batch, count in zip(("ours", "usual"), steps, batches, times, strict=True)
     }
-    taken = alternate(actions, rounds)
+    taken = alternate(actions, rounds, warmup=WARM_UP)
     own, theirs = (
         [seconds / count / size for seconds in taken[key]]
         for key, size, count in zip(("ours", "usual"), sizes, times, strict=True)
