@@ -67,7 +67,7 @@ def test_a_scan_that_the_run_was_trained_on_is_pointed_out_whatever_its_name(
 ) -> None:
     run = trained / "runs/demo/mc3_18-scratch/fold0"
     tested = {row.subject_id for row in read(run / "predictions.csv").rows}
-    known = {row.subject_id for row in read_index(next((trained / "data/cache").glob("*mm")))}
+    known = {row.subject_id for row in read_index(next((trained / "data/cache").glob("made-*")))}
     seen, new = min(known - tested), min(tested)
     renamed = tmp_path / "renamed.nii.gz"
     renamed.write_bytes((trained / f"{seen}.nii.gz").read_bytes())
@@ -86,7 +86,7 @@ def test_without_the_runs_own_split_nobody_claims_to_know_and_none_is_drawn(
     kept = split.read_text()
     try:
         for content in (None, kept.replace('"train"', '"swap"').replace('"test"', '"train"')):
-            split.unlink()
+            split.unlink(missing_ok=True)
             if content is not None:
                 split.write_text(content.replace('"swap"', '"test"'))
             assert predict.main(["--run", str(run), "--stripped", str(trained / "s1.nii.gz")]) == 0
