@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from stfmri import locks
+from stfmri.config import choices
 from stfmri.errors import exit_on_error
 from stfmri.files import absolute
 from stfmri.runs import Run, Sweep, load_sweep, sweep_folder
@@ -80,6 +82,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
         )
 
     evidence = gather(sweep.name, sweep.note, sweep.runs, cohort, progress)
+    evidence = replace(evidence, choices=choices(sweep.config))
     if evidence.missing:
         _tell_missing(evidence.records, allow_partial, console)
         if not allow_partial:

@@ -327,6 +327,21 @@ def flatten(config: Config) -> dict[str, Any]:
     return dict(below(to_dict(config), ""))
 
 
+def choices(config: Config) -> tuple[str, ...]:
+    """`key=value` of what `config` chooses other than by default and that results depend on.
+
+    Left out are places, machines, and what differs between the runs of a sweep.
+    """
+    usual = flatten(Config())
+    groups = ("preprocessing.", "split.", "model.", "augment.", "train.")
+    aside = ("preprocessing.jobs", "split.fold", "model.name", "model.weights", "train.threads")
+    return tuple(
+        f"{key}={value}"
+        for key, value in flatten(config).items()
+        if key.startswith(groups) and not key.startswith(aside) and value != usual[key]
+    )
+
+
 def replaced(config: Config, values: Mapping[str, Any], *, file: str = "configuration") -> Config:
     """`config` with other values at the given dotted keys, checked as `from_dict` checks.
 

@@ -86,6 +86,8 @@ class Evidence:
     # Test predictions of all networks, and the wrong ones among them, by subject.
     tested: Counter[str]
     missed: Counter[str]
+    # `key=value` of every choice about data, networks and training that is not the default.
+    choices: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:

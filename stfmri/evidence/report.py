@@ -64,6 +64,7 @@ def render(
     return page.render(
         sweep=evidence.sweep,
         note=evidence.note,
+        choices=evidence.choices,
         missing=evidence.missing,
         runs=len(evidence.records),
         facts=facts(results),

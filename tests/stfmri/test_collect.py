@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stfmri import collect, locks
+from stfmri.config import ModelConfig, TrainConfig
 from stfmri.evidence.cohort import read_cohort
 from stfmri.evidence.content import all_tables
 from stfmri.evidence.curves import training_curves
@@ -18,6 +20,7 @@ from stfmri.evidence.gather import gather
 from stfmri.evidence.listings import hardest_table
 from stfmri.evidence.report import render
 from stfmri.evidence.summary import summarise
+from stfmri.runs import write_sweep
 from tests.evidence.sweeps import make_sweep
 
 
@@ -51,7 +54,19 @@ def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path
     assert page.count("data:image/svg+xml;base64,") == 4
     assert "Of no meaning." in page
     assert "Incomplete" not in page
+    assert "The defaults throughout" in page
     assert json.loads((complete / "summary.json").read_text(encoding="utf-8"))["complete"]
+
+
+def test_the_report_tells_what_was_chosen_other_than_by_default(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    train = TrainConfig(average_last=0.5, batch_norm="recomputed", threads=3)
+    model = ModelConfig(name="mc3_18", weights="kinetics")
+    write_sweep(replace(sweep, config=replace(sweep.config, train=train, model=model)))
+    assert run(tmp_path) == 0
+    page = (tmp_path / "results/full/report.html").read_text(encoding="utf-8")
+    expected = "Other than the defaults: train.average_last=0.5, train.batch_norm=recomputed. Each"
+    assert expected in page
 
 
 def test_results_are_readable_by_their_owner_alone(complete: Path) -> None:
