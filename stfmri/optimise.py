@@ -40,5 +40,5 @@ def mean_weights(network: nn.Module, train: TrainConfig) -> AveragedModel | None
 
 def is_averaged(train: TrainConfig, epoch: int) -> bool:
     """Whether the weights after so many epochs count; those after the last always do."""
-    counted = math.ceil(train.epochs * train.average_last - 1e-9)  # 10 · 0.9 is 9.000000000000002
+    counted = math.ceil(train.epochs * train.average_last - 1e-9)  # 100 · 0.07 is 7.000000000000001
     return epoch > train.epochs - counted
