@@ -6,14 +6,15 @@ channels-last layout a volume's slices are contiguous pictures, so
 - a (1, k, k) convolution is a 2-D convolution over B·T pictures,
 - a strided 1×1×1 convolution is a 2-D one over every s-th picture,
 - the weight gradient of a (3, 1, 1) convolution is three matrix products, but for bf16 on a
-  processor with matrix units (AMX), where oneDNN's own is faster.
+  processor with matrix units (AMX): there oneDNN's own is faster, and faster still where a large
+  picture is given in longer rows, since such a convolution does not see where a row ends.
 
 Every gradient stays in that layout: PyTorch's own gradient of "every s-th picture" does not, and
 two tensors in different layouts take several times as long to add. ReLUs do not work in place,
 which on a CPU is slower than writing anew and saves nothing: what they would overwrite is freed.
 
-See benchmarks/RESULTS.md for what each form gains. A (3, 3, 3) convolution of very small volumes
-runs in float32 instead: there oneDNN's bf16 weight gradient is wrong.
+See benchmarks/RESULTS.md for what each form gains. Where oneDNN's bf16 weight gradient is wrong, a
+convolution over slices runs in float32 instead, or in the matrix products above.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stfmri import device
+
+LONGEST_ROW = 1024  # pixels
+PLANE = 2**17  # values of a convolution's input and output: more need several slices
 
 
 def reform(network: nn.Module) -> nn.Module:
@@ -45,10 +49,10 @@ def _form(module: nn.Conv3d) -> type[_SameWeights] | None:
         return None
     if module.kernel_size[0] == 1 and module.padding[0] == 0:
         return SliceConvolution
-    if module.kernel_size == (3, 3, 3):
-        return CubeConvolution
     plain = module.stride == (1, 1, 1) and module.padding == (1, 0, 0)
-    return AcrossSlices if module.kernel_size == (3, 1, 1) and plain else None
+    if module.kernel_size == (3, 1, 1) and plain:
+        return AcrossSlices
+    return VolumeConvolution if module.kernel_size[0] == 3 else None
 
 
 class _SameWeights(nn.Conv3d):
@@ -99,20 +103,39 @@ class _EverySlice(torch.autograd.Function):
         return whole, None
 
 
-class CubeConvolution(_SameWeights):
-    """A (3, 3, 3) convolution that leaves bf16 where oneDNN's weight gradient is wrong in it.
-
-    Of two slices, or of planes one voxel wide, that gradient takes in memory that was never
-    written: it is NaN, or far off (seen with PyTorch 2.11 on AVX-512).
-    """
+class VolumeConvolution(_SameWeights):
+    """A convolution over slices that leaves bf16 where oneDNN's weight gradient is wrong in it."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H', W')."""
-        slices, height, width = input.shape[2:]
-        if slices > 2 and min(height, width) > 1:
+        if _is_sound(self, input):
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype))
+
+
+def _is_sound(convolution: nn.Conv3d, x_BCTHW: Tensor) -> bool:
+    """Whether oneDNN's bf16 weight gradient of this convolution over slices can be relied on.
+
+    Of two slices, or of planes one voxel wide, it takes in memory that was never written: it is
+    NaN, or far off (seen with PyTorch 2.11 on AVX-512). On matrix units (AMX) the same holds for
+    few slices of large planes, of which the largest end the process. It was right from about
+    4 + n slices on, where n times 2¹⁸ values make a plane of input and output; twice as many are
+    asked for here.
+    """
+    slices, height, width = x_BCTHW.shape[2:]
+    if slices <= 2 or min(height, width) == 1:
+        return False
+    plane = height * width * (convolution.in_channels + convolution.out_channels)
+    output = (slices - 1) // convolution.stride[0] + 1
+    few = plane > PLANE and output < 8 + plane / PLANE
+    return not (few and device.has_matrix_units())
+
+
+def _as_pictures(x_BCTHW: Tensor, height: int, width: int) -> Tensor:
+    """The same pixels as pictures of another height and width, channels last."""
+    x_BTHWC = x_BCTHW.permute(0, 2, 3, 4, 1)
+    return x_BTHWC.reshape(*x_BTHWC.shape[:2], height, width, -1).permute(0, 4, 1, 2, 3)
 
 
 class AcrossSlices(_SameWeights):
@@ -123,11 +146,20 @@ class AcrossSlices(_SameWeights):
         weight = self.weight
         if torch.is_autocast_enabled(input.device.type):
             dtype = torch.get_autocast_dtype(input.device.type)
-            if dtype == torch.bfloat16 and device.has_matrix_units():
-                return super().forward(input)
+            suited = dtype == torch.bfloat16 and device.has_matrix_units()
+            if suited and _is_sound(self, input):
+                return self._in_long_rows(input)
             input, weight = input.to(dtype), weight.to(dtype)
         with torch.autocast(input.device.type, enabled=False):
             return _AcrossSlices.apply(input, weight)
+
+    def _in_long_rows(self, input: Tensor) -> Tensor:
+        height, width = input.shape[3:]
+        pixels = height * width
+        if pixels <= LONGEST_ROW:
+            return super().forward(input)
+        row = max(n for n in range(1, LONGEST_ROW + 1) if pixels % n == 0)
+        return _as_pictures(super().forward(_as_pictures(input, pixels // row, row)), height, width)
 
 
 class _AcrossSlices(torch.autograd.Function):

@@ -1,4 +1,7 @@
-"""What only shows in bf16, and only where memory held something else before."""
+"""What only shows in bf16, and only where memory held something else before.
+
+Of (3, 40, 36) and (4, 60, 60) oneDNN's gradients are wrong on matrix units alone.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ def test_bf16_weight_gradients_of_small_volumes_are_those_of_fp32(stride, shape)
 @pytest.mark.parametrize(
     ("kernel", "padding"), [((3, 1, 1), (1, 0, 0)), ((1, 3, 3), (0, 1, 1)), ((3, 3, 3), (1, 1, 1))]
 )
-@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 1, 1), (2, 8, 8), (3, 1, 5), (9, 15, 15)])
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 4), (2, 1, 1), (2, 8, 8), (3, 1, 5), (9, 15, 15), (3, 40, 36), (4, 60, 60)]
+)
 def test_bf16_weight_gradients_of_every_form_are_those_of_fp32(kernel, padding, shape):
     torch.manual_seed(0)
     convolution = nn.Conv3d(64, 144, kernel, 1, padding, bias=False)
