@@ -193,6 +193,7 @@ def loss(name: str, accelerator: Accelerator, seeds: int, shape: tuple[int, ...]
             accelerator.scaler.load_state_dict(scale)  # as new as the peer's
         own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))
         theirs.append(tail_loss(UsualStep(name, device, seed), seed, shape, device))
+        print(f"  seed {seed}: {own[-1]:.4f}, peer {theirs[-1]:.4f}", file=sys.stderr)
     spread = statistics.stdev(theirs)
     apart = abs(statistics.fmean(own) - statistics.fmean(theirs))
     return Row(

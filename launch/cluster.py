@@ -30,10 +30,8 @@ def submit_to_slurm(
     """Submit `runs`, `cluster.runs_per_gpu` to a job, and then the collector.
 
     Raises:
-        ClusterError: where the cluster refuses (what it had accepted stands in jobs.csv), or jobs
-            of an interrupted submission are alive.
+        ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
     """
-    _refuse_strays(sweep)
     size = cluster.runs_per_gpu
     packs = [runs[first : first + size] for first in range(0, len(runs), size)]
     calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
@@ -80,8 +78,12 @@ def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -
     append_jobs(sweep.folder, lines)
 
 
-def _refuse_strays(sweep: Sweep) -> None:
-    """Refuse to submit beside jobs that a submission killed half-way left in the queue."""
+def check_queue(sweep: Sweep) -> None:
+    """Refuse to submit beside jobs that a submission killed half-way left in the queue.
+
+    Raises:
+        ClusterError: there are such jobs, or no cluster answers.
+    """
     known = {line.job_id for line in submissions(sweep.folder)}
     # The frozen code is every job's working directory.
     strays = [job for job in jobs_in(sweep.folder) if job not in known]

@@ -79,7 +79,8 @@ def job_and_node(state: RunState) -> str:
 def count_states(states: Sequence[RunState]) -> str:
     """One line: 18 runs: 4 done, 2 running, 12 pending."""
     counts = Counter(state.state for state in states)
-    return f"{len(states)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    noun = "run" if len(states) == 1 else "runs"
+    return f"{len(states)} {noun}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
 
 
 def _print_cut(out: Console, rows: int) -> None:

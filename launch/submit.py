@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
-from launch.cluster import submit_to_slurm, uses_slurm
+from launch.cluster import check_queue, submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
 from launch.local import train_on_this_machine
 from launch.plan import open_sweep
@@ -73,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
         opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
-        show_plan(out, opened, states, where, request)
         to_do = [state.run for state in states if state.is_to_do]
+        if on_slurm and to_do:
+            check_queue(sweep)
+        show_plan(out, opened, states, where, request)
         if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0

@@ -119,9 +119,9 @@ def _is_sound(convolution: nn.Conv3d, x_BCTHW: Tensor) -> bool:
 
     Of two slices, or of planes one voxel wide, it takes in memory that was never written: it is
     NaN, or far off (seen with PyTorch 2.11 on AVX-512). On matrix units (AMX) the same holds for
-    few slices of large planes, of which the largest end the process. It was right from about
-    4 + n slices on, where n times 2¹⁸ values make a plane of input and output; twice as many are
-    asked for here.
+    few slices of large planes, of which the largest end or hang the process. It was right from
+    about 4 + n slices on, where n times 2¹⁸ values make a plane of input and output; twice as
+    many are asked for here.
     """
     slices, height, width = x_BCTHW.shape[2:]
     if slices <= 2 or min(height, width) == 1:

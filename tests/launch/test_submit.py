@@ -317,3 +317,18 @@ def test_help_names_every_sweep_and_says_how_to_choose() -> None:
 
 def test_tiny_overrides_are_all_known() -> None:
     assert compose(TINY, sweep="demo").data.name == "tiny"
+
+
+def test_without_a_cluster_that_answers_nothing_is_left_behind(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "broken.conf").write_text("no cluster\n", encoding="utf-8")
+    monkeypatch.setenv("SLURM_CONF", str(root / "broken.conf"))
+    monkeypatch.setattr("slurm.queue.PAUSE_S", 0)
+    before = everything_in(root)
+    assert submit.main(submission(root, "cluster=slurm")) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    folder = root / "runs" / "demo"
+    assert everything_in(root) - before <= {root / "runs", folder, folder / "lock"}
