@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from launch.cli import console, entry_point
-from stfmri.config import PreprocessingConfig
 from stfmri.errors import UserError
 from stfmri.files import absolute, write_atomic
-from stfmri.plain import from_dict, load_yaml
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,10 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stfmri.models import load_trained
 
     trained = load_trained(run)
-    chain, masks = chain_of(trained), Path(trained.config.root) / "data" / "cache" / "masks"
+    masks = Path(trained.config.root) / "data" / "cache" / "masks"
     results = [
-        predict(trained, chain, scan, options.mask, options.stripped, masks)
-        for scan in options.scans
+        predict(trained, scan, options.mask, options.stripped, masks) for scan in options.scans
     ]
     out = console()
     table = Table("scan", "prediction", *trained.classes, box=None, pad_edge=False)
@@ -101,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             table.add_row(*_row(result, trained.classes))
     if table.row_count:
-        _print(out, table, trained, chain)
+        _print(out, table, trained)
     if options.out is not None:
         write_atomic(absolute(options.out), as_csv(results, trained.classes))
         out.print(f"written: {options.out}", soft_wrap=True)
@@ -111,28 +108,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(result.reason for result in results) else 0
 
 
-def _print(out: Console, table: Table, trained: Trained, chain: PreprocessingConfig) -> None:
+def _print(out: Console, table: Table, trained: Trained) -> None:
     out.print(table)
     model, data = trained.config.model, trained.config.data
+    spacing_mm = trained.preprocessing.spacing_mm
     out.print(
         f"for research only: {model.name} ({model.weights}), trained on {data.name} at "
-        f"{chain.spacing_mm:g} mm; scans of another scanner or sequence may mislead it",
+        f"{spacing_mm:g} mm; scans of another scanner or sequence may mislead it",
         soft_wrap=True,
     )
-
-
-def chain_of(trained: Trained) -> PreprocessingConfig:
-    """The preprocessing that the run's own volumes went through, as their shard has it.
-
-    Raises:
-        UserError: where the run's cache is gone, so that nothing says what it was.
-    """
-    from stfmri.shards import open_shard, read_index
-
-    cache = trained.config.cache
-    shard = open_shard(cache / read_index(cache)[0].shard)
-    file = f"{shard.path} (preprocessing)"
-    return from_dict(PreprocessingConfig, load_yaml(shard.preprocessing, file), file=file)
 
 
 def already_seen(run: Path, trained: Trained, results: Sequence[Prediction]) -> list[str]:
@@ -162,12 +146,7 @@ def already_seen(run: Path, trained: Trained, results: Sequence[Prediction]) -> 
 
 
 def predict(
-    trained: Trained,
-    chain: PreprocessingConfig,
-    scan: Path,
-    mask: Path | None,
-    stripped: bool,
-    masks: Path,
+    trained: Trained, scan: Path, mask: Path | None, stripped: bool, masks: Path
 ) -> Prediction:
     """Preprocess one scan and ask the network, in eval mode and single precision.
 
@@ -185,7 +164,9 @@ def predict(
 
     try:
         place = None if mask is None else absolute(mask)
-        volume_CDHW, _ = preprocess_volume(absolute(scan), place, stripped, chain, masks)
+        volume_CDHW, _ = preprocess_volume(
+            absolute(scan), place, stripped, trained.preprocessing, masks
+        )
     except (ScanError, OSError) as error:
         return Prediction(scan, reason=str(error))
     volume_BCTHW = to_slices_first(

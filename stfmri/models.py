@@ -17,8 +17,9 @@ from torchvision.models import video
 from torchvision.models.video.resnet import R2Plus1dStem
 
 from stfmri import config as configuration
-from stfmri.config import Config, ModelConfig
+from stfmri.config import Config, ModelConfig, PreprocessingConfig
 from stfmri.errors import UserError
+from stfmri.plain import from_dict, load_yaml
 from stfmri.weights import WeightsError
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -108,11 +109,18 @@ def parameter_count(network: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run's network in eval mode, its classes in output order, its configuration."""
+    """A finished run's network in eval mode, and what a new scan needs to go through it.
+
+    Attributes:
+        classes: in the order of the network's outputs.
+        config: the run's own.
+        preprocessing: what the run's volumes went through, as their shard had it.
+    """
 
     network: nn.Module
     classes: tuple[str, ...]
     config: Config
+    preprocessing: PreprocessingConfig
 
 
 def load_trained(run: Path) -> Trained:
@@ -130,9 +138,11 @@ def load_trained(run: Path) -> Trained:
         classes = tuple(content["classes"])
         network = build(config.model, len(classes), seed=0)
         network.load_state_dict(content["state_dict"])
+        chain = load_yaml(content["preprocessing"], f"{file} (preprocessing)")
+        preprocessing = from_dict(PreprocessingConfig, chain, file=str(file))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
         raise WeightsError(f"{file} does not fit {run / 'config.yaml'}: {_first(error)}") from error
-    return Trained(network.eval(), classes, config)
+    return Trained(network.eval(), classes, config, preprocessing)
 
 
 def _initialise(convolution: nn.Conv3d) -> None:

@@ -208,13 +208,24 @@ class Volumes:
         Raises:
             CacheError: where the shard cannot be read or its row is another subject's.
         """
-        row = self._rows[subject_id]
-        shard = self._open.get(row.shard)
-        if shard is None:
-            shard = self._open[row.shard] = open_shard(self._cache / row.shard)
+        row, shard = self._row_and_shard(subject_id)
         if row.row >= len(shard.keys) or shard.keys[row.row] != row.key:
             raise CacheError(
                 f"{shard.path}: row {row.row} is not {subject_id} as index.csv says; "
                 "run python -m preprocessing again"
             )
         return shard.volumes[row.row]
+
+    def preprocessing(self, subject_id: str) -> str:
+        """What made the subject's volume: the chain's configuration as YAML.
+
+        Raises:
+            CacheError: where the shard cannot be read.
+        """
+        return self._row_and_shard(subject_id)[1].preprocessing
+
+    def _row_and_shard(self, subject_id: str) -> tuple[IndexRow, Shard]:
+        row = self._rows[subject_id]
+        if row.shard not in self._open:
+            self._open[row.shard] = open_shard(self._cache / row.shard)
+        return row, self._open[row.shard]

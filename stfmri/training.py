@@ -319,7 +319,11 @@ class Training:
     def _write(self, probabilities: NDArray[np.float64]) -> None:
         """model.pt, provenance.json and, last, predictions.csv, which marks the run as done."""
         network = self.accelerator.unwrap_model(self.network)
-        content = {"state_dict": network.state_dict(), "classes": list(self.split.classes)}
+        content = {
+            "state_dict": network.state_dict(),
+            "classes": list(self.split.classes),
+            "preprocessing": self.volumes.preprocessing(self.fold.train[0]),
+        }
         with replacing(self.run / "model.pt") as temporary:
             torch.save(content, temporary)
         write_atomic(self.run / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -60,6 +61,23 @@ def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path)
         assert row["prediction"] == expected.prediction
         found = [float(row["prob_down"]), float(row["prob_up"])]
         assert found == pytest.approx(expected.probabilities, abs=1e-4)
+
+
+def test_a_run_whose_cache_is_gone_predicts_the_same(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["--run", str(trained / "runs/demo/mc3_18-scratch/fold0"), "--stripped", "--out"]
+    scan = str(trained / "s1.nii.gz")
+    cache = trained / "data/cache"
+    assert predict.main([*call, str(tmp_path / "with.csv"), scan]) == 0
+    cache.rename(tmp_path / "gone")
+    try:
+        assert predict.main([*call, str(tmp_path / "without.csv"), scan]) == 0
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+        (tmp_path / "gone").rename(cache)
+    assert "cannot be told" in capsys.readouterr().err
+    assert (tmp_path / "with.csv").read_text() == (tmp_path / "without.csv").read_text()
 
 
 def test_a_scan_that_the_run_was_trained_on_is_pointed_out_whatever_its_name(
