@@ -58,7 +58,10 @@ def submit_to_slurm(
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])
     numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
-    out.print(f"submitted {len(runs)} runs as job {numbers}; job {collector.job_id} collects them")
+    noun = "run" if len(runs) == 1 else "runs"
+    out.print(
+        f"submitted {len(runs)} {noun} as job {numbers}; job {collector.job_id} collects them"
+    )
     out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
 
 

@@ -6,9 +6,11 @@ import argparse
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -20,6 +22,7 @@ from stfmri.files import absolute, write_atomic
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from stfmri.config import Config
     from stfmri.models import Trained
 
 EPILOG = """\
@@ -86,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stfmri.models import load_trained
 
     trained = load_trained(run)
-    masks = Path(trained.config.root) / "data" / "cache" / "masks"
-    results = [
-        predict(trained, scan, options.mask, options.stripped, masks) for scan in options.scans
-    ]
+    with masks_of(trained.config) as masks:
+        results = [
+            predict(trained, scan, options.mask, options.stripped, masks) for scan in options.scans
+        ]
     out = console()
     table = Table("scan", "prediction", *trained.classes, box=None, pad_edge=False)
     for result in results:
@@ -103,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_atomic(absolute(options.out), as_csv(results, trained.classes))
         out.print(f"written: {options.out}", soft_wrap=True)
     if table.row_count:
-        for line in already_seen(run, trained, results):
+        for line in already_seen(trained, results):
             print(f"warning: {line}", file=sys.stderr)
     return 1 if any(result.reason for result in results) else 0
 
@@ -119,30 +122,25 @@ def _print(out: Console, table: Table, trained: Trained) -> None:
     )
 
 
-def already_seen(run: Path, trained: Trained, results: Sequence[Prediction]) -> list[str]:
+def already_seen(trained: Trained, results: Sequence[Prediction]) -> list[str]:
     """One line for each scan whose preprocessed voxels are those of a training scan of the run."""
-    from stfmri import predictions
-    from stfmri.evidence.cohort import read_cohort
-
-    config = trained.config
-    try:
-        cohort = read_cohort(config.cache, config.split_file, trained.classes)
-        tested = {row.subject_id for row in predictions.read(run / predictions.FILE_NAME).rows}
-    except UserError as error:
-        return [f"whether the run was trained on these scans cannot be told: {error}"]
-    fold = cohort.folds[config.split.fold]
-    if set(fold.test) != tested:
-        return [
-            "whether the run was trained on these scans cannot be told: its split was drawn anew "
-            f"since, {config.split_file}"
-        ]
-    seen = {cohort.subjects[subject].sha256 for subject in fold.train}
     return [
         f"{result.scan} is a scan that this run was trained on: its probabilities say nothing of "
         "how the network does on new ones"
         for result in results
-        if result.sha256 in seen
+        if result.sha256 in trained.trained_on
     ]
+
+
+@contextmanager
+def masks_of(config: Config) -> Iterator[Path]:
+    """The folder of brain masks that were extracted before; one for now where it has no place."""
+    caches = config.cache.parent
+    if caches.is_dir():
+        yield caches / "masks"
+    else:
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
 
 
 def predict(

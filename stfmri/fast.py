@@ -6,8 +6,8 @@ channels-last layout a volume's slices are contiguous pictures, so
 - a (1, k, k) convolution is a 2-D convolution over B·T pictures,
 - a strided 1×1×1 convolution is a 2-D one over every s-th picture,
 - the weight gradient of a (3, 1, 1) convolution is three matrix products, but for bf16 on a
-  processor with matrix units (AMX): there oneDNN's own is faster, and faster still where a large
-  picture is given in longer rows, since such a convolution does not see where a row ends.
+  processor with matrix units (AMX): there oneDNN's own is faster, and large pictures are given to
+  it in longer rows, which it does faster; the convolution does not see where a row ends.
 
 Every gradient stays in that layout: PyTorch's own gradient of "every s-th picture" does not, and
 two tensors in different layouts take several times as long to add. ReLUs do not work in place,
@@ -119,9 +119,10 @@ def _is_sound(convolution: nn.Conv3d, x_BCTHW: Tensor) -> bool:
 
     Of two slices, or of planes one voxel wide, it takes in memory that was never written: it is
     NaN, or far off (seen with PyTorch 2.11 on AVX-512). On matrix units (AMX) the same holds for
-    few slices of large planes, of which the largest end or hang the process. It was right from
-    about 4 + n slices on, where n times 2¹⁸ values make a plane of input and output; twice as
-    many are asked for here.
+    few slices of large planes, of which the largest end or hang the process. Planes of up to 2¹⁷
+    values of input and output were right there with three slices, larger ones from about 4 + n
+    slices on, where n times 2¹⁸ values make a plane; twice as many are asked for here. Strided
+    convolutions, of which fewer shapes were seen to fail, are held to the same.
     """
     slices, height, width = x_BCTHW.shape[2:]
     if slices <= 2 or min(height, width) == 1:
@@ -139,7 +140,7 @@ def _as_pictures(x_BCTHW: Tensor, height: int, width: int) -> Tensor:
 
 
 class AcrossSlices(_SameWeights):
-    """A (3, 1, 1) convolution whose weight gradient is three matrix products."""
+    """A (3, 1, 1) convolution: its weight gradient as matrix products, or its pictures in rows."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T, H, W)."""

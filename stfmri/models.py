@@ -114,13 +114,15 @@ class Trained:
     Attributes:
         classes: in the order of the network's outputs.
         config: the run's own.
-        preprocessing: what the run's volumes went through, as their shard had it.
+        preprocessing: what a training volume of the run went through, as its shard had it.
+        trained_on: sha256 of the voxels of each training volume.
     """
 
     network: nn.Module
     classes: tuple[str, ...]
     config: Config
     preprocessing: PreprocessingConfig
+    trained_on: frozenset[str]
 
 
 def load_trained(run: Path) -> Trained:
@@ -135,14 +137,14 @@ def load_trained(run: Path) -> Trained:
         raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-        classes = tuple(content["classes"])
+        classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
         network = build(config.model, len(classes), seed=0)
         network.load_state_dict(content["state_dict"])
         chain = load_yaml(content["preprocessing"], f"{file} (preprocessing)")
         preprocessing = from_dict(PreprocessingConfig, chain, file=str(file))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
         raise WeightsError(f"{file} does not fit {run / 'config.yaml'}: {_first(error)}") from error
-    return Trained(network.eval(), classes, config, preprocessing)
+    return Trained(network.eval(), classes, config, preprocessing, trained_on)
 
 
 def _initialise(convolution: nn.Conv3d) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +11,11 @@ import pytest
 
 from launch import predict, submit
 from preprocessing.__main__ import main as preprocess
+from stfmri.config import PreprocessingConfig
+from stfmri.models import load_trained
+from stfmri.plain import from_dict, load_yaml
 from stfmri.predictions import read
-from stfmri.shards import read_index
+from stfmri.shards import open_shard, read_index
 
 pytestmark = pytest.mark.slow
 SHAPE = (40, 48, 36)
@@ -63,55 +65,37 @@ def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path)
         assert found == pytest.approx(expected.probabilities, abs=1e-4)
 
 
-def test_a_run_whose_cache_is_gone_predicts_the_same(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call = ["--run", str(trained / "runs/demo/mc3_18-scratch/fold0"), "--stripped", "--out"]
-    scan = str(trained / "s1.nii.gz")
-    cache = trained / "data/cache"
-    assert predict.main([*call, str(tmp_path / "with.csv"), scan]) == 0
-    cache.rename(tmp_path / "gone")
-    try:
-        assert predict.main([*call, str(tmp_path / "without.csv"), scan]) == 0
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
-        (tmp_path / "gone").rename(cache)
-    assert "cannot be told" in capsys.readouterr().err
-    assert (tmp_path / "with.csv").read_text() == (tmp_path / "without.csv").read_text()
+def test_the_model_carries_the_preprocessing_of_the_runs_volumes(trained: Path) -> None:
+    model = load_trained(trained / "runs/demo/mc3_18-scratch/fold0")
+    [shard] = (trained / "data/cache").glob("made-*/*.h5")
+    made = open_shard(shard).preprocessing
+    assert model.preprocessing == from_dict(PreprocessingConfig, load_yaml(made, ""), file="")
+    assert model.preprocessing != model.config.preprocessing  # a shard names what `auto` became
 
 
 def test_a_scan_that_the_run_was_trained_on_is_pointed_out_whatever_its_name(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trained / "runs/demo/mc3_18-scratch/fold0"
+    cache = trained / "data/cache"
     tested = {row.subject_id for row in read(run / "predictions.csv").rows}
-    known = {row.subject_id for row in read_index(next((trained / "data/cache").glob("made-*")))}
+    known = {row.subject_id for row in read_index(next(cache.glob("made-*")))}
     seen, new = min(known - tested), min(tested)
     renamed = tmp_path / "renamed.nii.gz"
     renamed.write_bytes((trained / f"{seen}.nii.gz").read_bytes())
     scans = [str(renamed), str(trained / f"{new}.nii.gz")]
-    assert predict.main(["--run", str(run), "--stripped", *scans]) == 0
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(warnings) == 1
-    assert f"{renamed} is a scan that this run was trained on" in warnings[0]
-
-
-def test_without_the_runs_own_split_nobody_claims_to_know_and_none_is_drawn(
-    trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = trained / "runs/demo/mc3_18-scratch/fold0"
-    split = next(trained.glob("data/cache/*/splits/*.json"))
-    kept = split.read_text()
-    try:
-        for content in (None, kept.replace('"train"', '"swap"').replace('"test"', '"train"')):
-            split.unlink(missing_ok=True)
-            if content is not None:
-                split.write_text(content.replace('"swap"', '"test"'))
-            assert predict.main(["--run", str(run), "--stripped", str(trained / "s1.nii.gz")]) == 0
-            assert "cannot be told" in capsys.readouterr().err
-            assert split.exists() == (content is not None)
-    finally:
-        split.write_text(kept)
+    told = []
+    for folder in (cache, tmp_path / "gone"):  # with the run's cache, and without
+        cache.rename(folder)
+        try:
+            assert predict.main(["--run", str(run), "--stripped", *scans]) == 0
+        finally:
+            assert not (folder != cache and cache.exists())
+            folder.rename(cache)
+        told.append(capsys.readouterr())
+    assert told[0] == told[1]
+    [warning] = [line for line in told[0].err.splitlines() if "warning" in line]
+    assert f"{renamed} is a scan that this run was trained on" in warning
 
 
 def test_a_bad_scan_is_named_and_the_others_go_on(

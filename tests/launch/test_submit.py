@@ -319,7 +319,7 @@ def test_tiny_overrides_are_all_known() -> None:
     assert compose(TINY, sweep="demo").data.name == "tiny"
 
 
-def test_without_a_cluster_that_answers_nothing_is_left_behind(
+def test_without_a_cluster_that_answers_no_plan_is_told_and_no_sweep_left(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "broken.conf").write_text("no cluster\n", encoding="utf-8")
