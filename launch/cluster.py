@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.job import Collect, TrainRuns
+from launch.show import how_many
 from launch.states import LOGS, job_of
 from slurm.errors import ClusterError, SubmissionError
 from slurm.executor import Resources, submit_array
@@ -58,10 +59,7 @@ def submit_to_slurm(
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])
     numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
-    noun = "run" if len(runs) == 1 else "runs"
-    out.print(
-        f"submitted {len(runs)} {noun} as job {numbers}; job {collector.job_id} collects them"
-    )
+    out.print(f"submitted {how_many(runs)} as job {numbers}; job {collector.job_id} collects them")
     out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
 
 

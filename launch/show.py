@@ -79,8 +79,12 @@ def job_and_node(state: RunState) -> str:
 def count_states(states: Sequence[RunState]) -> str:
     """One line: 18 runs: 4 done, 2 running, 12 pending."""
     counts = Counter(state.state for state in states)
-    noun = "run" if len(states) == 1 else "runs"
-    return f"{len(states)} {noun}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    return f"{how_many(states)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+
+
+def how_many(runs: Sequence[object]) -> str:
+    """1 run, 2 runs."""
+    return f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _print_cut(out: Console, rows: int) -> None:
