@@ -32,10 +32,11 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
     target = folder / f"epoch-{epoch:04d}"
     temporary = folder / f".{target.name}.tmp"
     temporary.mkdir(mode=0o700)
-    with (temporary / "state.pt").open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        write_tensors(temporary / "state.pt", state)
+    except OSError:  # a full disk, which the unfinished file must not keep full
+        shutil.rmtree(temporary)
+        raise
     if target.exists():  # a folder cannot be replaced by rename
         shutil.rmtree(target)
     temporary.rename(target)
@@ -43,6 +44,25 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
         if older != target:
             shutil.rmtree(older)
     return target
+
+
+def write_tensors(file: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values to `file`, through to the disk.
+
+    Raises:
+        OSError: naming `file`, where the system cannot write it; torch itself raises an error of
+            its ZIP writer's, which tells nothing.
+    """
+    with file.open("wb") as handle:
+        try:
+            torch.save(content, handle)
+        except RuntimeError as error:
+            cause = error.__context__
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, cause.strerror, str(file)) from error
+            raise
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:

@@ -326,7 +326,7 @@ class Training:
             "trained_on": [self.split.subjects[item].sha256 for item in self.fold.train],
         }
         with replacing(self.run / "model.pt") as temporary:
-            torch.save(content, temporary)
+            checkpoint.write_tensors(temporary, content)
         write_atomic(self.run / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n")
         predictions.write(
             self.run / predictions.FILE_NAME,
