@@ -31,8 +31,9 @@ from common import (
 )
 from training_steps import MODELS, accelerator_for
 
-from stfmri.config import CheckpointConfig, Config, replaced
+from stfmri.config import CheckpointConfig, Config
 from stfmri.files import private_dir
+from stfmri.overrides import replaced
 from stfmri.training import Training
 
 PACKAGES = ("torch", "accelerate")

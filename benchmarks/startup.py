@@ -27,8 +27,9 @@ from common import (
     seconds_text,
 )
 
-from stfmri.config import ModelConfig, replaced, save
+from stfmri.config import ModelConfig, save
 from stfmri.files import private_dir
+from stfmri.overrides import replaced
 
 PACKAGES = ("torch", "torchvision", "accelerate", "hydra-core", "submitit")
 CHECKOUT = Path(__file__).resolve().parent.parent

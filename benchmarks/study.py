@@ -35,8 +35,9 @@ from common import (
     seconds_text,
 )
 
-from stfmri.config import Config, replaced
+from stfmri.config import Config
 from stfmri.files import private_dir
+from stfmri.overrides import replaced
 from stfmri.weights import sha256_of
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from stfmri import splits, weights
 from stfmri.compose import compose, groups
-from stfmri.config import Config, ModelConfig, flatten
+from stfmri.config import Config, ModelConfig
 from stfmri.errors import UserError
+from stfmri.overrides import flatten
 from stfmri.runs import Run, Sweep
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.progress import track
 
 from stfmri import locks
-from stfmri.config import choices
 from stfmri.errors import exit_on_error
 from stfmri.files import absolute
+from stfmri.overrides import choices
 from stfmri.runs import Run, Sweep, load_sweep, sweep_folder
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ run can be trained from its frozen `config.yaml` where Hydra is not installed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -312,52 +311,6 @@ class Config:
     def results_folder(self) -> Path:
         """Tables, figures and report of the sweep."""
         return Path(self.root) / "results" / self.sweep.name
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """Dotted keys and plain values, as an override would name them."""
-
-    def below(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict) and prefix + key != "sweep.axes":
-                yield from below(value, f"{prefix}{key}.")
-            else:
-                yield prefix + key, value
-
-    return dict(below(to_dict(config), ""))
-
-
-def choices(config: Config) -> tuple[str, ...]:
-    """`key=value` of what `config` chooses other than by default and that results depend on.
-
-    Left out are places, machines, and what differs between the runs of a sweep.
-    """
-    usual = flatten(Config())
-    groups = ("preprocessing.", "split.", "model.", "augment.", "train.")
-    aside = ("preprocessing.jobs", "split.fold", "model.name", "model.weights", "train.threads")
-    return tuple(
-        f"{key}={value}"
-        for key, value in flatten(config).items()
-        if key.startswith(groups) and not key.startswith(aside) and value != usual[key]
-    )
-
-
-def replaced(config: Config, values: Mapping[str, Any], *, file: str = "configuration") -> Config:
-    """`config` with other values at the given dotted keys, checked as `from_dict` checks.
-
-    Raises:
-        ConfigError: for an unknown key or a value of another type or range.
-    """
-    tree = to_dict(config)
-    for key, value in values.items():
-        *groups, name = key.split(".")
-        inner: Any = tree
-        for group in groups:
-            inner = inner.get(group)
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{file}: unknown key {key}")
-        inner[name] = value
-    return from_dict(Config, tree, file=file)
 
 
 def save(config: Config, path: Path) -> None:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from stfmri import predictions
-from stfmri.config import Config, flatten, replaced
+from stfmri.config import Config
 from stfmri.errors import ConfigError, UserError
 from stfmri.files import private_dir, safe_name, write_atomic
+from stfmri.overrides import flatten, replaced
 from stfmri.plain import dump_yaml, from_dict, load_yaml, to_dict
 
 SWEEP_FILE = "sweep.yaml"

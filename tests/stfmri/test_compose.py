@@ -12,8 +12,9 @@ import yaml
 
 import stfmri.compose
 from stfmri.compose import CONF, compose, groups
-from stfmri.config import Config, flatten
+from stfmri.config import Config
 from stfmri.errors import ConfigError, UserError
+from stfmri.overrides import flatten
 
 CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
 SINGLE_CHOICES = [pair for pair in CHOICES if pair[0] != "sweep"]

@@ -16,12 +16,11 @@ from stfmri.config import (
     SplitConfig,
     StageResources,
     SweepConfig,
-    flatten,
     load,
-    replaced,
     save,
 )
 from stfmri.errors import ConfigError, UserError
+from stfmri.overrides import flatten, replaced
 from stfmri.plain import from_dict, to_dict
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stfmri.compose import compose
-from stfmri.config import flatten
 from stfmri.errors import ConfigError, UserError
+from stfmri.overrides import flatten
 from stfmri.plain import to_dict
 from stfmri.runs import (
     Run,
