@@ -48,9 +48,10 @@ able = torch.cpu.get_capabilities()
 gpus = []
 for number in range(torch.cuda.device_count()):
     about = torch.cuda.get_device_properties(number)
-    gpus.append([about.name, about.total_memory / 2**30, about.major])
+    gpus.append([about.name, about.total_memory / 2**30, about.major, about.minor])
 bf16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-print(json.dumps({"gpus": gpus, "bf16": bf16, "built_for": torch.version.cuda}))
+built = {"built_for": torch.version.cuda, "kernels": torch.cuda.get_arch_list()}
+print(json.dumps({"gpus": gpus, "bf16": bf16, **built}))
 """
 
 
@@ -137,11 +138,15 @@ def _devices() -> Iterator[Finding]:
     if told is None:
         yield Finding(FAIL, "torch", "cannot be imported", "install torch as its site says")
         return
-    for name, memory, major in told["gpus"]:
-        if major >= 7:  # tensor cores that multiply in half precision
-            yield Finding(OK, "GPU", f"{name}, {memory:.0f} GB, fp16")
+    for name, memory, *capability in told["gpus"]:
+        found = f"{name}, {memory:.0f} GB"
+        if not has_kernels(capability, told["kernels"]):
+            fix = f"this torch has no kernels for it, but for {', '.join(told['kernels'])}"
+            yield Finding(FAIL, "GPU", found, f"{fix}: install another build, or use another GPU")
+        elif capability[0] >= 7:  # tensor cores that multiply in half precision
+            yield Finding(OK, "GPU", f"{found}, fp16")
         else:
-            yield Finding(WARN, "GPU", f"{name}, {memory:.0f} GB", "fp16 is slow: use a newer GPU")
+            yield Finding(WARN, "GPU", found, "fp16 is slow: use a newer GPU")
     if not told["gpus"] and shutil.which("nvidia-smi"):
         fix = (
             f"install the torch that the driver supports (this one needs CUDA {told['built_for']})"
@@ -153,6 +158,25 @@ def _devices() -> Iterator[Finding]:
         )
         precision = "bf16" if told["bf16"] else "fp32 (no bf16 units)"
         yield Finding(WARN, "GPU", f"none here; the CPU trains in {precision}", fix)
+
+
+def has_kernels(capability: Sequence[int], kernels: Sequence[str]) -> bool:
+    """Whether code for some of `kernels` runs on a GPU of this compute capability.
+
+    Args:
+        capability: major and minor.
+        kernels: as `torch.cuda.get_arch_list` has them. `sm_86` runs on GPUs of the same major and
+            no lesser minor, `compute_86` on any that is no older (CUDA C++ Programming Guide,
+            'Binary Compatibility' and 'PTX Compatibility').
+    """
+    for kernel in kernels:
+        kind, _, number = kernel.partition("_")
+        major, minor = divmod(int(number.rstrip("af")), 10)
+        if kind == "compute" and (major, minor) <= tuple(capability):
+            return True
+        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+            return True
+    return False
 
 
 def _memory_gb() -> float:

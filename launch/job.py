@@ -33,6 +33,7 @@ class TrainRuns:
     """Trains one run here, or several side by side on one GPU, each in a process of its own."""
 
     configs: Sequence[str]  # the runs' config.yaml
+    neighbours: int = 0  # runs of other jobs on the same device
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
     def __call__(self) -> None:
@@ -42,7 +43,7 @@ class TrainRuns:
             JobError: naming the packed runs that failed, once the others have ended.
         """
         if len(self.configs) == 1:
-            train_here(Path(self.configs[0]))
+            train_here(Path(self.configs[0]), side_by_side=1 + self.neighbours)
         else:
             self._train_side_by_side()
 
@@ -51,7 +52,7 @@ class TrainRuns:
         _end(self._children)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"configs": list(self.configs), "_children": []}
+        return {**vars(self), "configs": list(self.configs), "_children": []}
 
     def _train_side_by_side(self) -> None:
         threads = max(1, len(os.sched_getaffinity(0)) // len(self.configs))
@@ -82,15 +83,19 @@ class TrainRuns:
             raise JobError(f"{len(failed)} of {len(runs)} runs failed; see {', '.join(failed)}")
 
 
-def train_here(config: Path) -> None:
-    """Train one run in this process; what ends it with an error is written beside it too."""
+def train_here(config: Path, side_by_side: int = 1) -> None:
+    """Train one run in this process; what ends it with an error is written beside it too.
+
+    Args:
+        side_by_side: how many runs share the device.
+    """
     # Torch takes seconds to import, and nothing that submits needs it.
     from stfmri.training import train_run
 
     log = config.parent / ERROR_LOG
     log.unlink(missing_ok=True)
     try:
-        train_run(config)
+        train_run(config, side_by_side)
     except RunHeldError:
         raise  # another process trains it, and nothing is wrong with the run
     except Exception:

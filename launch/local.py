@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,10 @@ def train_on_this_machine(
     Returns:
         The runs that failed; why is printed.
     """
-    calls = [TrainRuns([str(run.config_file)]) for run in runs]
+    gpus = local_gpus()
+    at_once = min(cluster.local_jobs, len(runs))
+    neighbours = math.ceil(at_once / max(1, len(gpus))) - 1
+    calls = [TrainRuns([str(run.config_file)], neighbours) for run in runs]
     with _progress(out, sweep, runs) as tell:
         outcomes = run_local(
             calls,
@@ -42,7 +46,7 @@ def train_on_this_machine(
             folder=sweep.folder / LOGS,
             workdir=code,
             on_change=tell,
-            gpus=local_gpus(),
+            gpus=gpus,
         )
     failed = [(runs[outcome.index], outcome) for outcome in outcomes if outcome.error]
     for run, outcome in failed:

@@ -155,10 +155,12 @@ def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str
     """A process's GPU, and its share of the CPUs unless the user chose a number of threads."""
     # submitit hides all GPUs from a local job unless it is told their numbers
     mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
-    share = max(1, (os.cpu_count() or 1) // limit)
+    share = max(1, len(os.sched_getaffinity(0)) // limit)
+    threads = os.environ.get("OMP_NUM_THREADS", str(share))
     return {
         "CUDA_VISIBLE_DEVICES": mine,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share)),
+        "OMP_NUM_THREADS": threads,
+        "SLURM_CPUS_PER_TASK": threads,  # within an allocation it is the whole job's
     }
 
 

@@ -61,7 +61,10 @@ def apply(volume_BCDHW: Tensor, parameters: AffineFlip) -> Tensor:
     half = (np.array(spatial[::-1], dtype=np.float64) - 1) / 2
     half = np.maximum(half, 0.5)  # an axis of one voxel
     theta = matrices * half / half[:, None]
-    theta_B33 = torch.from_numpy(theta).float().to(volume_BCDHW.device, non_blocking=True)
+    theta_B33 = torch.from_numpy(theta).float()
+    if volume_BCDHW.is_cuda:
+        theta_B33 = theta_B33.pin_memory()  # or the copy may wait for the device
+    theta_B33 = theta_B33.to(volume_BCDHW.device, non_blocking=True)
     grid_BDHW3 = _sampling_grid(theta_B33, spatial)
     return F.grid_sample(volume_BCDHW.float(), grid_BDHW3, padding_mode="zeros", align_corners=True)
 

@@ -56,11 +56,12 @@ class Resident:
     ) -> None:
         self.subject_ids = subject_ids
         first = volumes[subject_ids[0]]
-        held = torch.empty((len(subject_ids), *first.shape), dtype=torch.float16)
-        target = held.numpy()
+        self._volumes = torch.empty(
+            (len(subject_ids), *first.shape), dtype=torch.float16, device=device
+        )
+        # One by one: the whole part may be more than a job has of the host's memory.
         for number, subject_id in enumerate(subject_ids):
-            target[number] = volumes[subject_id]
-        self._volumes = held.to(device)
+            self._volumes[number].copy_(torch.from_numpy(np.array(volumes[subject_id])))
         self._labels = labels.to(device)
 
     def batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:  # noqa: ARG002

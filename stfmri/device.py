@@ -129,8 +129,19 @@ def _least_seconds(run: Callable[[], Tensor], device: torch.device, seconds: flo
     return best
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Count the peak of a GPU's memory anew. A CPU's cannot be.
+
+    While cuDNN searches for its fastest algorithms it takes as much as is free, which says nothing
+    of what training needs.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int:
-    """Bytes of device memory at the peak; for a CPU, of this process."""
+    """Bytes of device memory at the peak since it was forgotten; for a CPU, of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -40,10 +40,14 @@ def class_probabilities(
     mine = list(range(count))[rank::world]
     network.eval()
     found: list[tuple[int, list[float]]] = []
-    for batch in part.batches(in_batches(mine, batch_size), 0):
+    # Each process has a batch, if only to throw away: after training, DDP's first pass hands the
+    # first process's batch norm to all, and waits for all.
+    for batch in part.batches(in_batches(mine or [0], batch_size), 0):
         logits_BK = network(network_input(batch.volume_BCDHW))
         rows = logits_BK.double().softmax(dim=1).cpu().tolist()
         found += zip(batch.samples, rows, strict=True)
+    if not mine:
+        found = []
     everyone = gather_object(found) if world > 1 else found
     by_sample = dict(everyone)
     if sorted(by_sample) != list(range(count)) or len(everyone) != count:
@@ -65,9 +69,11 @@ def recompute_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # PyTorch's word for the plain mean over what it has seen
     network.train()
-    for batch in inputs:
+    for number, batch in enumerate(inputs, 1):
+        for layer in layers:
+            # The plain mean of what it has seen. None would say so too, and wait for a GPU to count.
+            layer.momentum = 1 / number
         network(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -38,26 +39,30 @@ def arithmetic(
     shape: tuple[int, ...],
     device: torch.device,
     precision: str,
-    samples_per_s: float,
+    samples_per_s: float | None,
 ) -> dict[str, Any]:
     """How large a network is, what a training step of one volume costs, and how near the peak.
 
     Args:
         shape: of the network's input, (B, C, T, H, W).
+        samples_per_s: that this device trained; None where it has other work beside this, so that
+            its peak cannot be measured.
     """
     with torch.device("meta"):
         network = models.build(model, classes, 0)
     # Backward computes the gradients of inputs and of weights: twice the forward's work.
     flops = 3 * devices.forward_flops(network, shape)
-    try:
-        peak = devices.matrix_peak(device, precision)
-    except RuntimeError:  # CUDA's libraries say so in many ways when others fill the memory
-        peak = None  # no run shall fail for a figure
+    peak = share = None
+    if samples_per_s is not None:
+        # No run shall fail for a figure. CUDA's libraries have many words for a full memory.
+        with contextlib.suppress(RuntimeError):
+            peak = devices.matrix_peak(device, precision)
+            share = flops * samples_per_s / peak
     return {
         "parameters": models.parameter_count(network),
         "train_flops_per_sample": flops,
         "matrix_peak_flops_per_s": peak,
-        "matrix_peak_share": flops * samples_per_s / peak if peak else None,
+        "matrix_peak_share": share,
     }
 
 

@@ -188,6 +188,7 @@ class Training:
     def _train_epoch(self) -> None:
         """One pass over the training part. Nothing waits for the device before its end."""
         config, accelerator = self.config.train, self.accelerator
+        device.forget_peak_memory(self.device)
         started = time.perf_counter()
         seed = (*self.seed, self.epoch)
         torch.manual_seed(mix(*seed, accelerator.process_index))  # dropout
@@ -341,6 +342,7 @@ class Training:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
         stored = self.volumes[self.fold.train[0]].shape
         shape = (1, stored[0], *(stored[1 + axis] for axis in axes))
+        samples_per_s = self.history.samples_per_s() / self.accelerator.num_processes
         return {
             **provenance.describe(self.device),
             "precision": self.precision,
@@ -361,6 +363,6 @@ class Training:
                 shape,
                 self.device,
                 self.precision,
-                self.history.samples_per_s(),
+                samples_per_s if self.side_by_side == 1 else None,
             ),
         }

@@ -64,3 +64,21 @@ def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     findings = by_name(doctor._packages())
     assert findings["torch"].status == "fail"
     assert findings["torch"].fix.startswith("pip install 'torch>=")
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "runs"),
+    [
+        ((7, 0), ["sm_75", "sm_80", "sm_90", "sm_120"], False),  # a V100 and today's wheels
+        ((8, 9), ["sm_80", "sm_86", "sm_90"], True),  # an L40: code for the same major will do
+        ((8, 0), ["sm_86"], False),
+        ((9, 0), ["sm_80", "sm_90a"], True),
+        ((12, 0), ["sm_80", "compute_90"], True),
+        ((8, 0), ["compute_90"], False),
+        ((8, 0), [], False),
+    ],
+)
+def test_a_gpu_needs_kernels_of_its_own_generation(
+    capability: tuple[int, int], kernels: list[str], runs: bool
+) -> None:
+    assert doctor.has_kernels(capability, kernels) == runs

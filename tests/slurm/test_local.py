@@ -67,7 +67,9 @@ def test_each_process_gets_a_gpu_in_turn_and_its_share_of_the_cpus(
     run_local(reports, limit=2, folder=tmp_path / "logs", workdir=workdir, gpus=["GPU-a", "GPU-b"])
     seen = [json.loads(file.read_text()) for file in files]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["GPU-a", "GPU-b"]
-    assert {one["OMP_NUM_THREADS"] for one in seen} == {str(max(1, (os.cpu_count() or 1) // 2))}
+    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        assert {one[name] for one in seen} == {share}
 
 
 def test_without_gpus_to_hand_out_all_stay_visible(

@@ -19,7 +19,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from stfmri import config as configuration
 from stfmri import models, optimise, predictions, splits, training
-from stfmri.config import AugmentConfig, CheckpointConfig, Config, ModelConfig, TrainConfig
+from stfmri.config import (
+    AugmentConfig,
+    CheckpointConfig,
+    Config,
+    ModelConfig,
+    SplitConfig,
+    TrainConfig,
+)
 from stfmri.data import epoch_order
 from stfmri.device import resolve_precision
 from stfmri.errors import ConfigError, RunHeldError, TrainingError
@@ -339,7 +346,7 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
         tmp_path,
         "heavy",
         augment=AugmentConfig(kind="heavy"),
-        split=replace(base.split, val_fraction=0.4),
+        split=replace(base.split, val_fraction=0.35),
         train=replace(base.train, epochs=1, workers=1),
     )
     training.train_run(file)
@@ -366,10 +373,15 @@ def test_precision_is_resolved_openly() -> None:
         resolve_precision("fp16", "cpu")
 
 
-def test_two_processes_give_each_test_subject_exactly_one_prediction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_give_each_test_subject_exactly_one_prediction(
+    tmp_path: Path, processes: int
+) -> None:
+    """Of four, one has no validation subject."""
     base = tiny_config(tmp_path).train
     train = replace(base, epochs=2, average_last=0.9, batch_norm="recomputed")
-    file = prepare(tmp_path, "pair", train=train)
+    split = SplitConfig(n=2, val_fraction=0.35)
+    file = prepare(tmp_path, "pair", train=train, split=split)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
@@ -377,7 +389,7 @@ def test_two_processes_give_each_test_subject_exactly_one_prediction(tmp_path: P
     }
     ended = subprocess.run(
         [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
+            *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
             *("--master-port=0", "--standalone"),
             *("-m", "stfmri.train", "--config", str(file)),
         ],
@@ -389,6 +401,8 @@ def test_two_processes_give_each_test_subject_exactly_one_prediction(tmp_path: P
     assert ended.returncode == 0, ended.stderr[-3000:]
     config: Config = configuration.load(file)
     table = predictions.read(file.parent / "predictions.csv")
-    predictions.validate(table, CLASSES, 0, splits.ensure(config).folds[0].test)
+    fold = splits.ensure(config).folds[0]
+    assert len(fold.val) == 3
+    predictions.validate(table, CLASSES, 0, fold.test)
     record = json.loads((file.parent / "provenance.json").read_text())
-    assert record["processes"] == 2
+    assert record["processes"] == processes
