@@ -125,6 +125,7 @@ def machine(packages: Sequence[str] = (), device: Any = None) -> str:
 
         if device.type == "cuda":
             parts.append(torch.cuda.get_device_name(device))
+            parts.append(f"cuDNN {torch.backends.cudnn.version()}")
         else:
             parts.append(f"{torch.get_num_threads()} threads")
     parts.append(f"Python {platform.python_version()}")

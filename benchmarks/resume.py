@@ -16,7 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from cohort import PAPER_SUBJECTS, PAPER_TRAINING, config_for, write_cache
 from common import (
@@ -29,7 +28,7 @@ from common import (
     seconds_text,
     synchronise,
 )
-from training_steps import MODELS, accelerator_for
+from training_steps import MODELS, accelerator_for, let_go
 
 from stfmri.config import CheckpointConfig, Config
 from stfmri.files import private_dir
@@ -121,9 +120,7 @@ def main() -> int:
             rows.append(row)
             notes.append(arithmetic)
             del training
-            accelerator.free_memory()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            let_go(accelerator)
     return publish(
         "resume", rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes
     )

@@ -11,7 +11,6 @@ benchmarks/roofline.py counts.
 
 from __future__ import annotations
 
-import gc
 import statistics
 import sys
 from collections.abc import Callable
@@ -35,7 +34,7 @@ from common import (
     synchronise,
 )
 from torch import Tensor
-from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for
+from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for, let_go
 
 from stfmri import device as devices
 from stfmri import models
@@ -72,25 +71,26 @@ def repeat(step: Step, batch: tuple[Tensor, Tensor], times: int) -> None:
 
 def best_batch(make: Callable[[], Step], shape: tuple[int, ...], device: torch.device) -> int:
     """The batch size with the most volumes a second, as far as memory allows."""
-    rates = {}
+    rates = {1: 0.0}
     step = make()
     for size in BATCHES:
         batch = batch_of(size, shape, device)
         try:
             taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:  # cuDNN has other words than torch for a full memory
+            print(f"  no batch of {size}: {str(error).splitlines()[0]}", file=sys.stderr)
             break
         rates[size] = size / min(taken["step"])
-    torch.cuda.empty_cache()
     return max(rates, key=lambda size: rates[size])
 
 
 def peak_bytes(make: Callable[[], Step], batch: tuple[Tensor, Tensor]) -> int:
     """Device memory that a network, its optimiser and its steps take at most."""
-    gc.collect()  # Accelerate leaves a network that it prepared in a reference cycle
+    step = make()
+    repeat(step, batch, WARM_UP)  # cuDNN's search for its fastest algorithms takes what is free
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    repeat(make(), batch, 3)
+    devices.forget_peak_memory(batch[0].device)
+    repeat(step, batch, 3)
     return torch.cuda.max_memory_reserved()
 
 
@@ -109,6 +109,7 @@ def speed(
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # for both, to the peer's advantage
         peak = peak_bytes(ours, batch_of(1, shape, device))
+        let_go(accelerator)
         memory = Row(
             f"{name}, peak memory at batch 1",
             f"{peak / 1e9:.2f} GB",
@@ -116,8 +117,11 @@ def speed(
             met=peak < MEMORY_MARK,
         )
         rows.append(memory)
-        sizes.append((best_batch(ours, shape, device), best_batch(usual, shape, device)))
+        own = best_batch(ours, shape, device)
+        let_go(accelerator)
+        sizes.append((own, best_batch(usual, shape, device)))
     for own, theirs in sizes:
+        let_go(accelerator)
         rows += compare(name, (ours(), usual()), (own, theirs), rounds, shape, ceilings, device)
     return rows
 
@@ -183,16 +187,14 @@ def tail_loss(step: Step, seed: int, shape: tuple[int, ...], device: torch.devic
     return statistics.fmean(losses[-LOSS_TAIL:])
 
 
-def loss(name: str, accelerator: Accelerator, seeds: int, shape: tuple[int, ...]) -> Row:
+def loss(name: str, device: torch.device, seeds: int, shape: tuple[int, ...]) -> Row:
     """Mean of the tail losses over the seeds, ours and the peer's, from the same weights."""
-    device = accelerator.device
     own, theirs = [], []
-    scale = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
     for seed in range(seeds):
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(scale)  # as new as the peer's
+        accelerator = accelerator_for(device)  # with a scaler as new as the peer's
         own.append(tail_loss(OurStep(name, accelerator, seed), seed, shape, device))
         theirs.append(tail_loss(UsualStep(name, device, seed), seed, shape, device))
+        let_go(accelerator)
         print(f"  seed {seed}: {own[-1]:.4f}, peer {theirs[-1]:.4f}", file=sys.stderr)
     spread = statistics.stdev(theirs)
     apart = abs(statistics.fmean(own) - statistics.fmean(theirs))
@@ -228,15 +230,15 @@ def main() -> int:
     devices.set_threads(0)
     if device.type == "cpu":
         devices.keep_freed_memory()  # as a run does; of the whole process, hence the peer's too
-    accelerator = accelerator_for(device)
     precision = devices.resolve_precision("auto", device.type)
     rows: list[Row] = []
     notes = [f"Input 1×1×{'×'.join(map(str, shape))}; ours in {precision}."]
     if options.loss:
         for name in options.models:
             with said_on_stderr(f"{name}, losses"):
-                rows.append(loss(name, accelerator, 2 if options.quick else options.seeds, shape))
+                rows.append(loss(name, device, 2 if options.quick else options.seeds, shape))
     else:
+        accelerator = accelerator_for(device)
         ceilings = roofline.measure(device, precision)
         notes.append(
             f"Ceilings: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s of dense {precision} arithmetic, "
@@ -247,7 +249,7 @@ def main() -> int:
             with said_on_stderr(f"{name}, steps"):
                 rounds = 2 if options.quick else options.rounds
                 rows += speed(name, accelerator, rounds, shape, ceilings)
-            accelerator.free_memory()
+            let_go(accelerator)
     title = "step, losses" if options.loss else "step"
     title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"
     return publish(title, rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cohort import PAPER_SUBJECTS, config_for, write_cache
 from common import (
@@ -80,7 +81,7 @@ def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> Non
     sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
     model = config.model
     run = private_dir(Path(config.root) / "runs" / f"{model.name}-{model.weights}" / "fold0")
-    training = Training(config, run, accelerator_for(find_device(device_name)))
+    training = Training(config, run, accelerator_for(find_device(device_name)), ready.parties)
     training._train_epoch()
     ready.wait(WAIT_S)
     started = time.time()
@@ -109,20 +110,17 @@ def together(target: Any, configs: Sequence[Config], device_name: str) -> float:
     context = get_context("spawn")
     ready, results = context.Barrier(len(configs)), context.Queue()
     threads = max(1, len(os.sched_getaffinity(0)) // len(configs))
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # as launch/job.py shares the cores out
+    # As launch/job.py shares the cores out
+    shared = {"OMP_NUM_THREADS": str(threads), "SLURM_CPUS_PER_TASK": str(threads)}
     processes = [
         context.Process(target=target, args=(config, device_name, ready, results))
         for config in configs
     ]
-    for process in processes:
-        process.start()
+    with mock.patch.dict(os.environ, shared):
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
-    if before is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = before
     if any(process.exitcode for process in processes):
         raise RuntimeError("a training process failed; its error stands above")
     times = [results.get() for _ in processes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -25,6 +27,14 @@ def accelerator_for(device: torch.device) -> Accelerator:
     return Accelerator(
         mixed_precision=devices.ACCELERATE_NAMES[precision], cpu=device.type == "cpu"
     )
+
+
+def let_go(accelerator: Accelerator) -> None:
+    """Free what was prepared with this accelerator and is used no more."""
+    accelerator.free_memory()
+    gc.collect()  # a prepared network stands in a reference cycle
+    if accelerator.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 class OurStep:

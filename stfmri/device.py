@@ -136,7 +136,6 @@ def forget_peak_memory(device: torch.device) -> None:
     of what training needs.
     """
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
