@@ -119,6 +119,10 @@ def test_a_reformed_network_computes_the_same_training_step(name: str) -> None:
         formed.named_parameters(), plain.named_parameters(), strict=True
     ):
         assert _relative(ours.grad, theirs.grad) < 1e-10, key
+    for (key, ours), (_, theirs) in zip(formed.named_buffers(), plain.named_buffers(), strict=True):
+        assert _relative(ours.double(), theirs.double()) < 1e-10, key
+    with torch.inference_mode():
+        assert _relative(formed.eval()(volume), plain.eval()(volume)) < 1e-10
 
 
 @pytest.mark.parametrize(
