@@ -47,7 +47,7 @@ PACKAGES = ("torch", "numpy", "h5py", "torchio", "monai")
 READ_MARK, STEP_MARK = 0.5, 0.03
 AUTHORS_MARK = {"cpu": 5, "cuda": 50}
 BEST_MARK = 5  # times the best of TorchIO and MONAI, on a GPU
-FASTEST = "r3d_18"  # our fastest step
+FASTEST = "r3d_18"  # our fastest step, with matrix units
 
 
 def read_rows(config: Config, subject_ids: Sequence[str], rounds: int) -> list[Row]:

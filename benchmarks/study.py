@@ -81,7 +81,9 @@ def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> Non
     sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
     model = config.model
     run = private_dir(Path(config.root) / "runs" / f"{model.name}-{model.weights}" / "fold0")
-    training = Training(config, run, accelerator_for(find_device(device_name)), ready.parties)
+    training = Training(
+        config, run, accelerator_for(find_device(device_name)), side_by_side=ready.parties
+    )
     training._train_epoch()
     ready.wait(WAIT_S)
     started = time.time()

@@ -140,8 +140,8 @@ def _devices() -> Iterator[Finding]:
         return
     for name, memory, *capability in told["gpus"]:
         found = f"{name}, {memory:.0f} GB"
-        if not has_kernels(capability, told["kernels"]):
-            fix = f"this torch has no kernels for it, but for {', '.join(told['kernels'])}"
+        if told["built_for"] and not has_kernels(capability, told["kernels"]):
+            fix = f"this torch runs on {', '.join(told['kernels'])} alone"
             yield Finding(FAIL, "GPU", found, f"{fix}: install another build, or use another GPU")
         elif capability[0] >= 7:  # tensor cores that multiply in half precision
             yield Finding(OK, "GPU", f"{found}, fp16")
@@ -161,20 +161,24 @@ def _devices() -> Iterator[Finding]:
 
 
 def has_kernels(capability: Sequence[int], kernels: Sequence[str]) -> bool:
-    """Whether code for some of `kernels` runs on a GPU of this compute capability.
+    """Whether code for some of `kernels` runs on an NVIDIA GPU of this compute capability.
 
     Args:
         capability: major and minor.
         kernels: as `torch.cuda.get_arch_list` has them. `sm_86` runs on GPUs of the same major and
-            no lesser minor, `compute_86` on any that is no older (CUDA C++ Programming Guide,
-            'Binary Compatibility' and 'PTX Compatibility').
+            no lesser minor, `compute_86` on any that is no older, `sm_90a` on 9.0 alone (CUDA C++
+            Programming Guide, 'Binary Compatibility' and 'PTX Compatibility').
     """
     for kernel in kernels:
         kind, _, number = kernel.partition("_")
         major, minor = divmod(int(number.rstrip("af")), 10)
-        if kind == "compute" and (major, minor) <= tuple(capability):
-            return True
-        if kind == "sm" and major == capability[0] and minor <= capability[1]:
+        if number[-1] in "af":
+            runs = (major, minor) == tuple(capability)
+        elif kind == "compute":
+            runs = (major, minor) <= tuple(capability)
+        else:
+            runs = major == capability[0] and minor <= capability[1]
+        if runs:
             return True
     return False
 

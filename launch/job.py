@@ -33,7 +33,7 @@ class TrainRuns:
     """Trains one run here, or several side by side on one GPU, each in a process of its own."""
 
     configs: Sequence[str]  # the runs' config.yaml
-    neighbours: int = 0  # runs of other jobs on the same device
+    neighbours: int = 0  # other runs on the same device at the time
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
     def __call__(self) -> None:
@@ -65,7 +65,7 @@ class TrainRuns:
             for run, config in zip(runs, self.configs, strict=True):
                 with (run / OUTPUT_LOG).open("ab") as out, (run / ERROR_LOG).open("wb") as err:
                     command = [sys.executable, "-m", "stfmri.train", "--config", config]
-                    command += ["--side-by-side", str(len(self.configs))]
+                    command += ["--side-by-side", str(len(self.configs) + self.neighbours)]
                     self._children.append(
                         subprocess.Popen(command, stdout=out, stderr=err, env=environment)
                     )

@@ -152,7 +152,7 @@ def _say_nothing(index: int, state: str) -> None:
 
 
 def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str | None]:
-    """A process's GPU, and its share of the CPUs unless the user chose a number of threads."""
+    """A process's GPU, and its share of the CPUs unless OMP_NUM_THREADS says how many threads."""
     # submitit hides all GPUs from a local job unless it is told their numbers
     mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
     share = max(1, len(os.sched_getaffinity(0)) // limit)
@@ -160,7 +160,8 @@ def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str
     return {
         "CUDA_VISIBLE_DEVICES": mine,
         "OMP_NUM_THREADS": threads,
-        "SLURM_CPUS_PER_TASK": threads,  # within an allocation it is the whole job's
+        # Within an allocation it would be what the whole job has
+        "SLURM_CPUS_PER_TASK": threads.split(",")[0],
     }
 
 

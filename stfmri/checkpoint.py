@@ -34,8 +34,8 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
     temporary.mkdir(mode=0o700)
     try:
         write_tensors(temporary / "state.pt", state)
-    except OSError:  # a full disk, which the unfinished file must not keep full
-        shutil.rmtree(temporary)
+    except BaseException:  # such as a full disk, which the unfinished file must not keep full
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     if target.exists():  # a folder cannot be replaced by rename
         shutil.rmtree(target)
@@ -53,16 +53,16 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
         OSError: naming `file`, where the system cannot write it; torch itself raises an error of
             its ZIP writer's, which tells nothing.
     """
-    with file.open("wb") as handle:
-        try:
+    try:
+        with file.open("wb") as handle:
             torch.save(content, handle)
-        except RuntimeError as error:
-            cause = error.__context__
-            if isinstance(cause, OSError):
-                raise OSError(cause.errno, cause.strerror, str(file)) from error
+            handle.flush()
+            os.fsync(handle.fileno())
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
             raise
-        handle.flush()
-        os.fsync(handle.fileno())
+        raise OSError(cause.errno, cause.strerror, str(file)) from error
 
 
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:

@@ -52,7 +52,7 @@ def has_matrix_units() -> bool:
 def set_threads(requested: int) -> int:
     """Use this many CPU threads; 0 takes what the job was given, else the process's cores."""
     given = requested or int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)
-    given = given or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    given = given or int((os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0])
     threads = given or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return threads

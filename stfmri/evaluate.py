@@ -72,7 +72,7 @@ def recompute_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     network.train()
     for number, batch in enumerate(inputs, 1):
         for layer in layers:
-            # The plain mean so far; None means that too, and makes a GPU tell its count each time.
+            # The plain mean so far. None means that too, but waits for a GPU to read its count.
             layer.momentum = 1 / number
         network(batch)
     for layer, momentum in zip(layers, momenta, strict=True):

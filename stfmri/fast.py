@@ -8,9 +8,9 @@ channels-last layout a volume's slices are contiguous pictures, so
 - the weight gradient of a (3, 1, 1) convolution is three matrix products, but for bf16 on a
   processor with matrix units (AMX): there oneDNN's own is faster, and large pictures are given to
   it in longer rows, which it does faster; the convolution does not see where a row ends,
-- between the two convolutions of a (2+1)D block, channels that fill no vector are rounded up by
-  zero weights: batch norm of 48 channels takes a third of the time that it takes for 45. What is
-  added is zero, after batch norm as well, and so are its gradients.
+- between the two convolutions of a (2+1)D block, channels that do not fill whole vectors are
+  rounded up by zero weights: batch norm of 48 channels takes a third of the time that 45 take. What
+  is added is zero, after batch norm as well, and so are its gradients.
 
 Every gradient stays in that layout: PyTorch's own gradient of "every s-th picture" does not, and
 two tensors in different layouts take several times as long to add. ReLUs do not work in place,
@@ -31,13 +31,13 @@ from torch.nn import functional as F
 from stfmri import device
 
 VECTOR = 16  # channels
-WIDE = 256  # channels: with so many, volumes are small, and more weights cost what is gained
+WIDE = 256  # channels: from there on volumes are small, and to copy the weights costs what it gains
 LONGEST_ROW = 1024  # pixels
 PLANE = 2**17  # values of a convolution's input and output: more need several slices
 
 
 def reform(network: nn.Module) -> nn.Module:
-    """Swap the network's layers for their faster forms, in place.
+    """Swap the layers of one of torchvision's video ResNets for their faster forms, in place.
 
     The new modules hold the very same parameters under the same names.
     """
@@ -58,16 +58,15 @@ def _widen(sequence: nn.Sequential) -> None:
     layers = list(sequence)
     for first in range(len(layers) - 3):
         before, norm, activation, after = layers[first : first + 4]
-        if not (
+        if (
             isinstance(before, SliceConvolution)
             and isinstance(norm, nn.BatchNorm3d)
             and isinstance(activation, nn.ReLU)
             and isinstance(after, _SameWeights)
+            and before.out_channels < WIDE
+            and before.out_channels % VECTOR
         ):
-            continue
-        extra = -before.out_channels % VECTOR
-        if extra and before.out_channels < WIDE and before.bias is None:
-            before.extra_outputs = after.extra_inputs = extra
+            before.extra_outputs = after.extra_inputs = -before.out_channels % VECTOR
             sequence[first + 1] = WideNorm(norm)
 
 

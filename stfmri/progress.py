@@ -49,6 +49,10 @@ class History:
         seconds = sum(row["seconds"] for row in rows)
         return sum(row["samples_per_s"] * row["seconds"] for row in rows) / seconds
 
+    def last(self, column: str) -> float | None:
+        """The last epoch's value, where it has one."""
+        return self._rows[-1].get(column)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, in plain values."""
         return {"rows": [dict(row) for row in self._rows], "timings": dict(self.timings)}

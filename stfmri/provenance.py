@@ -45,7 +45,7 @@ def arithmetic(
 
     Args:
         shape: of the network's input, (B, C, T, H, W).
-        samples_per_s: that this device trained; None where it has other work beside this, so that
+        samples_per_s: trained on this device; None where it has other work beside this, so that
             its peak cannot be measured.
     """
     with torch.device("meta"):

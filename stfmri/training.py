@@ -230,6 +230,7 @@ class Training:
         row = {"epoch": self.epoch, "train_loss": loss_mean, "seconds": seconds}
         row |= {"samples_per_s": samples / seconds}
         row |= {"wait_share": waiting.seconds / seconds}
+        row |= {"peak_memory_bytes": device.peak_memory(self.device)}
         if accelerator.scaler is not None:
             row["loss_scale"] = accelerator.scaler.get_scale()
         if self.val_part is not None:
@@ -356,7 +357,7 @@ class Training:
             "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
             "timings": self.history.timings,
-            "peak_memory_bytes": device.peak_memory(self.device),
+            "peak_memory_bytes": self.history.last("peak_memory_bytes"),
             **provenance.arithmetic(
                 self.config.model,
                 len(self.split.classes),

@@ -73,6 +73,7 @@ def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> Non
         ((8, 9), ["sm_80", "sm_86", "sm_90"], True),  # an L40: code for the same major will do
         ((8, 0), ["sm_86"], False),
         ((9, 0), ["sm_80", "sm_90a"], True),
+        ((10, 3), ["sm_100a"], False),
         ((12, 0), ["sm_80", "compute_90"], True),
         ((8, 0), ["compute_90"], False),
         ((8, 0), [], False),

@@ -43,8 +43,12 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
     assert "2 runs: 1 done, 1 failed" in told
     assert "the loss of epoch" in told
 
-    # Only what failed is tried again.
+    # Beside another run no peak of the device can be measured, and none is made up.
     done, _ = load_sweep(root / "runs/demo").runs
+    record = json.loads((done.folder / "provenance.json").read_text(encoding="utf-8"))
+    assert record["matrix_peak_share"] is None
+
+    # Only what failed is tried again.
     before = (done.folder / "predictions.csv").stat().st_mtime_ns
     assert submit.main(["--sweep", "demo", "--root", str(root), "cluster=local"]) == 1
     assert (done.folder / "predictions.csv").stat().st_mtime_ns == before
@@ -73,4 +77,7 @@ def test_packed_runs_end_each_for_itself_and_share_the_cores(
     assert "epoch 2" in (good.folder / "train.out").read_text(encoding="utf-8")
     record = json.loads((good.folder / "provenance.json").read_text(encoding="utf-8"))
     assert record["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert record["matrix_peak_share"] is None
+    alone = TrainRuns(call.configs, neighbours=3)
+    assert pickle.loads(pickle.dumps(alone)) == alone
     assert pickle.loads(pickle.dumps(call)) == TrainRuns(call.configs)

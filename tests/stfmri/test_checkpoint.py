@@ -45,10 +45,12 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load_newest(tmp_path, CPU)
 
 
-def test_a_full_disk_is_said_and_costs_no_earlier_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [50_000, 400_500])
+def test_a_full_disk_is_said_and_costs_no_earlier_checkpoint(tmp_path: Path, room: int) -> None:
+    """Full amid the tensors, or only when the last of the file is flushed."""
     checkpoint.save(tmp_path, 1, {"epoch": 1})
     large = {"epoch": 2, "network": {"w": torch.ones(100_000)}}
-    with room_for(50_000), pytest.raises(OSError, match=r"too large: .*epoch-0002.*state\.pt"):
+    with room_for(room), pytest.raises(OSError, match=r"too large: .*epoch-0002.*state\.pt"):
         checkpoint.save(tmp_path, 2, large)
     assert names(tmp_path / "checkpoint") == ["epoch-0001"]
     checkpoint.save(tmp_path, 2, large)

@@ -10,7 +10,7 @@ from torchvision.models import video
 from stfmri import models
 from stfmri.config import ModelConfig
 from stfmri.errors import ConfigError, UserError
-from stfmri.fast import reform
+from stfmri.fast import WideNorm, reform
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,8 @@ def test_a_reformed_network_computes_the_same_training_step(name: str) -> None:
     plain = models.build(model, 3, seed=0).double()
     formed = reform(models.build(model, 3, seed=0)).double()
     assert list(plain.state_dict()) == list(formed.state_dict())
+    widened = [norm.num_features for norm in formed.modules() if isinstance(norm, WideNorm)]
+    assert widened == ([45, 230, 230] if name == "r2plus1d_18" else [])
     outputs = []
     for network, layout in ((plain, torch.contiguous_format), (formed, torch.channels_last_3d)):
         network.to(memory_format=layout)
