@@ -252,6 +252,10 @@ def main() -> int:
                 rounds = 2 if options.quick else options.rounds
                 rows += speed(name, accelerator, rounds, shape, ceilings)
             let_go(accelerator)
+    if any(row.ours.endswith("%") and int(row.ours[:-1]) > 100 for row in rows):
+        notes.append(
+            "A share above 100% says that the machine was busy while the ceilings were measured."
+        )
     title = "step, losses" if options.loss else "step"
     title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"
     return publish(title, rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from launch.show import how_many
+from preprocessing.cohorts import find_scans
+from slurm.local import local_gpus
 from stfmri import splits, weights
 from stfmri.compose import compose, groups
 from stfmri.config import Config, ModelConfig
-from stfmri.errors import UserError
+from stfmri.errors import ConfigError, UserError
 from stfmri.overrides import flatten
 from stfmri.runs import Run, Sweep
+from stfmri.shards import read_index
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
@@ -34,10 +39,54 @@ def missing(sweep: Sweep) -> list[str]:
             )
             continue
         try:
+            _check_table(config)
             splits.check(config)
         except UserError as error:
             found.append(str(error))
     return found
+
+
+def _check_table(config: Config) -> None:
+    """Refuse a cache that was built from another table than `data.table`, where that is given.
+
+    Raises:
+        UserError: naming the command that builds what is missing.
+    """
+    if config.data.kind != "table" or config.data.table is None:
+        return
+    listed = {scan.subject_id for scan in find_scans(config.data)}
+    file = config.cache / "rejected.csv"
+    refused: set[str] = set()
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as lines:
+            refused = {row["subject_id"] for row in csv.DictReader(lines)}
+    built = {row.subject_id for row in read_index(config.cache)}
+    table, cache = config.data.table, config.cache
+    for subjects, here, there in (
+        (listed - built - refused, table, cache),
+        (built - listed, cache, table),
+    ):
+        if subjects:
+            some = ", ".join(sorted(subjects)[:3])
+            raise UserError(
+                f"{how_many(subjects, 'subject')} in {here} and not in {there} ({some}): the "
+                f"volumes are of another table; build them, {preprocessing_command(config)}, or "
+                "give this cohort a data.name of its own"
+            )
+
+
+def check_precision(sweep: Sweep) -> None:
+    """Refuse fp16 for runs on this machine where it has no GPU.
+
+    Raises:
+        ConfigError: saying what to choose instead.
+    """
+    asked = {sweep.config_of(run).train.precision for run in sweep.runs}
+    if "fp16" in asked and not local_gpus():
+        raise ConfigError(
+            "train.precision=fp16 needs a CUDA device and this machine has none; use auto (bf16 or "
+            "fp32 on a CPU)"
+        )
 
 
 def rejected(sweep: Sweep) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -82,9 +82,9 @@ def count_states(states: Sequence[RunState]) -> str:
     return f"{how_many(states)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
 
 
-def how_many(runs: Sequence[object]) -> str:
+def how_many(items: Collection[object], what: str = "run") -> str:
     """1 run, 2 runs."""
-    return f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"{len(items)} {what}" if len(items) == 1 else f"{len(items)} {what}s"
 
 
 def _print_cut(out: Console, rows: int) -> None:

@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not all(run.is_done() for run in sweep.runs):
         inputs.check(sweep)
+        if not on_slurm:
+            inputs.check_precision(sweep)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
         opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)

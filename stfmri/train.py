@@ -16,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m stfmri.train",
         description="Train one run by hand, or go on with it from its last checkpoint.",
-        epilog="launch/submit.py writes each run's config.yaml; with --dry-run it lists the runs.",
+        epilog="launch/submit.py writes each run's config.yaml when it submits the sweep. On "
+        "several GPUs: accelerate launch --multi_gpu --num_processes N -m stfmri.train --config …; "
+        "on CPUs: torchrun --nproc_per_node N -m stfmri.train --config …",
     )
     parser.add_argument(
         "--config", type=Path, required=True, help="runs/<sweep>/<variant>/fold<k>/config.yaml"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
 def _accelerator(config: Config) -> Accelerator:
     """Accelerate in the precision that this machine really has."""
     # As Accelerate will choose; it reads this variable only where it makes the state itself.
-    kind = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).device.type
+    # Without it, each of several processes on CPUs would take itself for the only one.
+    several = int(os.environ.get("WORLD_SIZE") or 1) > 1
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
+    kind = PartialState(cpu=cpu).device.type
     precision = device.resolve_precision(config.train.precision, kind)
     return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
 

@@ -22,7 +22,7 @@ from stfmri import locks
 from stfmri.compose import compose
 from stfmri.runs import Run, Sweep, load_sweep
 from tests.launch.conftest import TINY, submission
-from tests.tiny import tiny_cache, tiny_config
+from tests.tiny import CLASSES, tiny_cache, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -332,3 +332,31 @@ def test_without_a_cluster_that_answers_no_plan_is_told_and_no_sweep_left(
     assert told.err.count("\n") == 1
     folder = root / "runs" / "demo"
     assert everything_in(root) - before <= {root / "runs", folder, folder / "lock"}
+
+
+def test_a_cache_of_another_table_is_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{label}-{number:02d},x.nii.gz,{label}" for label in CLASSES for number in range(4)]
+    table = root / "cohort.csv"
+    call = submission(root, "cluster=local", f"data.table={table}")
+    for changed, told in (
+        (rows, None),
+        ([*rows, "new,x.nii.gz,LGG"], "1 subject in"),
+        (rows[1:], f"({CLASSES[0]}-00)"),
+    ):
+        table.write_text("\n".join(["subject_id,path,label", *changed]) + "\n", encoding="utf-8")
+        assert submit.main([*call, "--dry-run"]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("before submitting" in said) == (told is not None)
+        assert told is None or told in said
+    assert submit.main([*call[:-1], f"data.table={root}/none.csv"]) == 2
+    assert "none.csv" in capsys.readouterr().err
+
+
+def test_fp16_without_a_gpu_is_refused_before_anything_is_written(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main(submission(root, "cluster=local", "train.precision=fp16")) == 2
+    assert "needs a CUDA device" in capsys.readouterr().err
+    assert not (root / "runs").exists()

@@ -387,7 +387,6 @@ def test_several_processes_give_each_test_subject_exactly_one_prediction(
     file = prepare(tmp_path, "pair", train=train, split=split)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
         "TMPDIR": str(tmp_path),  # where torch's launcher leaves a folder
     }
     ended = subprocess.run(
