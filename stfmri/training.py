@@ -76,7 +76,7 @@ def _accelerator(config: Config) -> Accelerator:
     """Accelerate in the precision that this machine really has."""
     # As Accelerate will choose; it reads this variable only where it makes the state itself.
     # Without it, each of several processes on CPUs would take itself for the only one.
-    several = int(os.environ.get("WORLD_SIZE") or 1) > 1
+    several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
     kind = PartialState(cpu=cpu).device.type
     precision = device.resolve_precision(config.train.precision, kind)
