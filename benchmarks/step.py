@@ -245,17 +245,14 @@ def main() -> int:
         notes.append(
             f"Ceilings: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s of dense {precision} arithmetic, "
             f"{ceilings.bytes_per_s / 1e9:.3g} GB/s in a copy. Beside a share of the roofline "
-            "stands the bound itself, in the peer's column."
+            "stands the bound itself, in the peer's column. A share above 100% would say that the "
+            "machine was busy while the ceilings were measured."
         )
         for name in options.models:
             with said_on_stderr(f"{name}, steps"):
                 rounds = 2 if options.quick else options.rounds
                 rows += speed(name, accelerator, rounds, shape, ceilings)
             let_go(accelerator)
-    if any(row.ours.endswith("%") and int(row.ours[:-1]) > 100 for row in rows):
-        notes.append(
-            "A share above 100% says that the machine was busy while the ceilings were measured."
-        )
     title = "step, losses" if options.loss else "step"
     title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"
     return publish(title, rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes)

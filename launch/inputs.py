@@ -12,12 +12,13 @@ from preprocessing.cohorts import find_scans
 from slurm.local import local_gpus
 from stfmri import splits, weights
 from stfmri.compose import compose, groups
-from stfmri.config import Config, ModelConfig
+from stfmri.config import FP16_NEEDS_CUDA, Config, ModelConfig
 from stfmri.errors import ConfigError, UserError
 from stfmri.overrides import flatten
 from stfmri.runs import Run, Sweep
 from stfmri.shards import read_index
 
+REJECTED = "rejected.csv"
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
 # What each kind of cohort cannot do without.
@@ -55,11 +56,7 @@ def _check_table(config: Config) -> None:
     if config.data.kind != "table" or config.data.table is None:
         return
     listed = {scan.subject_id for scan in find_scans(config.data)}
-    file = config.cache / "rejected.csv"
-    refused: set[str] = set()
-    if file.is_file():
-        with file.open(newline="", encoding="utf-8") as lines:
-            refused = {row["subject_id"] for row in csv.DictReader(lines)}
+    refused = _rejected_subjects(config.cache)
     built = {row.subject_id for row in read_index(config.cache)}
     table, cache = config.data.table, config.cache
     for subjects, here, there in (
@@ -83,22 +80,28 @@ def check_precision(sweep: Sweep) -> None:
     """
     asked = {sweep.config_of(run).train.precision for run in sweep.runs}
     if "fp16" in asked and not local_gpus():
-        raise ConfigError(
-            "train.precision=fp16 needs a CUDA device and this machine has none; use auto (bf16 or "
-            "fp32 on a CPU)"
-        )
+        raise ConfigError(FP16_NEEDS_CUDA)
 
 
 def rejected(sweep: Sweep) -> list[str]:
     """How many scans preprocessing rejected, a line a cache that lacks some."""
     found = []
     for cache in sweep.by_cache:
-        file = cache / "rejected.csv"
-        count = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
-        if count > 0:
-            scans = "1 scan" if count == 1 else f"{count} scans"
-            found.append(f"{scans} of the cohort rejected, so in no fold; why stands in {file}")
+        subjects = _rejected_subjects(cache)
+        if subjects:
+            found.append(
+                f"{how_many(subjects, 'scan')} of the cohort rejected, so in no fold; why stands "
+                f"in {cache / REJECTED}"
+            )
     return found
+
+
+def _rejected_subjects(cache: Path) -> set[str]:
+    file = cache / REJECTED
+    if not file.is_file():
+        return set()
+    with file.open(newline="", encoding="utf-8") as lines:
+        return {row["subject_id"] for row in csv.DictReader(lines)}
 
 
 def to_fetch(sweep: Sweep) -> list[str]:

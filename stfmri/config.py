@@ -16,6 +16,11 @@ from stfmri.files import safe_name, write_atomic
 from stfmri.plain import dump_yaml, from_dict, load_yaml, to_dict
 
 SLICE_AXES = ("axial", "coronal", "sagittal")
+# Told by whoever finds out first: the submission, or the run.
+FP16_NEEDS_CUDA = (
+    "train.precision=fp16 needs a CUDA device and this machine has none; use auto (bf16 or fp32 on "
+    "a CPU)"
+)
 
 
 @dataclass(frozen=True)

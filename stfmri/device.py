@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from stfmri.config import FP16_NEEDS_CUDA
 from stfmri.errors import ConfigError
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
@@ -33,10 +34,7 @@ def resolve_precision(requested: str, device_type: str) -> str:
     if device_type == "cuda":
         return "fp16" if requested == "auto" else requested
     if requested == "fp16":
-        raise ConfigError(
-            "train.precision=fp16 needs a CUDA device and this machine has none; use auto "
-            "(bf16 or fp32 on a CPU)"
-        )
+        raise ConfigError(FP16_NEEDS_CUDA)
     if requested != "auto":
         return requested
     able = torch.cpu.get_capabilities()

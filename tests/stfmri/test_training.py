@@ -348,7 +348,7 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
         tmp_path,
         "heavy",
         augment=AugmentConfig(kind="heavy"),
-        split=replace(base.split, val_fraction=0.35),
+        split=replace(base.split, val_fraction=0.4),
         train=replace(base.train, epochs=1, workers=1),
     )
     training.train_run(file)
