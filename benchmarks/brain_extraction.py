@@ -22,7 +22,7 @@ from common import Row, new_parser, publish, seconds_text
 from preprocessing.nifti import parse, read_bytes
 from preprocessing.skullstrip import Mask, find_brain, read_mask, resolve
 from preprocessing.worker import one_thread
-from stfmri.errors import exit_on_error
+from stfmri.study.errors import exit_on_error
 
 PACKAGES = ("brainextractor", "numba", "torchio")
 MEDIAN_MARK, LEAST_MARK = 0.93, 0.88

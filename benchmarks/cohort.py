@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stfmri import splits
-from stfmri.config import Config, DataConfig, PreprocessingConfig, SplitConfig
-from stfmri.files import write_atomic
-from stfmri.shards import IndexRow, voxel_sha256, write_index, write_shard
+from stfmri.study import splits
+from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig
+from stfmri.study.files import write_atomic
+from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 
 CLASSES = ("LGG", "HGG", "Healthy")
 SOURCES = {"LGG": "BraTS-TMC", "HGG": "BraTS-TMC", "Healthy": "IXI-HH"}

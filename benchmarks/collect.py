@@ -21,10 +21,10 @@ import numpy as np
 from cohort import CLASSES, PAPER_SUBJECTS, config_for, write_cache
 from common import Row, new_parser, publish, said_on_stderr, seconds_text
 
-from stfmri import predictions, splits
-from stfmri.config import Config, SweepConfig
-from stfmri.files import write_atomic
-from stfmri.runs import Run, Sweep, expand, write_sweep
+from stfmri.study import predictions, splits
+from stfmri.study.config import Config, SweepConfig
+from stfmri.study.files import write_atomic
+from stfmri.study.runs import Run, Sweep, expand, write_sweep
 
 PACKAGES = ("scikit-learn", "pandas", "numpy", "scipy", "matplotlib")
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -37,11 +37,11 @@ from common import (
     synchronise,
 )
 
-from stfmri import augment
-from stfmri import device as devices
-from stfmri.config import AugmentConfig, Config
-from stfmri.data import epoch_order, open_part
-from stfmri.shards import Volumes, read_index
+from stfmri.learning import augment
+from stfmri.learning import device as devices
+from stfmri.learning.data import epoch_order, open_part
+from stfmri.study.config import AugmentConfig, Config
+from stfmri.study.shards import Volumes, read_index
 
 PACKAGES = ("torch", "numpy", "h5py", "torchio", "monai")
 READ_MARK, STEP_MARK = 0.5, 0.03

@@ -44,7 +44,7 @@ from preprocessing.build import resolved
 from preprocessing.cohorts import Scan
 from preprocessing.transforms import preprocess_volume
 from preprocessing.worker import Worker, one_thread, start
-from stfmri.config import PreprocessingConfig
+from stfmri.study.config import PreprocessingConfig
 
 PACKAGES = ("torchio", "monai", "nibabel", "numpy", "SimpleITK")
 SAME_MARK = 1e-3  # of an intensity in [0, 1]: float16 has steps of half that near 1

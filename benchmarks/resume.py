@@ -30,10 +30,10 @@ from common import (
 )
 from training_steps import MODELS, accelerator_for, let_go
 
-from stfmri.config import CheckpointConfig, Config
-from stfmri.files import private_dir
-from stfmri.overrides import replaced
-from stfmri.training import Training
+from stfmri.learning.training import Training
+from stfmri.study.config import CheckpointConfig, Config
+from stfmri.study.files import private_dir
+from stfmri.study.overrides import replaced
 
 PACKAGES = ("torch", "accelerate")
 MARK = 0.05

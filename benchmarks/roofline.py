@@ -22,7 +22,7 @@ from common import synchronise
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock
 
-from stfmri import device as devices
+from stfmri.learning import device as devices
 
 COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
 ADAM_BYTES = 7 * 4  # read weight, gradient and both moments, write all but the gradient; float32

@@ -27,9 +27,9 @@ from common import (
     seconds_text,
 )
 
-from stfmri.config import ModelConfig, save
-from stfmri.files import private_dir
-from stfmri.overrides import replaced
+from stfmri.study.config import ModelConfig, save
+from stfmri.study.files import private_dir
+from stfmri.study.overrides import replaced
 
 PACKAGES = ("torch", "torchvision", "accelerate", "hydra-core", "submitit")
 CHECKOUT = Path(__file__).resolve().parent.parent

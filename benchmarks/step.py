@@ -36,9 +36,9 @@ from common import (
 from torch import Tensor
 from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for, let_go
 
-from stfmri import device as devices
-from stfmri import models
-from stfmri.config import ModelConfig
+from stfmri.learning import device as devices
+from stfmri.learning import models
+from stfmri.study.config import ModelConfig
 
 SHAPE = (78, 120, 120)
 TOY_SHAPE = (8, 24, 24)

@@ -36,10 +36,10 @@ from common import (
     seconds_text,
 )
 
-from stfmri.config import Config
-from stfmri.files import private_dir
-from stfmri.overrides import replaced
-from stfmri.weights import sha256_of
+from stfmri.learning.weights import sha256_of
+from stfmri.study.config import Config
+from stfmri.study.files import private_dir
+from stfmri.study.overrides import replaced
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy")
 VARIANTS = tuple(
@@ -66,7 +66,7 @@ def write_weights(root: Path) -> None:
     """Random weights in Kinetics' format, one file a network."""
     import torch
 
-    from stfmri.models import BUILDERS
+    from stfmri.learning.models import BUILDERS
 
     for name, build in BUILDERS.items():
         torch.save(build().state_dict(), root / f"{name}.pth")
@@ -76,7 +76,7 @@ def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> Non
     """Be one process of ours: train an epoch, wait for the others, train the one that counts."""
     from training_steps import accelerator_for
 
-    from stfmri.training import Training
+    from stfmri.learning.training import Training
 
     sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
     model = config.model

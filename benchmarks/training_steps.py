@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from stfmri import device as devices
-from stfmri import fast, models, optimise
-from stfmri.config import ModelConfig, TrainConfig
-from stfmri.loss import weighted_loss
+from stfmri.learning import convolutions, models, optimise
+from stfmri.learning import device as devices
+from stfmri.learning.loss import weighted_loss
+from stfmri.study.config import ModelConfig, TrainConfig
 
 MODELS = ("r3d_18", "r2plus1d_18", "mc3_18")
 CLASSES = 3
@@ -38,13 +38,13 @@ def let_go(accelerator: Accelerator) -> None:
 
 
 class OurStep:
-    """What `stfmri.training` does with a batch, from the volume in memory to the new weights."""
+    """What training does with a batch, from the volume in memory to the new weights."""
 
     def __init__(self, name: str, accelerator: Accelerator, seed: int = 0) -> None:
         device = accelerator.device
         network = models.build(ModelConfig(name=name), CLASSES, seed)
         if device.type == "cpu":
-            fast.reform(network)
+            convolutions.reform(network)
         # PyTorch declares no such overload, though it documents it.
         network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         optimizer = optimise.adam(network, TRAIN)

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from training_steps import UsualStep
 
-from stfmri import models, splits
-from stfmri.config import Config
-from stfmri.shards import read_index
+from stfmri.learning import models
+from stfmri.study import splits
+from stfmri.study.config import Config
+from stfmri.study.shards import read_index
 
 SCALE, DEGREES, FLIP = (0.9, 1.2), 10.0, 0.25  # the paper's light augmentation
 WORKERS = 8

@@ -12,8 +12,8 @@ from typing import Protocol
 from rich.console import Console
 
 from slurm.errors import ClusterError
-from stfmri.errors import exit_on_error
-from stfmri.files import absolute
+from stfmri.study.errors import exit_on_error
+from stfmri.study.files import absolute
 
 
 class Main(Protocol):

@@ -11,11 +11,11 @@ from rich.console import Console
 from launch.job import Collect, TrainRuns
 from launch.show import how_many
 from launch.states import LOGS, job_of
-from slurm.errors import ClusterError, SubmissionError
-from slurm.executor import Resources, submit_array
+from slurm.errors import ClusterError
+from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.queue import Job, has_slurm, jobs_in
-from stfmri.config import ClusterConfig, StageResources
-from stfmri.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
+from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
 
 COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash
 

@@ -21,8 +21,8 @@ from rich.text import Text
 from launch.cli import console, entry_point, new_parser, root_of
 from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
-from stfmri import weights
-from stfmri.compose import compose, groups
+from stfmri.learning import weights
+from stfmri.study.compose import compose, groups
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}

@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from stfmri.files import private_dir
-from stfmri.git import git_state
+from stfmri.study.files import private_dir
+from stfmri.study.git import git_state
 
 ROOMS = ("launch", "stfmri", "preprocessing", "slurm", "conf")
 HASH_DIGITS = 12

@@ -10,13 +10,14 @@ from pathlib import Path
 from launch.show import how_many
 from preprocessing.cohorts import find_scans
 from slurm.local import local_gpus
-from stfmri import splits, weights
-from stfmri.compose import compose, groups
-from stfmri.config import FP16_NEEDS_CUDA, Config, ModelConfig
-from stfmri.errors import ConfigError, UserError
-from stfmri.overrides import flatten
-from stfmri.runs import Run, Sweep
-from stfmri.shards import read_index
+from stfmri.learning import weights
+from stfmri.study import splits
+from stfmri.study.compose import compose, groups
+from stfmri.study.config import FP16_NEEDS_CUDA, Config, ModelConfig
+from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.overrides import flatten
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.shards import read_index
 
 REJECTED = "rejected.csv"
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
@@ -155,7 +156,7 @@ def _with_weights(config: Config) -> ModelConfig:
     path, sha256 = weights.ensure(config.model, Path(config.root))
     if not weights.is_torchvisions(config.model, sha256):
         # Only torch can look into a file of the user's own, and better now than on a node.
-        from stfmri.models import read_kinetics
+        from stfmri.learning.models import read_kinetics
 
         read_kinetics(config.model, path)
     return replace(config.model, weights_file=str(path), weights_hash=sha256)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from launch.states import ERROR_LOG, OUTPUT_LOG
 from preprocessing.cohorts import Scan
-from stfmri.config import Config
-from stfmri.errors import RunHeldError
+from stfmri.study.config import Config
+from stfmri.study.errors import RunHeldError
 
 POLL_S = 0.5
 ENDING_S = 3.0  # a packed run has this long to end after SIGTERM; the job itself has little more
@@ -90,7 +90,7 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
         side_by_side: how many runs share the device.
     """
     # Torch takes seconds to import, and nothing that submits needs it.
-    from stfmri.training import train_run
+    from stfmri.learning.training import train_run
 
     log = config.parent / ERROR_LOG
     log.unlink(missing_ok=True)

@@ -21,8 +21,8 @@ from rich.progress import (
 from launch.job import TrainRuns
 from launch.states import LOGS, epochs_of
 from slurm.local import local_gpus, run_local
-from stfmri.config import ClusterConfig
-from stfmri.runs import Run, Sweep
+from stfmri.study.config import ClusterConfig
+from stfmri.study.runs import Run, Sweep
 
 REFRESH_S = 1.0  # between two looks at the runs' metrics
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stfmri.compose import PATH_KEYS, Asked, compose, parse_overrides
-from stfmri.config import ClusterConfig, Config
-from stfmri.errors import ConfigError, UserError
-from stfmri.files import safe_name
-from stfmri.overrides import flatten
-from stfmri.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
+from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
+from stfmri.study.config import ClusterConfig, Config
+from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.files import safe_name
+from stfmri.study.overrides import flatten
+from stfmri.study.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
 SET_BY_SWEEP = {

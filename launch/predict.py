@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from launch.cli import console, entry_point
-from stfmri.errors import UserError
-from stfmri.files import absolute, write_atomic
+from stfmri.study.errors import UserError
+from stfmri.study.files import absolute, write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stfmri.config import Config
-    from stfmri.models import Trained
+    from stfmri.learning.models import Trained
+    from stfmri.study.config import Config
 
 EPILOG = """\
 examples:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--out {options.out}: there is no folder {absolute(options.out).parent}")
     run = absolute(options.run).resolve()
     # Torch takes seconds to import; a mistyped call should not wait for it.
-    from stfmri.models import load_trained
+    from stfmri.learning.models import load_trained
 
     trained = load_trained(run)
     with masks_of(trained.config) as masks:
@@ -157,8 +157,8 @@ def predict(
 
     from preprocessing.nifti import ScanError
     from preprocessing.transforms import preprocess_volume
-    from stfmri.models import to_slices_first
-    from stfmri.shards import voxel_sha256
+    from stfmri.learning.models import to_slices_first
+    from stfmri.study.shards import voxel_sha256
 
     try:
         place = None if mask is None else absolute(mask)

@@ -19,10 +19,10 @@ from preprocessing.cohorts import Scan, find_scans
 from slurm.errors import ClusterError
 from slurm.executor import submit_array
 from slurm.queue import jobs_in
-from stfmri import locks
-from stfmri.compose import compose
-from stfmri.config import Config
-from stfmri.errors import ConfigError
+from stfmri.study import locks
+from stfmri.study.compose import compose
+from stfmri.study.config import Config
+from stfmri.study.errors import ConfigError
 
 SCANS_A_PART = 16  # some three minutes of brain extraction on one core
 EPILOG = """\

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from launch.plan import Opened
 from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
-from stfmri.config import StageResources
+from stfmri.study.config import StageResources
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
 STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from slurm.logs import CAUSE, error_in, last_error_line
 from slurm.queue import Job, JobState, alive, has_slurm
-from stfmri import locks
-from stfmri.runs import Run, Submission, Sweep, last_jobs
+from stfmri.study import locks
+from stfmri.study.runs import Run, Submission, Sweep, last_jobs
 
 LOGS = "logs"  # in the sweep's folder: what SLURM and submitit write
 ERROR_LOG = "train.err"  # in the run's folder: the standard error of its last attempt

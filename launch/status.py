@@ -26,8 +26,8 @@ from launch.states import (
     states_of,
     why_failed,
 )
-from stfmri import locks
-from stfmri.runs import Sweep, load_sweep, sweep_folder
+from stfmri.study import locks
+from stfmri.study.runs import Sweep, load_sweep, sweep_folder
 
 EPILOG = """\
 states:

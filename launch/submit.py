@@ -15,12 +15,12 @@ from launch.local import train_on_this_machine
 from launch.plan import open_sweep
 from launch.show import requests, show_plan
 from launch.states import states_of
-from stfmri import config as configuration
-from stfmri import locks
 from stfmri.collect import main as collect
-from stfmri.compose import groups
-from stfmri.files import private_dir
-from stfmri.runs import SWEEP_FILE, Run, Sweep, write_sweep
+from stfmri.study import config as configuration
+from stfmri.study import locks
+from stfmri.study.compose import groups
+from stfmri.study.files import private_dir
+from stfmri.study.runs import SWEEP_FILE, Run, Sweep, write_sweep
 
 EPILOG = """\
 examples:

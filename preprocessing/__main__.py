@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stfmri.compose import compose
-from stfmri.errors import exit_on_error
+from stfmri.study.compose import compose
+from stfmri.study.errors import exit_on_error
 
 if TYPE_CHECKING:
     from preprocessing.build import Report

@@ -33,11 +33,11 @@ from preprocessing.cohorts import Scan
 from preprocessing.skullstrip import require, resolve
 from preprocessing.store import ShardWriter, stored_volumes
 from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread, start
-from stfmri.config import Config, PreprocessingConfig
-from stfmri.errors import RunHeldError
-from stfmri.files import private_dir, safe_name, write_atomic
-from stfmri.locks import holder, lock
-from stfmri.shards import IndexRow, write_index
+from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.errors import RunHeldError
+from stfmri.study.files import private_dir, safe_name, write_atomic
+from stfmri.study.locks import holder, lock
+from stfmri.study.shards import IndexRow, write_index
 
 LOCAL_PART = "local"
 Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from stfmri.config import DataConfig
-from stfmri.errors import UserError
-from stfmri.files import absolute, safe_name
-from stfmri.shards import INDEX_COLUMNS
+from stfmri.study.config import DataConfig
+from stfmri.study.errors import UserError
+from stfmri.study.files import absolute, safe_name
+from stfmri.study.shards import INDEX_COLUMNS
 
 BRATS_CLASSES = ("LGG", "HGG")
 HEALTHY = "Healthy"

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from stfmri.errors import UserError
+from stfmri.study.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
 # What nibabel raises for a header that makes no sense.

@@ -19,9 +19,9 @@ from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image
 from preprocessing.picture import montage
 from preprocessing.skullstrip import Mask, bounding_box, faces
-from stfmri.config import Config
-from stfmri.files import replacing, write_atomic
-from stfmri.shards import IndexRow
+from stfmri.study.config import Config
+from stfmri.study.files import replacing, write_atomic
+from stfmri.study.shards import IndexRow
 
 # Adult brains with their CSF; what lies beyond is more likely a wrong mask than a person.
 BRAIN_ML = (900.0, 2200.0)

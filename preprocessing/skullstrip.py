@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from stfmri.errors import UserError
-from stfmri.files import replacing
+from stfmri.study.errors import UserError
+from stfmri.study.files import replacing
 
 Mask = NDArray[np.bool_]
 

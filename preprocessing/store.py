@@ -9,9 +9,9 @@ import numpy as np
 
 from preprocessing import qc
 from preprocessing.worker import Outcome
-from stfmri.config import PreprocessingConfig
-from stfmri.plain import dump_yaml, to_dict
-from stfmri.shards import CacheError, open_shard, write_shard
+from stfmri.study.config import PreprocessingConfig
+from stfmri.study.serialise import dump_yaml, to_dict
+from stfmri.study.shards import CacheError, open_shard, write_shard
 
 SHARD_BYTES = 256 * 2**20  # a shard is held in memory until it is full
 

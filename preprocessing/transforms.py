@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.skullstrip import Mask, bounding_box, find_brain, resolve
-from stfmri.config import PreprocessingConfig
+from stfmri.study.config import PreprocessingConfig
 
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.
 MARGIN = 2

@@ -26,8 +26,8 @@ from preprocessing.cohorts import Scan
 from preprocessing.nifti import ScanError, parse, read_bytes
 from preprocessing.skullstrip import find_brain, recipe
 from preprocessing.transforms import to_grid
-from stfmri.config import PreprocessingConfig
-from stfmri.shards import voxel_sha256
+from stfmri.study.config import PreprocessingConfig
+from stfmri.study.shards import voxel_sha256
 
 # Part of every key: raise it when the chain's result changes, and volumes are built again.
 PREPROCESSING_VERSION = 1

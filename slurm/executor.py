@@ -19,7 +19,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from slurm.errors import ClusterError, SubmissionError
+from slurm.errors import ClusterError
 from slurm.queue import Job, alive, max_array_size, outside_any_job
 from slurm.task import as_task, deferring_interpreter
 
@@ -30,6 +30,19 @@ SIGNAL_DELAY_S = 90
 
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class SubmissionError(ClusterError):
+    """A submission was refused, perhaps after a part of it had been accepted.
+
+    Attributes:
+        submitted: the jobs that were accepted before the refusal, for the first calls in order;
+            they are in the queue and stay there.
+    """
+
+    def __init__(self, message: str, submitted: Sequence[Job] = ()) -> None:
+        super().__init__(message)
+        self.submitted = tuple(submitted)
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from stfmri import locks
-from stfmri.errors import exit_on_error
-from stfmri.files import absolute
-from stfmri.overrides import choices
-from stfmri.runs import Run, Sweep, load_sweep, sweep_folder
+from stfmri.study import locks
+from stfmri.study.errors import exit_on_error
+from stfmri.study.files import absolute
+from stfmri.study.overrides import choices
+from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
 
 if TYPE_CHECKING:
-    from stfmri.evidence.gather import RunRecord
+    from stfmri.evidence.tallies import RunRecord
 
 WORK_FOLDER = "collect"  # in the sweep's: the lock, and the list of files that were written
 WAIT_S = 600.0  # for another collection of the sweep; one takes seconds, of a thousand runs minutes
@@ -64,10 +64,10 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
     from stfmri.evidence.cohort import read_cohort
-    from stfmri.evidence.content import consolidated_table
-    from stfmri.evidence.gather import gather
+    from stfmri.evidence.score_tables import consolidated_table
     from stfmri.evidence.summary import summarise
     from stfmri.evidence.tables import to_terminal
+    from stfmri.evidence.tallies import gather
     from stfmri.evidence.write import write_results
 
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stfmri.errors import exit_on_error
+from stfmri.study.errors import exit_on_error
 
 
 @exit_on_error
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.side_by_side < 1:
         parser.error(f"--side-by-side must be at least 1, found {options.side_by_side}")
     # torch is loaded only now, so that --help answers at once.
-    from stfmri.training import train_run
+    from stfmri.learning.training import train_run
 
     train_run(options.config, options.side_by_side)
     return 0

@@ -18,15 +18,22 @@ MAY_IMPORT = {
     "slurm": {"slurm"},
     "stfmri": {"stfmri"},
 }
+# Within stfmri neither of the two upper floors knows the other.
+FLOORS = {
+    "stfmri/study": {"stfmri.learning", "stfmri.evidence"},
+    "stfmri/learning": {"stfmri.evidence"},
+    "stfmri/evidence": {"stfmri.learning"},
+}
 # Libraries that a room must do without, and the one file that may have them.
 FORBIDDEN = {
     "stfmri": {
-        "hydra": "stfmri/compose.py",
-        "omegaconf": "stfmri/compose.py",
-        "torchio": "stfmri/heavy.py",
+        "hydra": "stfmri/study/compose.py",
+        "omegaconf": "stfmri/study/compose.py",
+        "torchio": "stfmri/learning/torchio_augment.py",
         "nibabel": None,
         "submitit": None,
     },
+    "stfmri/study": {"torch": None, "torchvision": None, "accelerate": None},
     "stfmri/evidence": {"torch": None, "torchvision": None, "accelerate": None},
 }
 STARTS_WITHOUT_TORCH = [
@@ -55,6 +62,15 @@ def imports_of(path: Path) -> Iterator[str]:
             yield node.module
 
 
+def modules_of(path: Path) -> Iterator[str]:
+    """Imported modules, with the names that are imported from each: those may be modules too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 FILES = [path.relative_to(ROOT) for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -62,6 +78,14 @@ FILES = [path.relative_to(ROOT) for room in ROOMS for path in sorted((ROOT / roo
 def test_rooms_import_one_way(path: Path) -> None:
     rooms = {name.split(".")[0] for name in imports_of(ROOT / path)} & set(ROOMS)
     assert rooms <= MAY_IMPORT[path.parts[0]]
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_floors_of_stfmri_import_one_way(path: Path) -> None:
+    for floor, above in FLOORS.items():
+        if path.is_relative_to(floor):
+            found = {".".join(name.split(".")[:2]) for name in modules_of(ROOT / path)}
+            assert not found & above
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from preprocessing import build, cohorts
 from stfmri.collect import collect
-from stfmri.config import Config
+from stfmri.study.config import Config
 from tests.conftest import skip_or_fail
 from tests.evidence.sweeps import make_sweep
 from tests.preprocessing.conftest import cohort  # noqa: F401 - a fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stfmri.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
-from stfmri.shards import IndexRow, voxel_sha256, write_index, write_shard
+from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
+from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 
 CLASSES = ("LGG", "HGG", "Healthy")
 SOURCES = {"LGG": "BraTS-TMC", "HGG": "BraTS-TMC", "Healthy": "IXI-HH"}

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stfmri.errors import UserError
-from stfmri.shards import read_index
-from stfmri.splits import Fold, Subject, guard, subjects_of
+from stfmri.study.errors import UserError
+from stfmri.study.shards import read_index
+from stfmri.study.splits import Fold, Subject, guard, subjects_of
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from stfmri.evidence.gather import RunRecord
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.style import BLUE, GREEN, GRID, ORANGE, VERMILLION, DrawnFigure
 from stfmri.evidence.summary import Results
+from stfmri.evidence.tallies import RunRecord
 
 # What is drawn of a large sweep.
 MOST_CURVES = 12

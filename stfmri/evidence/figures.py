@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stfmri.evidence import metrics, paper
-from stfmri.evidence.content import file_part
 from stfmri.evidence.curves import training_curves
 from stfmri.evidence.forest import forest
-from stfmri.evidence.gather import Tally
 from stfmri.evidence.metrics import FloatArray
+from stfmri.evidence.score_tables import file_part
 from stfmri.evidence.style import FAINT, INK, STYLE, DrawnFigure
 from stfmri.evidence.summary import Results
+from stfmri.evidence.tallies import Tally
 
 # What is drawn of a large sweep; tables always hold everything.
 MOST_MATRICES = 12

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stfmri.evidence import paper
-from stfmri.evidence.gather import RunRecord
 from stfmri.evidence.summary import Comparison, Results, Summary
 from stfmri.evidence.tables import Table, cell_text
+from stfmri.evidence.tallies import RunRecord
 
 # Rows of the long lists that the page shows; the CSV files hold all.
 MOST_ROWS = 200

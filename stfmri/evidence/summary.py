@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence import metrics
-from stfmri.evidence.gather import Evidence, Tally
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.statistics import (
     PatientBootstrap,
@@ -20,6 +19,7 @@ from stfmri.evidence.statistics import (
     holm,
     interval,
 )
+from stfmri.evidence.tallies import Evidence, Tally
 
 # All pairs of variants are compared up to this many variants, beyond it only the leader with
 # each other one: 12 make 66 pairs.

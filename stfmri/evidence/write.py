@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from stfmri.evidence import content, figures, listings, report, style
-from stfmri.evidence.gather import read_run
+from stfmri.evidence import figures, list_tables, report, score_tables, style
 from stfmri.evidence.summary import Results, as_json
 from stfmri.evidence.tables import Table, to_csv, to_latex, to_markdown
-from stfmri.files import private_dir, replacing, write_atomic
+from stfmri.evidence.tallies import read_run
+from stfmri.study.files import private_dir, replacing, write_atomic
 
 # What a collection can have written, and a later one may delete: no name leads elsewhere.
 OWN_FILE = re.compile(r"((tables|figures)/)?[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -64,9 +64,9 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
         Path of `report.html`.
     """
     folder = Folder(path, record)
-    tables = content.all_tables(results)
+    tables = score_tables.all_tables(results)
     misclassified = _misclassified(results)
-    hardest = listings.hardest_table(results.evidence)
+    hardest = list_tables.hardest_table(results.evidence)
     lists = [misclassified, hardest] if misclassified else [hardest]
     for table in [*tables, *lists]:
         folder.write(f"tables/{table.name}.csv", to_csv(table))
@@ -97,4 +97,4 @@ def _misclassified(results: Results) -> Table | None:
         if record.run.variant == leader.tally.name and not record.missing_because
     ]
     read = [read_run(run, results.evidence.cohort) for run in runs]
-    return listings.misclassified_table(read, leader.tally.label)
+    return list_tables.misclassified_table(read, leader.tally.label)

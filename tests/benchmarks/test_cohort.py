@@ -6,8 +6,8 @@ import cohort
 import numpy as np
 import pytest
 
-from stfmri import splits
-from stfmri.shards import Volumes, read_index
+from stfmri.study import splits
+from stfmri.study.shards import Volumes, read_index
 
 
 @pytest.mark.parametrize(

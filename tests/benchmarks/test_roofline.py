@@ -5,8 +5,8 @@ import roofline
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stfmri import models
-from stfmri.config import ModelConfig
+from stfmri.learning import models
+from stfmri.study.config import ModelConfig
 
 SHAPE = (1, 1, 8, 32, 32)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from stfmri import predictions
-from stfmri.config import Config, DataConfig, SplitConfig, SweepConfig
-from stfmri.files import write_atomic
-from stfmri.runs import Run, Sweep, write_sweep
-from stfmri.shards import IndexRow, write_index
-from stfmri.splits import Subject
+from stfmri.study import predictions
+from stfmri.study.config import Config, DataConfig, SplitConfig, SweepConfig
+from stfmri.study.files import write_atomic
+from stfmri.study.runs import Run, Sweep, write_sweep
+from stfmri.study.shards import IndexRow, write_index
+from stfmri.study.splits import Subject
 
 PAPER_CLASSES = ("LGG", "HGG", "Healthy")
 # The paper's cohort by (source, class): only 2013 and TMC hold both grades. The other centres are

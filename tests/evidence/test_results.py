@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from stfmri import predictions
-from stfmri.evidence import content, listings, paper, report
+from stfmri.evidence import list_tables, paper, report, score_tables
 from stfmri.evidence.cohort import read_cohort
-from stfmri.evidence.gather import gather
 from stfmri.evidence.summary import Results, as_json, summarise
 from stfmri.evidence.tables import (
     Column,
@@ -28,7 +26,9 @@ from stfmri.evidence.tables import (
     to_latex,
     to_markdown,
 )
-from stfmri.runs import Sweep
+from stfmri.evidence.tallies import gather
+from stfmri.study import predictions
+from stfmri.study.runs import Sweep
 from tests.evidence.sweeps import PAPER_SOURCES, make_sweep
 
 
@@ -150,7 +150,7 @@ def test_table_1_prints_the_runs_own_counts_beside_the_papers(tmp_path: Path) ->
         accuracies={"r3d_18-scratch": 0.9, "mc3_18-scratch": 0.9, "r2plus1d_18-scratch": 0.9},
     )
     rows = list(
-        csv.reader(io.StringIO(to_csv(listings.parameters_table(results_of(sweep).evidence))))
+        csv.reader(io.StringIO(to_csv(list_tables.parameters_table(results_of(sweep).evidence))))
     )
     assert rows[1:] == [
         ["ResNet3D", "33148995", "33150522"],
@@ -163,7 +163,7 @@ def test_the_papers_columns_stand_beside_the_papers_classes_only(tmp_path: Path)
     ages = ("young", "middle", "old")
     sources = {("IXI-HH", name): 8 for name in ages}
     results = results_of(make_sweep(tmp_path, sources=sources, classes=ages))
-    tables = content.all_tables(results)
+    tables = score_tables.all_tables(results)
     assert not any("aper" in to_markdown(table) for table in tables)
     assert [t.name for t in tables if t.name.startswith("f1_of")] == [
         "f1_of_0_young",
@@ -173,7 +173,7 @@ def test_the_papers_columns_stand_beside_the_papers_classes_only(tmp_path: Path)
 
 
 def test_every_score_table_holds_both_baselines(results: Results) -> None:
-    for table in content.all_tables(results):
+    for table in score_tables.all_tables(results):
         if table.name not in ("cohort", "table1_parameters", "comparisons", "table6_literature"):
             text = to_markdown(table)
             assert "Majority class" in text, table.name
@@ -217,8 +217,8 @@ def test_small_standard_deviations_print_as_in_the_paper() -> None:
 
 
 def page_of(results: Results) -> str:
-    tables = content.all_tables(results)
-    return report.render(results, tables, [], None, listings.hardest_table(results.evidence))
+    tables = score_tables.all_tables(results)
+    return report.render(results, tables, [], None, list_tables.hardest_table(results.evidence))
 
 
 def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:

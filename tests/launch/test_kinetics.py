@@ -12,8 +12,8 @@ import torch
 from torchvision.models import video
 
 from launch import submit
-from stfmri import config as configuration
-from stfmri.runs import load_sweep
+from stfmri.study import config as configuration
+from stfmri.study.runs import load_sweep
 from tests.launch.conftest import submission
 
 NAME = "mc3_18-a90a0ba3.pth"  # torchvision's

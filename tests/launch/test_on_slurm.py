@@ -15,12 +15,12 @@ import pytest
 
 from launch import preprocess, status, submit
 from launch.states import job_of, states_of
-from slurm.devcluster import DevCluster
+from slurm.devcluster.cluster import DevCluster
 from slurm.logs import log_paths
 from slurm.queue import Job, alive
-from stfmri.predictions import read as read_predictions
-from stfmri.runs import Submission, last_jobs, load_sweep
-from stfmri.shards import read_index
+from stfmri.study.predictions import read as read_predictions
+from stfmri.study.runs import Submission, last_jobs, load_sweep
+from stfmri.study.shards import read_index
 from tests.launch.conftest import submission
 from tests.launch.test_predict import GRID, write_scan
 from tests.slurm.conftest import (
@@ -95,7 +95,9 @@ def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
         queue = subprocess.run(["squeue", "--me"], capture_output=True, text=True).stdout
         assert "demo" in queue
 
-        (checkout / "stfmri/training.py").write_text("raise SystemExit('an edit was read')")
+        (checkout / "stfmri/learning/training.py").write_text(
+            "raise SystemExit('an edit was read')"
+        )
         (checkout / "conf/train/default.yaml").write_text("epochs: 77")
     finally:
         partition("UP")
@@ -202,7 +204,7 @@ def test_without_accounting_a_failed_run_is_named_collected_around_and_submitted
     assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
     told = " ".join(capsys.readouterr().out.split())
     assert "2 runs: 1 done, 1 failed" in told
-    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.errors.TrainingError:" in told
+    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.study.errors.TrainingError:" in told
     summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
     assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
 

@@ -11,11 +11,11 @@ import pytest
 
 from launch import predict, submit
 from preprocessing.__main__ import main as preprocess
-from stfmri.config import PreprocessingConfig
-from stfmri.models import load_trained
-from stfmri.plain import from_dict, load_yaml
-from stfmri.predictions import read
-from stfmri.shards import open_shard, read_index
+from stfmri.learning.models import load_trained
+from stfmri.study.config import PreprocessingConfig
+from stfmri.study.predictions import read
+from stfmri.study.serialise import from_dict, load_yaml
+from stfmri.study.shards import open_shard, read_index
 
 pytestmark = pytest.mark.slow
 SHAPE = (40, 48, 36)

@@ -11,10 +11,10 @@ from launch.cli import minutes
 from launch.states import Epochs, epochs_of, states_of
 from slurm.logs import log_paths
 from slurm.queue import Job, JobState
-from stfmri import locks
-from stfmri.compose import compose
-from stfmri.files import private_dir
-from stfmri.runs import Run, Submission, Sweep, append_jobs, write_sweep
+from stfmri.study import locks
+from stfmri.study.compose import compose
+from stfmri.study.files import private_dir
+from stfmri.study.runs import Run, Submission, Sweep, append_jobs, write_sweep
 
 DONE_TABLE = (
     "subject_id,patient_id,source,fold,split,label,prediction,prob_a,prob_b\n"

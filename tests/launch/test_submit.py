@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-import stfmri.compose
+import stfmri.study.compose
 from launch import submit
 from launch.freeze import freeze_code
-from stfmri import config as configuration
-from stfmri import locks
-from stfmri.compose import compose
-from stfmri.runs import Run, Sweep, load_sweep
+from stfmri.study import config as configuration
+from stfmri.study import locks
+from stfmri.study.compose import compose
+from stfmri.study.runs import Run, Sweep, load_sweep
 from tests.launch.conftest import TINY, submission
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
@@ -186,16 +186,16 @@ def test_editing_conf_changes_no_sweep_but_is_pointed_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     conf = tmp_path / "conf"
-    shutil.copytree(stfmri.compose.CONF, conf)
-    monkeypatch.setattr(stfmri.compose, "CONF", conf)
-    stfmri.compose._composed_yaml.cache_clear()
+    shutil.copytree(stfmri.study.compose.CONF, conf)
+    monkeypatch.setattr(stfmri.study.compose, "CONF", conf)
+    stfmri.study.compose._composed_yaml.cache_clear()
     submit.main(submission(root))
     sheet = conf / "train" / "default.yaml"
     sheet.write_text(sheet.read_text().replace("weight_decay: 1.0e-3", "weight_decay: 0.5"))
-    stfmri.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._composed_yaml.cache_clear()
     capsys.readouterr()
     submit.main(submission(root))
-    stfmri.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._composed_yaml.cache_clear()
     told = " ".join(capsys.readouterr().out.split())
     assert "train.weight_decay 0.001 → 0.5" in told
     assert load_sweep(root / "runs/demo").config.train.weight_decay == 1e-3
@@ -299,7 +299,12 @@ def test_frozen_code_is_whole_private_and_reused(tmp_path: Path) -> None:
     shutil.rmtree(code)
     assert freeze_code(tmp_path) == code
     assert [path.name for path in tmp_path.iterdir()] == [code.name]
-    for name in ("launch/job.py", "stfmri/training.py", "conf/config.yaml", "slurm/executor.py"):
+    for name in (
+        "launch/job.py",
+        "stfmri/learning/training.py",
+        "conf/config.yaml",
+        "slurm/executor.py",
+    ):
         assert (code / name).read_bytes() == (ROOT / name).read_bytes()
     assert not [path for path in everything_in(code) if path.name == "__pycache__"]
     assert stat.S_IMODE(code.stat().st_mode) == 0o700

@@ -13,7 +13,7 @@ import pytest
 
 from launch import status, submit
 from launch.job import JobError, TrainRuns
-from stfmri.runs import load_sweep
+from stfmri.study.runs import load_sweep
 from tests.launch.conftest import submission
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stfmri.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config, DataConfig, PreprocessingConfig
 
 SHAPE = (44, 52, 44)  # voxels of 4 mm: 176 × 208 × 176 mm
 SPACING_MM = 4.0

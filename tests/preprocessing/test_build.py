@@ -14,10 +14,10 @@ import pytest
 
 from preprocessing.build import build, build_part, publish
 from preprocessing.cohorts import find_scans
-from stfmri.config import Config
-from stfmri.errors import RunHeldError, UserError
-from stfmri.locks import lock
-from stfmri.shards import Volumes, read_index, voxel_sha256
+from stfmri.study.config import Config
+from stfmri.study.errors import RunHeldError, UserError
+from stfmri.study.locks import lock
+from stfmri.study.shards import Volumes, read_index, voxel_sha256
 from tests.preprocessing.conftest import brain_values, write_scan
 
 Make = Callable[..., Config]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from preprocessing.cohorts import find_ixi, find_scans
-from stfmri.config import DataConfig
-from stfmri.errors import UserError
+from stfmri.study.config import DataConfig
+from stfmri.study.errors import UserError
 
 
 def brats(folder: Path, **cases: list[str]) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from preprocessing.__main__ import main
-from stfmri.config import Config
-from stfmri.errors import exit_on_error
-from stfmri.shards import read_index
+from stfmri.study.config import Config
+from stfmri.study.errors import exit_on_error
+from stfmri.study.shards import read_index
 from tests.preprocessing.conftest import brain_values, write_scan
 
 
@@ -99,7 +99,7 @@ def _alive(session: int) -> list[int]:
 def test_a_build_that_another_holds_says_by_whom_and_ends_with_1(
     cohort: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from stfmri.locks import lock
+    from stfmri.study.locks import lock
 
     config = cohort(count=2)
     with lock(config.cache):

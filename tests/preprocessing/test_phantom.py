@@ -13,13 +13,14 @@ import pytest
 import yaml
 from scipy import ndimage
 
-from preprocessing import phantom, phantom_config
 from preprocessing.nifti import Image, parse
-from preprocessing.phantom import make_cohort
-from preprocessing.phantom_layout import brats_layout, ixi_layout, to_nifti
-from preprocessing.phantom_plan import plan
+from preprocessing.phantom import __main__
+from preprocessing.phantom import config as phantom_config
+from preprocessing.phantom.cohort import make_cohort
+from preprocessing.phantom.layout import brats_layout, ixi_layout, to_nifti
+from preprocessing.phantom.plan import plan
 from preprocessing.skullstrip import brain_mask
-from stfmri.errors import UserError
+from stfmri.study.errors import UserError
 
 COUNTS = {"lgg": 3, "hgg": 3, "healthy": 2}
 
@@ -277,6 +278,6 @@ def test_a_range_in_the_file_reaches_the_voxels(tmp_path: Path) -> None:
 def test_a_wrong_call_exits_2_and_says_what_was_expected(
     tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
 ) -> None:
-    assert phantom.main(["--out", str(tmp_path / "c"), *arguments]) == 2
+    assert __main__.main(["--out", str(tmp_path / "c"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "c").exists()

@@ -14,8 +14,8 @@ from preprocessing.cohorts import find_scans
 from preprocessing.nifti import Image
 from preprocessing.picture import OUTLINE, PANEL, PANEL_MM, montage
 from preprocessing.transforms import to_grid
-from stfmri.config import Config, PreprocessingConfig
-from stfmri.shards import IndexRow
+from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.shards import IndexRow
 from tests.preprocessing.conftest import brain_values
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -13,7 +13,7 @@ from benchmarks.brain_extraction import dice
 from preprocessing import skullstrip
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.skullstrip import brain_mask, find_brain, largest_piece, read_mask, recipe
-from stfmri.errors import UserError
+from stfmri.study.errors import UserError
 from tests.preprocessing.conftest import brain_values, write_scan
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm import daemons
-from slurm.devcluster import DevCluster, missing_packages
+from slurm.devcluster import daemons
+from slurm.devcluster.cluster import DevCluster, missing_packages
 from slurm.queue import Job, alive
 from tests.conftest import skip_or_fail
 

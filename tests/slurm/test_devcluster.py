@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm import daemons, devcluster
-from slurm.devcluster import DevCluster
+from slurm.devcluster import __main__ as command
+from slurm.devcluster import daemons
+from slurm.devcluster.cluster import DevCluster
 from slurm.errors import ClusterError
 from slurm.executor import Resources, submit_array
 from slurm.queue import alive
@@ -91,16 +92,16 @@ def test_stop_ends_what_a_crash_left_and_a_new_start_works(
     for pid, name in daemons.of_cluster(folder).items():
         if name in ("slurmctld", "munged"):
             os.kill(pid, signal.SIGKILL)
-    assert devcluster.main(["start", *arguments]) == 2
+    assert command.main(["start", *arguments]) == 2
     assert "already runs, or crashed in part" in capsys.readouterr().err
     cluster.stop()
     assert daemons.of_cluster(folder) == {}
 
     again = DevCluster(folder, accounting=False)
     with again:
-        assert devcluster.main(["status", *arguments]) == 0
+        assert command.main(["status", *arguments]) == 0
         assert "n1=idle n2=idle" in capsys.readouterr().out
-    assert devcluster.main(["status", *arguments]) == 1
+    assert command.main(["status", *arguments]) == 1
 
 
 def test_a_folder_with_other_files_is_never_emptied(cluster_folder: Path) -> None:
@@ -124,7 +125,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
     cluster_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(daemons, "SEARCH_PATH", "/nowhere")
-    assert devcluster.main(["start", "--folder", str(cluster_folder)]) == 2
+    assert command.main(["start", "--folder", str(cluster_folder)]) == 2
     assert "apt-get install mariadb-server munge slurm-client slurmctld" in capsys.readouterr().err
 
 
@@ -141,7 +142,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
 def test_what_cannot_work_is_refused_before_anything_starts(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert devcluster.main(["start", *arguments]) == 2
+    assert command.main(["start", *arguments]) == 2
     assert words in capsys.readouterr().err
 
 

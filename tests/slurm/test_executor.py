@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.devcluster import DevCluster
-from slurm.errors import SubmissionError
-from slurm.executor import Resources, submit_array
+from slurm.devcluster.cluster import DevCluster
+from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.logs import last_error_line, log_paths
 from slurm.queue import Job, alive, max_array_size
 from tests.slurm import calls

@@ -18,7 +18,7 @@ During handling of the above exception, another exception occurred:
 Traceback (most recent call last):
   File "b.py", line 1, in <module>
     y
-stfmri.errors.UserError: data/index.csv: no such file
+stfmri.study.errors.UserError: data/index.csv: no such file
   a second line of the message
 srun: error: n1: task 0: Exited with exit code 1
 """
@@ -26,7 +26,7 @@ srun: error: n1: task 0: Exited with exit code 1
 
 def test_the_exception_of_the_last_traceback_tells() -> None:
     assert error_in(ATTEMPT.format(1) + CHAINED) == (
-        "stfmri.errors.UserError: data/index.csv: no such file"
+        "stfmri.study.errors.UserError: data/index.csv: no such file"
     )
 
 
@@ -62,5 +62,5 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     log = tmp_path / "7_3_0_log.err"
     log.write_text("x" * 300_000 + "\nValueError: early\n" + "step\n" * 60_000 + CHAINED)
     assert last_error_line(tmp_path, Job("7", 3)) == (
-        "stfmri.errors.UserError: data/index.csv: no such file"
+        "stfmri.study.errors.UserError: data/index.csv: no such file"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.errors import ClusterError, SubmissionError
-from slurm.executor import Resources, submit_array
+from slurm.errors import ClusterError
+from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.queue import Job
 
 QUICK = Resources(time_min=1)

@@ -1,0 +1,1 @@
+"""Synthetic heads: planned, drawn, and laid out as BraTS and IXI are."""

@@ -1,0 +1,1 @@
+"""How a network learns: data, networks, optimisation, checkpoints, prediction."""

@@ -1,0 +1,353 @@
+"""The configuration: plain dataclasses, checked when they are made, read and written as YAML.
+
+Hydra composes a configuration (`stfmri.study.compose`); everything else sees these classes alone,
+so a run can be trained from its frozen `config.yaml` where Hydra is not installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stfmri.study.errors import ConfigError
+from stfmri.study.files import safe_name, write_atomic
+from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
+
+SLICE_AXES = ("axial", "coronal", "sagittal")
+# Told by whoever finds out first: the submission, or the run.
+FP16_NEEDS_CUDA = (
+    "train.precision=fp16 needs a CUDA device and this machine has none; use auto (bf16 or fp32 on "
+    "a CPU)"
+)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which scans, and which column is the class."""
+
+    kind: str = "table"  # brats_ixi | table | phantom
+    name: str = "cohort"  # first part of the cache folder's name
+    label: str = "label"  # the column of the cohort table that holds the class
+    classes: tuple[str, ...] = ()  # in the order of the tables; empty: as found, sorted
+    brats: str | None = None  # kind=brats_ixi: the folder that holds HGG and LGG
+    ixi: str | None = None  # kind=brats_ixi: the folder that holds IXI*-T1.nii(.gz)
+    ixi_count: int = 259  # IXI scans to draw; 0 takes all of them
+    ixi_seed: int = 0
+    table: str | None = None  # kind=table: the CSV file
+    stripped: bool = False  # kind=table: whether scans are brain-extracted, where no column says
+    folder: str | None = None  # kind=phantom: what `python -m preprocessing.phantom --out` wrote
+
+    def __post_init__(self) -> None:
+        _one_of("data.kind", self.kind, ("brats_ixi", "table", "phantom"))
+        safe_name(self.name, "data.name")
+        if len(set(self.classes)) != len(self.classes):
+            raise ConfigError(f"data.classes names a class twice: {list(self.classes)}")
+        _at_least("data.ixi_count", self.ixi_count, 0)
+
+
+@dataclass(frozen=True)
+class PreprocessingConfig:
+    """The chain from a scan to a volume of the cache."""
+
+    spacing_mm: float = 2.0  # isotropic
+    field_mm: tuple[float, float, float] = (240.0, 240.0, 156.0)  # right, anterior, superior
+    percentiles: tuple[float, float] = (0.5, 99.5)  # over the brain; become 0 and 1
+    skullstrip: str = "auto"  # auto: FSL's bet2 where it is on the PATH, else brainextractor
+    shard_volumes: int = 64  # volumes a shard holds at most
+    jobs: int = 0  # worker processes; 0: one a core
+
+    def __post_init__(self) -> None:
+        _one_of("preprocessing.skullstrip", self.skullstrip, ("auto", "brainextractor", "fsl"))
+        if not 0.5 <= self.spacing_mm <= 20:
+            raise ConfigError(
+                f"preprocessing.spacing_mm must lie in 0.5–20 mm, found {self.spacing_mm}"
+            )
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ConfigError(
+                f"preprocessing.percentiles must rise within 0–100, found {[low, high]}"
+            )
+        if min(self.field_mm) < self.spacing_mm or max(self.field_mm) > 1000:
+            raise ConfigError(
+                "preprocessing.field_mm must hold a voxel each way and span at most 1000 mm, found "
+                f"{list(self.field_mm)}"
+            )
+        _at_least("preprocessing.shard_volumes", self.shard_volumes, 1)
+        _at_least("preprocessing.jobs", self.jobs, 0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels of a volume along (superior, anterior, right), as stored: (D, H, W)."""
+        right, anterior, superior = (round(mm / self.spacing_mm) for mm in self.field_mm)
+        return superior, anterior, right
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How subjects are divided, and which fold a run takes."""
+
+    kind: str = "random"  # random: n stratified draws (the paper's); kfold: stratified k-fold
+    n: int = 3  # folds
+    seed: int = 0
+    test_fraction: float = 0.3  # kind=random
+    val_fraction: float = 0.0  # of the training part, watched but never trained on
+    fold: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("split.kind", self.kind, ("random", "kfold"))
+        _at_least("split.n", self.n, 2 if self.kind == "kfold" else 1)
+        if not 0 < self.test_fraction < 1:
+            raise ConfigError(f"split.test_fraction must lie in (0, 1), found {self.test_fraction}")
+        if not 0 <= self.val_fraction < 1:
+            raise ConfigError(f"split.val_fraction must lie in [0, 1), found {self.val_fraction}")
+        if not 0 <= self.fold < self.n:
+            raise ConfigError(
+                f"split.fold must lie in 0–{self.n - 1} (split.n={self.n}), found {self.fold}"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A video ResNet of torchvision, with a one-channel stem."""
+
+    name: str = "r3d_18"
+    weights: str = "scratch"  # scratch | kinetics
+    weights_file: str | None = None  # kinetics: your own copy; null: fetched once to the cache
+    weights_name: str = ""  # torchvision's file name, set by conf/model
+    weights_hash: str = ""  # first digits of that file's sha256, set by conf/model
+    stem: str = "basic"  # basic: the text's 3×7×7; factorised: the (2+1)D stem of Table 1
+    stem_init: str = "fresh"  # fresh: random, as in the paper; rgb_sum: Kinetics' RGB summed
+    dropout: float = 0.3
+    slice_axis: str = "axial"  # the network's pseudo-time axis
+
+    def __post_init__(self) -> None:
+        _one_of("model.name", self.name, ("r3d_18", "mc3_18", "r2plus1d_18"))
+        _one_of("model.weights", self.weights, ("scratch", "kinetics"))
+        _one_of("model.stem", self.stem, ("basic", "factorised"))
+        _one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
+        _one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout must lie in [0, 1), found {self.dropout}")
+        if self.stem == "factorised" and self.name == "mc3_18":
+            raise ConfigError("model.stem=factorised exists for r3d_18 (r2plus1d_18 has it anyway)")
+        if self.stem_init == "rgb_sum" and self.weights != "kinetics":
+            raise ConfigError("model.stem_init=rgb_sum needs model.weights=kinetics")
+        if self.stem_init == "rgb_sum" and self.stem == "factorised" and self.name == "r3d_18":
+            raise ConfigError(
+                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; r3d_18's is "
+                "model.stem=basic"
+            )
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to training volumes, never to test volumes."""
+
+    kind: str = "light"  # none | light (affine, flip) | heavy (light, elastic, k-space)
+    affine_probability: float = 1.0  # else the volume is flipped at most
+    scale: tuple[float, float] = (0.9, 1.2)
+    degrees: float = 10.0  # rotation about each axis, uniform in ± this
+    flip_probability: float = 0.25  # left–right
+    elastic_probability: float = 0.5  # heavy only, as the three below
+    motion_probability: float = 0.2
+    spike_probability: float = 0.2
+    ghosting_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        _one_of("augment.kind", self.kind, ("none", "light", "heavy"))
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ConfigError(f"augment.scale must be positive and rise, found {list(self.scale)}")
+        for name in ("affine", "flip", "elastic", "motion", "spike", "ghosting"):
+            value = getattr(self, f"{name}_probability")
+            if not 0 <= value <= 1:
+                raise ConfigError(f"augment.{name}_probability must lie in [0, 1], found {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation."""
+
+    epochs: int = 50  # the paper does not say
+    batch_size: int = 1
+    accumulate: int = 1  # batches whose gradients are averaged before a step
+    learning_rate: float = 1e-5
+    schedule: str = "constant"  # of the learning rate: constant | cosine
+    weight_decay: float = 1e-3
+    seed: int = 0
+    precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
+    resident_share: float = 0.5  # of free GPU memory the training part may fill; 0 streams it
+    workers: int = 2  # loader processes when streaming
+    average_last: float = 0.0  # share of the epochs, at the end, whose mean weights are tested
+    batch_norm: str = "running"  # what tests normalise by: running | recomputed
+    eval_batch_size: int = 8
+    threads: int = 0  # CPU threads; 0: the cores this process may use
+
+    def __post_init__(self) -> None:
+        _one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
+        _one_of("train.schedule", self.schedule, ("constant", "cosine"))
+        _one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
+        for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
+            _at_least(f"train.{name}", getattr(self, name), 1)
+        _at_least("train.workers", self.workers, 0)
+        _at_least("train.threads", self.threads, 0)
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise ConfigError(
+                "train.learning_rate must be above 0 and train.weight_decay not below 0, found "
+                f"{self.learning_rate} and {self.weight_decay}"
+            )
+        if not 0 <= self.average_last < 1:
+            raise ConfigError(f"train.average_last must lie in [0, 1), found {self.average_last}")
+        if self.average_last and self.batch_norm != "recomputed":
+            raise ConfigError(
+                "train.average_last needs train.batch_norm=recomputed: no moving average of batch "
+                "norm belongs to the mean weights"
+            )
+        if not 0 <= self.resident_share <= 1:
+            raise ConfigError(
+                f"train.resident_share must lie in [0, 1], found {self.resident_share}"
+            )
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often a run's state is published."""
+
+    every_s: float = 120.0  # least time between checkpoints, in seconds; 0: every epoch
+
+    def __post_init__(self) -> None:
+        _at_least("checkpoint.every_s", self.every_s, 0)
+
+
+@dataclass(frozen=True)
+class StageResources:
+    """What one job asks of SLURM; null leaves the cluster's own default."""
+
+    time_min: int = 60
+    cpus: int = 2
+    mem_gb: float | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gres: str | None = None
+    constraint: str | None = None
+    array_parallelism: int = 256  # tasks of one array that run at a time
+    setup: tuple[str, ...] = ()  # shell lines run before Python: modules, environment
+
+    def __post_init__(self) -> None:
+        for name in ("time_min", "cpus", "array_parallelism"):
+            _at_least(f"cluster's {name}", getattr(self, name), 1)
+        if self.mem_gb is not None and self.mem_gb <= 0:
+            raise ConfigError(f"cluster's mem_gb must be above 0, found {self.mem_gb}")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where jobs run."""
+
+    kind: str = "auto"  # slurm | local | auto: SLURM where sbatch is found, else this machine
+    local_jobs: int = 1  # runs at a time on this machine
+    runs_per_gpu: int = 1  # runs one job trains side by side on one GPU
+    preprocess: StageResources = field(default_factory=StageResources)
+    train: StageResources = field(default_factory=StageResources)
+    collect: StageResources = field(default_factory=StageResources)
+
+    def __post_init__(self) -> None:
+        _one_of("cluster.kind", self.kind, ("auto", "slurm", "local"))
+        _at_least("cluster.local_jobs", self.local_jobs, 1)
+        _at_least("cluster.runs_per_gpu", self.runs_per_gpu, 1)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which runs belong together: models × weights × further axes × folds."""
+
+    name: str = "single"
+    note: str = ""  # a caution that the report prints at its top
+    models: tuple[str, ...] = ("r3d_18",)
+    weights: tuple[str, ...] = ("scratch",)
+    folds: tuple[int, ...] = ()  # empty: every fold of the split
+    axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # key or group → values
+
+    def __post_init__(self) -> None:
+        safe_name(self.name, "sweep.name")
+        if not self.models or not self.weights:
+            raise ConfigError("sweep.models and sweep.weights must each name at least one choice")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that one run, or one preprocessing, depends on."""
+
+    root: str = "."  # holds data/, runs/ and results/
+    data: DataConfig = field(default_factory=DataConfig)
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    @property
+    def cache(self) -> Path:
+        """The folder of shards: one for each cohort, voxel size and field of view."""
+        chain = self.preprocessing
+        name = f"{self.data.name}-{chain.spacing_mm:g}mm"
+        if chain.field_mm != PreprocessingConfig.field_mm:
+            name += "-" + "x".join(f"{mm:g}" for mm in chain.field_mm)
+        return Path(self.root) / "data" / "cache" / name
+
+    @property
+    def split_file(self) -> Path:
+        """Where the drawn folds are written, once."""
+        split = self.split
+        label = safe_name(self.data.label, "data.label")
+        return self.cache / "splits" / f"{split.kind}-{label}-{split.n}-{split.seed}.json"
+
+    @property
+    def sweep_folder(self) -> Path:
+        """The folder of the sweep's runs, of its jobs and of its frozen code."""
+        return Path(self.root) / "runs" / self.sweep.name
+
+    @property
+    def results_folder(self) -> Path:
+        """Tables, figures and report of the sweep."""
+        return Path(self.root) / "results" / self.sweep.name
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the whole configuration as YAML."""
+    write_atomic(path, dump_yaml(to_dict(config)))
+
+
+def load(path: Path) -> Config:
+    """Read a configuration that `save` wrote.
+
+    Raises:
+        ConfigError: where the file is missing, is no YAML, or has an unknown key or a bad value.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} must be UTF-8 text: {error}") from error
+    values = load_yaml(text, str(path))
+    return from_dict(Config, values, file=str(path))
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        close = difflib.get_close_matches(value, choices, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}; found {value!r}{hint}")
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise ConfigError(f"{key} must be at least {least}, found {value}")

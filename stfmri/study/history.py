@@ -1,0 +1,82 @@
+"""How a run goes: `metrics.csv`, a row an epoch, and where its time went."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stfmri.study.files import write_atomic
+
+T = TypeVar("T")
+
+
+class History:
+    """The epochs of a run so far. Only what a checkpoint holds survives a kill."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[dict[str, float]] = []
+        self.timings: dict[str, float] = {}
+
+    def add(self, row: dict[str, float]) -> None:
+        """Add an epoch, write the table anew and say how it went."""
+        self._rows.append(row)
+        self.spend("train_s", row["seconds"])
+        text = io.StringIO()
+        # A run that changes its precision on the way has other columns from there on.
+        columns = dict.fromkeys(key for one in self._rows for key in one)
+        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_atomic(self._path, text.getvalue())
+        print(
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, {row['seconds']:.1f} s, "
+            f"{row['samples_per_s']:.2f} volumes/s",
+            flush=True,
+        )
+
+    def spend(self, what: str, seconds: float) -> None:
+        """Add to one of the run's timings."""
+        self.timings[what] = self.timings.get(what, 0.0) + seconds
+
+    def samples_per_s(self) -> float:
+        """Training volumes a second, the first epoch's warm-up left out where there are more."""
+        rows = self._rows[1:] or self._rows
+        seconds = sum(row["seconds"] for row in rows)
+        return sum(row["samples_per_s"] * row["seconds"] for row in rows) / seconds
+
+    def last(self, column: str) -> float | None:
+        """The last epoch's value, where it has one."""
+        return self._rows[-1].get(column)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, in plain values."""
+        return {"rows": [dict(row) for row in self._rows], "timings": dict(self.timings)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self._rows = [dict(row) for row in state["rows"]]
+        self.timings = dict(state["timings"])
+
+
+class Stopwatch:
+    """Adds up the time that an iterator makes its user wait."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield from `items`, timing each wait."""
+        while True:
+            started = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - started
+            yield item

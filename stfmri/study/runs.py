@@ -1,0 +1,340 @@
+"""What a sweep expands to, where each run lives, and which are done.
+
+runs/<sweep>/sweep.yaml           the configuration and the list of runs, written once
+runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
+runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetics>, then the
+                                  value of each further axis, in the sweep's order
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stfmri.study import predictions
+from stfmri.study.config import Config
+from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.files import private_dir, safe_name, write_atomic
+from stfmri.study.overrides import flatten, replaced
+from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
+
+SWEEP_FILE = "sweep.yaml"
+JOBS_FILE = "jobs.csv"
+JOB_COLUMNS = ("run", "job_id", "array_index", "submitted_at")
+JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>[^,]+)")
+
+# Axes that would make runs test other subjects than their neighbours, or mean no variant at all.
+NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant on one fold."""
+
+    variant: str
+    model: str
+    weights: str  # scratch | kinetics
+    fold: int
+    folder: Path
+    overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config
+
+    @property
+    def name(self) -> str:
+        """Unique in the sweep, and the run's folder within it."""
+        return f"{self.variant}/fold{self.fold}"
+
+    @property
+    def config_file(self) -> Path:
+        """The run's complete, frozen configuration."""
+        return self.folder / "config.yaml"
+
+    def is_done(self) -> bool:
+        """Whether its predictions are there, whole, and of its fold."""
+        return predictions.is_done(self.folder, self.fold)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as submitted."""
+
+    config: Config
+    runs: list[Run]
+    choice: str = ""  # of conf/sweep
+    typed: tuple[str, ...] = ()  # the overrides of the first submission, paths absolute
+
+    @property
+    def name(self) -> str:
+        """The folder's name in runs/ and results/."""
+        return self.config.sweep.name
+
+    @property
+    def note(self) -> str:
+        """A caution that the report prints at its top."""
+        return self.config.sweep.note
+
+    @property
+    def folder(self) -> Path:
+        """`runs/<sweep>`."""
+        return self.config.sweep_folder
+
+    @cached_property
+    def _common(self) -> Config:
+        return _without_axes(self.config)
+
+    @cached_property
+    def _first(self) -> Config:
+        # Where voxel size is an axis each variant has a cache; they hold the same subjects.
+        return self.config_of(self.runs[0]) if self.runs else self.config
+
+    @property
+    def cache(self) -> Path:
+        """The folder of shards, of the first run."""
+        return self._first.cache
+
+    @property
+    def splits(self) -> Path:
+        """The split file, of the first run."""
+        return self._first.split_file
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the tables; as the split found them, if none were given."""
+        if self.config.data.classes:
+            return self.config.data.classes
+        try:
+            return tuple(json.loads(self.splits.read_text(encoding="utf-8"))["classes"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"expected the classes of sweep {self.name} in {self.splits}, found {error!r}; "
+                "submitting the sweep again writes the file"
+            ) from error
+
+    @cached_property
+    def by_cache(self) -> dict[Path, Config]:
+        """One configuration for each cache that its runs read; most often one."""
+        variants = {run.variant: run for run in self.runs}
+        configs = (self.config_of(run) for run in variants.values())
+        return {config.cache: config for config in configs}
+
+    def config_of(self, run: Run) -> Config:
+        """The complete configuration of one of its runs."""
+        return replaced(self._common, run.overrides, file=run.name)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A line of jobs.csv."""
+
+    run: str
+    job_id: str
+    array_index: int | None  # None: no array
+    submitted_at: str  # UTC, ISO
+
+
+def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> list[Run]:
+    """Every run of `config.sweep`: models × weights × further axes × folds, in that order.
+
+    Args:
+        config: what the runs have in common.
+        choose: gives the configuration with other choices of some groups, {group: choice}; asked
+            once for each combination of groups.
+
+    Raises:
+        ConfigError: for an axis that cannot be one, an unknown key or choice, a bad value, or two
+            variants of one name.
+    """
+    sweep = config.sweep
+    grouped = set(to_dict(config)) & set(sweep.axes)
+    _check_axes(config, grouped)
+    folds = sweep.folds or tuple(range(config.split.n))
+    if len(set(folds)) != len(folds):
+        raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
+    common, base = flatten(config), _without_axes(config)
+    composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+    seen: dict[str, tuple[Any, ...]] = {}
+    runs = []
+    for model, weights, *values in itertools.product(
+        sweep.models, sweep.weights, *sweep.axes.values()
+    ):
+        point = dict(zip(sweep.axes, values, strict=True))
+        choices = {"model": model} | {key: str(point[key]) for key in point if key in grouped}
+        key = tuple(choices.items())
+        if key not in composed:
+            composed[key] = flatten(choose(choices))
+        dotted = {name: value for name, value in point.items() if name not in grouped}
+        wanted = {**composed[key], "model.weights": weights, **dotted}
+        variant = variant_name(model, weights, values)
+        if variant in seen:
+            raise ConfigError(
+                f"two variants of the sweep are both called {variant}: {seen[variant]} and "
+                f"{tuple(values)}; give their values other names, or drop one"
+            )
+        seen[variant] = tuple(values)
+        # Building it checks every value; only what differs is kept.
+        full = flatten(replaced(base, _run_keys(wanted), file=f"variant {variant}"))
+        changed = {name: value for name, value in _run_keys(full).items() if common[name] != value}
+        for fold in folds:
+            replace(config.split, fold=fold)  # refuses a fold that the split does not have
+            folder = config.sweep_folder / variant / f"fold{fold}"
+            runs.append(Run(variant, model, weights, fold, folder, {**changed, "split.fold": fold}))
+    return runs
+
+
+def variant_name(model: str, weights: str, values: Sequence[Any]) -> str:
+    """`<model>-<weights>`, then the axes' values with what no path may hold made `_`."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, (list, tuple)):
+            return "_".join(text(item) for item in value)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    parts = [re.sub(r"[^A-Za-z0-9._+-]+", "_", text(value)) for value in (model, weights, *values)]
+    return safe_name("-".join(parts), "the variant's name")
+
+
+def _check_axes(config: Config, grouped: set[str]) -> None:
+    keys = flatten(config)
+    for axis, values in config.sweep.axes.items():
+        group = axis.partition(".")[0]
+        if group in NO_AXES or axis in ("model", "model.name", "model.weights"):
+            instead = (
+                "use sweep.models and sweep.weights"
+                if group == "model"
+                else ("make another sweep of it with --name")
+            )
+            raise ConfigError(f"{axis} cannot be an axis of a sweep; {instead}")
+        if axis not in grouped and axis not in keys:
+            raise ConfigError(f"sweep.axes names {axis}, which is neither a group nor a key")
+        if not values:
+            raise ConfigError(f"sweep.axes.{axis} lists no values")
+
+
+def _without_axes(config: Config) -> Config:
+    """What its runs have in common; with all values in each, cost would grow as their square."""
+    return replace(config, sweep=replace(config.sweep, axes={}))
+
+
+def _run_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys that belong to the sweep as a whole."""
+    return {key: value for key, value in values.items() if not key.startswith("sweep.")}
+
+
+def sweep_folder(root: Path, name: str) -> Path:
+    """`<root>/runs/<name>`, for a name that may stand in a path."""
+    return root / "runs" / safe_name(name, "the sweep's name")
+
+
+def write_sweep(sweep: Sweep) -> None:
+    """Write sweep.yaml."""
+    runs = [
+        {"run": run.name, "model": run.model, "weights": run.weights, "overrides": run.overrides}
+        for run in sweep.runs
+    ]
+    content = {
+        "choice": sweep.choice,
+        "typed": list(sweep.typed),
+        "config": to_dict(sweep.config),
+        "runs": runs,
+    }
+    private_dir(sweep.folder)
+    write_atomic(sweep.folder / SWEEP_FILE, dump_yaml(content))
+
+
+def load_sweep(folder: Path) -> Sweep:
+    """Read a sweep that `write_sweep` wrote.
+
+    Its folder may have been moved, with the whole root, or renamed: the root is where the folder
+    lies now, and the sweep is called as the folder.
+
+    Raises:
+        UserError: where the folder holds no sweep, or a damaged one.
+    """
+    path = folder / SWEEP_FILE
+    if not path.is_file():
+        raise UserError(_no_sweep(folder))
+    try:
+        content = load_yaml(path.read_text(encoding="utf-8"), str(path))
+        config = from_dict(Config, content["config"], file=str(path))
+        # Not resolved: runs/ may be a link to another disk, and data/ lies beside the link.
+        config = replace(
+            config,
+            root=str(folder.absolute().parent.parent),
+            sweep=replace(config.sweep, name=folder.name),
+        )
+        runs = [_run(config, item) for item in content["runs"]]
+        return Sweep(config, runs, content["choice"], tuple(content["typed"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}); restore it, or use another --name"
+        ) from error
+
+
+def _run(config: Config, item: Mapping[str, Any]) -> Run:
+    variant, _, fold = item["run"].rpartition("/fold")
+    folder = config.sweep_folder / safe_name(variant, "a variant's name") / f"fold{int(fold)}"
+    overrides = dict(item["overrides"])
+    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides)
+
+
+def _no_sweep(folder: Path) -> str:
+    others = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
+    known = f"there are: {', '.join(others)}" if others else "there is none yet"
+    return (
+        f"no sweep at {folder}; {known} (in {folder.parent}). "
+        f"Submit it first: python launch/submit.py --sweep {folder.name}"
+    )
+
+
+def append_jobs(sweep_folder: Path, lines: Sequence[Submission]) -> None:
+    """Add lines to jobs.csv, in one write, so that two submissions do not mix."""
+    rows = [
+        f"{line.run},{line.job_id},{'' if line.array_index is None else line.array_index},"
+        f"{line.submitted_at}\n"
+        for line in lines
+    ]
+    path = private_dir(sweep_folder) / JOBS_FILE
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        before = file.read()
+        if not before:
+            rows.insert(0, ",".join(JOB_COLUMNS) + "\n")
+        elif not before.endswith(b"\n"):
+            rows.insert(0, "\n")  # a full disk cut the last line off; it must not spoil the next
+        file.write("".join(rows).encode())
+        file.flush()
+        os.fsync(descriptor)
+
+
+def submissions(sweep_folder: Path) -> list[Submission]:
+    """Every line of jobs.csv, in order; what a cut-off line leaves is passed over."""
+    path = sweep_folder / JOBS_FILE
+    if not path.is_file():
+        return []
+    lines = map(JOB_LINE.fullmatch, path.read_text(encoding="utf-8", errors="replace").split("\n"))
+    return [
+        Submission(
+            line["run"], line["job"], int(line["index"]) if line["index"] else None, line["at"]
+        )
+        for line in lines
+        if line
+    ]
+
+
+def last_jobs(sweep_folder: Path) -> dict[str, Submission]:
+    """The last submission of each run."""
+    return {line.run: line for line in submissions(sweep_folder)}
+
+
+def now() -> str:
+    """This moment as jobs.csv has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stfmri import collect
+from stfmri.evidence.cohort import read_cohort
+from stfmri.evidence.curves import training_curves
+from stfmri.evidence.list_tables import hardest_table
+from stfmri.evidence.report import render
+from stfmri.evidence.score_tables import all_tables
+from stfmri.evidence.summary import summarise
+from stfmri.evidence.tallies import gather
+from stfmri.study import locks
+from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.study.runs import write_sweep
+from tests.evidence.sweeps import make_sweep
+
+
+def run(root: Path, *arguments: str) -> int:
+    return collect.main(["--sweep", "full", "--root", str(root), *arguments])
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    make_sweep(root, note="Of no meaning.")
+    assert run(root) == 0
+    return root / "results" / "full"
+
+
+def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path) -> None:
+    assert {path.name for path in complete.iterdir()} == {
+        "figures",
+        "tables",
+        "summary.json",
+        "report.html",
+    }
+    endings = {path.suffix for path in (complete / "tables").iterdir()}
+    assert endings == {".csv", ".md", ".tex"}
+    assert {path.suffix for path in (complete / "figures").iterdir()} == {".png", ".pdf"}
+    for name in ("table1_parameters", "table2_f1_LGG", "table5_consolidated", "confusion"):
+        assert (complete / "tables" / f"{name}.csv").is_file()
+    for name in ("forest_macro_f1", "confusion_r3d_18", "class_heatmaps", "training_curves"):
+        assert (complete / "figures" / f"{name}.pdf").stat().st_size > 1000
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml;base64,") == 4
+    assert "Of no meaning." in page
+    assert "Incomplete" not in page
+    assert "The defaults throughout" in page
+    assert json.loads((complete / "summary.json").read_text(encoding="utf-8"))["complete"]
+
+
+def test_the_report_tells_what_was_chosen_other_than_by_default(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    train = TrainConfig(average_last=0.5, batch_norm="recomputed", threads=3)
+    model = ModelConfig(name="mc3_18", weights="kinetics")
+    write_sweep(replace(sweep, config=replace(sweep.config, train=train, model=model)))
+    assert run(tmp_path) == 0
+    page = (tmp_path / "results/full/report.html").read_text(encoding="utf-8")
+    expected = "Other than the defaults: train.average_last=0.5, train.batch_norm=recomputed. Each"
+    assert expected in page
+
+
+def test_results_are_readable_by_their_owner_alone(complete: Path) -> None:
+    for folder in (complete, complete / "tables", complete / "figures"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert (complete / "report.html").stat().st_mode & 0o077 == 0
+
+
+def test_of_an_incomplete_sweep_nothing_is_written_and_the_run_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    (sweep.runs[4].folder / "predictions.csv").unlink()
+    assert run(tmp_path) == 1
+    assert "r3d_18-kinetics/fold1" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_incomplete_sweep_is_written_and_marked_on_request(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    (sweep.runs[4].folder / "predictions.csv").unlink()
+    assert run(tmp_path, "--allow-partial") == 0
+    results = tmp_path / "results" / "full"
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    assert summary["complete"] is False
+    assert summary["missing"] == ["r3d_18-kinetics/fold1"]
+    assert summary["variants"]["r3d_18-kinetics"]["folds"] == 2
+    assert summary["leader"] == "r3d_18-scratch"
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "Incomplete" in page
+    assert "missing: no predictions" in page
+
+
+def test_a_sweep_without_any_predictions_still_gives_a_partial_report(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for one in sweep.runs:
+        (one.folder / "predictions.csv").unlink()
+    assert run(tmp_path, "--allow-partial") == 0
+    page = (tmp_path / "results" / "full" / "report.html").read_text(encoding="utf-8")
+    assert "No run of this sweep has predictions yet" in page
+
+
+def test_doubled_evidence_is_refused_naming_file_and_subject(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    path = sweep.runs[0].folder / "predictions.csv"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[1]]), encoding="utf-8")
+    assert run(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert f"subject {lines[1].split(',')[0]!r} more than once" in said
+
+
+def test_a_sweep_that_does_not_exist_is_a_wrong_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_collecting_twice_gives_the_same_files(tmp_path: Path) -> None:
+    make_sweep(tmp_path)
+    contents = []
+    for _ in range(2):
+        assert run(tmp_path) == 0
+        found = sorted((tmp_path / "results").rglob("*.*"))
+        contents.append({path: path.read_bytes() for path in found})
+    assert contents[0] == contents[1]
+
+
+def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) -> None:
+    make_sweep(tmp_path, accuracies={"mc3_18-scratch": 0.8, "r3d_18-scratch": 0.7})
+    assert run(tmp_path) == 0
+    results = tmp_path / "results" / "full"
+    mine = [results / "notes.txt", results / "tables/mine.csv", results / "figures/forest.svg"]
+    for path in mine:
+        path.write_text("mine")
+    assert (results / "figures/confusion_mc3_18.pdf").is_file()
+    make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.7}, classes=("HGG", "Healthy", "LGG"))
+    # A record that was tampered with deletes nothing outside the results.
+    outside = tmp_path / "results" / "outside.csv"
+    outside.touch()
+    with (tmp_path / "runs/full/collect/written.txt").open("a") as record:
+        record.write(f"../outside.csv\n{outside}\ntables/../../outside.csv\n")
+    assert run(tmp_path) == 0
+    assert not list((results / "figures").glob("confusion_mc3_18.*"))
+    assert len(list((results / "figures").glob("confusion_*.pdf"))) == 1
+    assert all(path.read_text() == "mine" for path in mine)
+    assert outside.exists()
+
+
+def test_two_collections_of_a_sweep_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_sweep(tmp_path)
+    monkeypatch.setattr(collect, "WAIT_S", 0.0)
+    with locks.lock(tmp_path / "runs/full/collect"):
+        assert run(tmp_path) == 1
+    assert "is held by process" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr(collect, "WAIT_S", 60.0)
+    with locks.lock(tmp_path / "runs/full/collect"):
+        other = threading.Timer(0, run, (tmp_path,))
+        other.start()
+        time.sleep(1)
+        assert not (tmp_path / "results").exists()
+    other.join()
+    assert (tmp_path / "results/full/report.html").is_file()
+
+
+HOSTILE = ("<script>alert(1)</script>", "a$\\frac{b$", '%_&#{}~^\\|"=1+1,' + "x" * 200)
+
+
+def test_names_of_classes_sources_and_subjects_are_nowhere_markup(tmp_path: Path) -> None:
+    sources = {(f"</td><img src=x onerror=alert({n})>", name): 12 for n, name in enumerate(HOSTILE)}
+    make_sweep(tmp_path, classes=HOSTILE, sources=sources)
+    assert run(tmp_path) == 0
+    results = tmp_path / "results" / "full"
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    for path in (results / "tables").glob("*.md"):
+        assert "<" not in path.read_text(encoding="utf-8").replace("\\<", ""), path
+    for path in (results / "tables").glob("*.csv"):
+        with path.open(newline="", encoding="utf-8") as file:
+            assert len({len(row) for row in csv.reader(file, strict=True)}) == 1, path
+    latex = (results / "tables" / "cohort.tex").read_text(encoding="utf-8")
+    assert r"\%\_\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in latex
+    assert r"a\$\textbackslash{}frac\{b\$" in latex
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "metrics.csv"])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\0", b"", b"[3, {}]", b'{"timings": {"a": {}}}', b'"']
+)
+def test_a_broken_record_of_a_run_spoils_no_report(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    sweep = make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.8}, folds=1)
+    (sweep.runs[0].folder / name).write_bytes(content)
+    cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
+    results = summarise(gather("full", "", sweep.runs, cohort))
+    training_curves(results)
+    tables = all_tables(results)
+    assert render(results, tables, [], None, hardest_table(results.evidence))
+
+
+def test_a_split_that_leaks_is_no_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    split = json.loads(sweep.splits.read_text(encoding="utf-8"))
+    split["folds"][1]["train"].append(split["folds"][1]["test"][0])
+    sweep.splits.write_text(json.dumps(split), encoding="utf-8")
+    assert run(tmp_path) == 2
+    assert "the same subject stands on both sides" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["[]", '{"label": "label", "folds": [{"train": [{}]}]}', "\0"])
+def test_a_broken_split_is_one_clear_line(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    sweep.splits.write_text(content, encoding="utf-8")
+    assert run(tmp_path) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_predictions_of_another_fold_are_missing_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    first, second = sweep.runs[:2]
+    (second.folder / "predictions.csv").write_bytes((first.folder / "predictions.csv").read_bytes())
+    assert not second.is_done()
+    assert run(tmp_path) == 1
+    assert "expected fold 1 for subject" in capsys.readouterr().err
+
+
+def test_collecting_and_its_help_start_without_torch() -> None:
+    code = (
+        "import sys, stfmri.collect, stfmri.evidence.write;"
+        "print('torch' in sys.modules, 'hydra' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "stfmri.collect", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--allow-partial" in shown.stdout
+    assert "matplotlib" not in shown.stderr
+
+
+def test_a_collection_ends_with_the_table_and_the_caution(
+    complete: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(complete.parents[1]) == 0
+    told = capsys.readouterr().out
+    for words in ("Macro and weighted F1", "ResNet3D", "Source only", "Of no meaning."):
+        assert words in told

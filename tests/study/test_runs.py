@@ -1,0 +1,215 @@
+"""What a sweep expands to, and what its folder remembers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from stfmri.study.compose import compose
+from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.overrides import flatten
+from stfmri.study.runs import (
+    Run,
+    Submission,
+    Sweep,
+    append_jobs,
+    expand,
+    last_jobs,
+    load_sweep,
+    now,
+    write_sweep,
+)
+from stfmri.study.serialise import to_dict
+
+
+def make_sweep(root: Path, *overrides: str, sweep: str = "full") -> Sweep:
+    def composed(more: Sequence[str] = ()):
+        return compose([*overrides, *more], sweep=sweep, root=root)
+
+    def choose(choices: Mapping[str, str]):
+        return composed([f"{group}={choice}" for group, choice in choices.items()])
+
+    return Sweep(composed(), expand(composed(), choose), sweep, overrides)
+
+
+def test_the_papers_comparison_has_18_runs_in_6_variants(tmp_path: Path) -> None:
+    runs = make_sweep(tmp_path).runs
+    assert len(runs) == 18
+    assert len({run.variant for run in runs}) == 6
+    assert {run.fold for run in runs} == {0, 1, 2}
+    assert runs[0].folder == tmp_path / "runs/full/r3d_18-scratch/fold0"
+
+
+def test_a_variant_is_named_by_its_axes_in_the_sweeps_order(tmp_path: Path) -> None:
+    axes = "sweep.axes={train.learning_rate:[1e-4,3e-5],augment:[light,none]}"
+    sweep = make_sweep(tmp_path, axes, "sweep.models=[mc3_18]", "sweep.weights=[scratch]")
+    assert [run.variant for run in sweep.runs[::3]] == [
+        "mc3_18-scratch-0.0001-light",
+        "mc3_18-scratch-0.0001-none",
+        "mc3_18-scratch-3e-05-light",
+        "mc3_18-scratch-3e-05-none",
+    ]
+    config = sweep.config_of(sweep.runs[-1])
+    assert config.train.learning_rate == 3e-5
+    assert config.augment.kind == "none"
+    assert config.model.name == "mc3_18"
+    assert config.split.fold == 2
+
+
+def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.axes={augment:[none,heavy]}", "model.dropout=0.5")
+    for run in sweep.runs:
+        common, own = flatten(sweep.config), flatten(sweep.config_of(run))
+        # Which other variants there are is the sweep's to know: a thousand runs that each held a
+        # thousand values would cost a million.
+        assert common.pop("sweep.axes")
+        assert not own.pop("sweep.axes")
+        assert {key for key in own if own[key] != common[key]} <= set(run.overrides)
+        assert own["model.dropout"] == 0.5
+        assert own["model.weights_name"].startswith(run.model)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["sweep.axes={data:[table]}"], "data cannot be an axis"),
+        (["sweep.axes={split.seed:[1,2]}"], "split.seed cannot be an axis"),
+        (["sweep.axes={model:[r3d_18]}"], "sweep.models"),
+        (["sweep.axes={train.epoch:[1]}"], "neither a group nor a key"),
+        (["sweep.axes={train.epochs:[]}"], "lists no values"),
+        (["sweep.axes={train.epochs:[a]}"], "whole number"),
+        (["sweep.axes={augment:[lite]}"], "augment=lite is not known"),
+        (["sweep.axes={train.epochs:[3,3]}"], "both called"),
+        (["sweep.models=[r3d]"], "model=r3d is not known"),
+        (["sweep.weights=[imagenet]"], "model.weights must be one of"),
+        (["sweep.folds=[3]"], "split.fold"),
+        (["sweep.folds=[-1]"], "split.fold"),
+        (["sweep.folds=[1,0,1]"], "names a fold twice"),
+        (["sweep.axes={model.stem:[factorised]}"], "model.stem=factorised"),
+    ],
+)
+def test_axes_that_make_no_sense_are_refused(
+    tmp_path: Path, overrides: list[str], says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_sweep(tmp_path, *overrides)
+    assert says in str(caught.value)
+
+
+def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "data.brats=/größe (1)", "sweep.axes={augment:[light,heavy]}")
+    write_sweep(sweep)
+    assert load_sweep(sweep.folder) == sweep
+
+
+def test_a_root_can_be_moved_with_its_sweeps(tmp_path: Path) -> None:
+    write_sweep(make_sweep(tmp_path / "a"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = load_sweep(tmp_path / "b" / "runs" / "full")
+    assert moved.runs[0].folder == tmp_path / "b/runs/full/r3d_18-scratch/fold0"
+    assert moved.cache == tmp_path / "b/data/cache/brats_ixi-2mm"
+
+
+def test_a_sweep_over_voxel_sizes_is_judged_by_a_cache_that_it_has(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.axes={preprocessing.spacing_mm:[8,4]}")
+    assert sweep.cache == tmp_path / "data/cache/brats_ixi-8mm"
+    assert sweep.splits.parent == sweep.cache / "splits"
+
+
+def test_another_field_of_view_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "preprocessing.field_mm=[160,192.5,156]")
+    assert sweep.cache == tmp_path / "data/cache/brats_ixi-2mm-160x192.5x156"
+
+
+def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
+    write_sweep(make_sweep(tmp_path))
+    (tmp_path / "runs/full").rename(tmp_path / "runs/older")
+    renamed = load_sweep(tmp_path / "runs/older")
+    assert renamed.name == "older"
+    assert renamed.runs[0].folder == tmp_path / "runs/older/r3d_18-scratch/fold0"
+
+
+def test_runs_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/runs").symlink_to(tmp_path / "scratch")
+    write_sweep(make_sweep(tmp_path / "root"))
+    sweep = load_sweep(tmp_path / "root/runs/full")
+    assert sweep.cache == tmp_path / "root/data/cache/brats_ixi-2mm"
+
+
+def test_a_run_that_would_leave_its_sweep_is_refused(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    file = sweep.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("run: r3d_18-scratch/", "run: ../../x/"))
+    with pytest.raises(UserError, match="variant's name"):
+        load_sweep(sweep.folder)
+
+
+def test_a_thousand_runs_are_expanded_written_and_read_in_seconds(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    axes = "sweep.axes={augment:[light,none,heavy],train.learning_rate:[1e-4,1e-5]}"
+    sweep = make_sweep(tmp_path, axes, "split.n=56", "sweep.weights=[scratch]")
+    write_sweep(sweep)
+    assert load_sweep(sweep.folder).runs == sweep.runs
+    assert not any(run.is_done() for run in sweep.runs)
+    assert len(sweep.runs) == 1008
+    assert time.perf_counter() - started < 6  # 1 s on an idle machine
+
+
+def test_a_missing_sweep_names_those_there_are(tmp_path: Path) -> None:
+    write_sweep(make_sweep(tmp_path))
+    with pytest.raises(UserError, match="there are: full"):
+        load_sweep(tmp_path / "runs" / "ful")
+
+
+def test_a_damaged_sweep_file_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    for text in ("config: 3", "a: [", "- x", "", f"config: {to_dict(compose([]))}"):
+        (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=r"sweep\.yaml"):
+            load_sweep(folder)
+
+
+def test_the_last_line_of_a_run_counts(tmp_path: Path) -> None:
+    append_jobs(
+        tmp_path, [Submission("a/fold0", "7", 0, now()), Submission("b/fold0", "7", 1, "t")]
+    )
+    append_jobs(tmp_path, [Submission("a/fold0", "9", None, "t")])
+    assert last_jobs(tmp_path) == {
+        "a/fold0": Submission("a/fold0", "9", None, "t"),
+        "b/fold0": Submission("b/fold0", "7", 1, "t"),
+    }
+    lines = (tmp_path / "jobs.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "run,job_id,array_index,submitted_at"
+    assert len(lines) == 4
+
+
+def test_a_line_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    append_jobs(tmp_path, [Submission("a/fold0", "7", 0, "t")])
+    with (tmp_path / "jobs.csv").open("ab") as file:
+        file.write(b"b/fold0,8\xff")
+    append_jobs(tmp_path, [Submission("c/fold0", "9", 3, "t")])
+    with (tmp_path / "jobs.csv").open("a") as file:
+        file.write("d/fold0,1x,zero,t\ne/fold0,10")
+    assert list(last_jobs(tmp_path)) == ["a/fold0", "c/fold0"]
+    assert last_jobs(tmp_path)["c/fold0"] == Submission("c/fold0", "9", 3, "t")
+
+
+def test_a_run_with_a_torn_table_is_not_done(tmp_path: Path) -> None:
+    run = Run("v", "r3d_18", "scratch", 0, tmp_path)
+    assert not run.is_done()
+    header = "subject_id,patient_id,source,fold,split,label,prediction,prob_a,prob_b\n"
+    (tmp_path / "predictions.csv").write_text(header + "s,p,x,0,test,a,a,0.9,0.", encoding="utf-8")
+    assert not run.is_done()
+    (tmp_path / "predictions.csv").write_text(
+        header + "s,p,x,0,test,a,a,0.9,0.1\n", encoding="utf-8"
+    )
+    assert run.is_done()
+    # Of another fold, as after copying a run's folder by hand.
+    assert not Run("v", "r3d_18", "scratch", 1, tmp_path).is_done()
