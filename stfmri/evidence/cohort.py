@@ -14,9 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from stfmri.study.errors import UserError
 from stfmri.study.shards import read_index
-from stfmri.study.splits import Fold, Subject, guard, subjects_of
+from stfmri.study.splits import Fold, Subject, group_subjects, guard, subjects_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,31 @@ class Cohort:
         """Number of each patient who is in any test set, by sorted id."""
         tested = {self.subjects[name].patient_id for fold in self.folds for name in fold.test}
         return {patient: number for number, patient in enumerate(sorted(tested))}
+
+    @cached_property
+    def tested(self) -> tuple[str, ...]:
+        """Ids of the subjects that any fold tests, sorted."""
+        return tuple(sorted({name for fold in self.folds for name in fold.test}))
+
+    @cached_property
+    def tested_index(self) -> Mapping[str, int]:
+        """Position of each subject in `tested`."""
+        return {name: number for number, name in enumerate(self.tested)}
+
+    @cached_property
+    def cluster_of_tested(self) -> npt.NDArray[np.int64]:
+        """Number of the cluster of each subject in `tested`, from 0.
+
+        A cluster is a connected component of subjects that share a patient or a volume: the unit
+        that the bootstrap draws, as it is the unit that the split keeps together.
+        """
+        tested = [self.subjects[name] for name in self.tested]
+        clusters = {
+            subject.subject_id: number
+            for number, group in enumerate(group_subjects(tested))
+            for subject in group
+        }
+        return np.array([clusters[name] for name in self.tested], dtype=np.int64)
 
     @cached_property
     def used(self) -> tuple[Subject, ...]:

@@ -14,10 +14,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stfmri.evidence import metrics, paper
+from stfmri.evidence import metrics
 from stfmri.evidence.curves import training_curves
 from stfmri.evidence.forest import forest
 from stfmri.evidence.metrics import FloatArray
+from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.score_tables import file_part
 from stfmri.evidence.style import FAINT, INK, STYLE, DrawnFigure
 from stfmri.evidence.summary import Results

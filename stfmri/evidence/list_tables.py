@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stfmri.evidence import paper
+from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.summary import Results
 from stfmri.evidence.tables import Cell, Column, Row, Score, Table
 from stfmri.evidence.tallies import Evidence

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stfmri.evidence import paper
+from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.summary import Comparison, Results, Summary
 from stfmri.evidence.tables import Table, cell_text
 from stfmri.evidence.tallies import RunRecord

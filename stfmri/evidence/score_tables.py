@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from stfmri.evidence import paper
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.lookups import BASELINE_LABELS
+from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.summary import Estimate, Results, Summary
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
 from stfmri.evidence.tallies import Evidence, Tally

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.lookups import BASELINE_LABELS, BASELINES, baseline_table
-from stfmri.evidence.paper import MODEL_NAMES
+from stfmri.evidence.references.chatterjee2022 import MODEL_NAMES
 from stfmri.study import predictions
 from stfmri.study.predictions import PredictionError, PredictionTable
 from stfmri.study.runs import Run

@@ -37,11 +37,16 @@ class DataConfig:
     ixi_seed: int = 0
     table: str | None = None  # kind=table: the CSV file
     stripped: bool = False  # kind=table: whether scans are brain-extracted, where no column says
+    covariates: tuple[str, ...] = ()  # columns that the baseline `covariates` learns from
+    subgroups: tuple[str, ...] = ()  # columns whose groups the report scores one by one
+    external: str | None = None  # split=external: data.name of the cohort that is tested
     folder: str | None = None  # kind=phantom: what `python -m preprocessing.phantom --out` wrote
 
     def __post_init__(self) -> None:
         _one_of("data.kind", self.kind, ("brats_ixi", "table", "phantom"))
         safe_name(self.name, "data.name")
+        if self.external is not None:
+            safe_name(self.external, "data.external")
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"data.classes names a class twice: {list(self.classes)}")
         _at_least("data.ixi_count", self.ixi_count, 0)
@@ -251,6 +256,7 @@ class ClusterConfig:
     runs_per_gpu: int = 1  # runs one job trains side by side on one GPU
     preprocess: StageResources = field(default_factory=StageResources)
     train: StageResources = field(default_factory=StageResources)
+    baselines: StageResources = field(default_factory=StageResources)
     collect: StageResources = field(default_factory=StageResources)
 
     def __post_init__(self) -> None:
@@ -269,11 +275,20 @@ class SweepConfig:
     weights: tuple[str, ...] = ("scratch",)
     folds: tuple[int, ...] = ()  # empty: every fold of the split
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # key or group → values
+    # Image baselines to run on the same folds, of those that fit the cohort; empty: none.
+    baselines: tuple[str, ...] = ("intensity", "shape", "voxels", "covariates", "shuffled")
 
     def __post_init__(self) -> None:
         safe_name(self.name, "sweep.name")
         if not self.models or not self.weights:
             raise ConfigError("sweep.models and sweep.weights must each name at least one choice")
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """A published study whose printed figures the report shows beside the sweep's own."""
+
+    name: str = ""  # of a file in stfmri/evidence/references; empty: none
 
 
 @dataclass(frozen=True)
@@ -290,6 +305,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
     @property
     def cache(self) -> Path:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class Subject:
     source: str
     label: str
     sha256: str
+    columns: Mapping[str, str] = field(default_factory=dict)  # of the cohort table, as text
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def subjects_of(rows: Sequence[IndexRow], label: str, file: Path) -> list[Subjec
             f"{unlabelled[0]} first; fill it in, or leave those scans out of the cohort"
         )
     return [
-        Subject(row.subject_id, row.patient_id, row.source, row.columns[label], row.sha256)
+        Subject(
+            row.subject_id, row.patient_id, row.source, row.columns[label], row.sha256, row.columns
+        )
         for row in rows
     ]
 

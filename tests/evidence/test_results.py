@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from stfmri.evidence import list_tables, paper, report, score_tables
+from stfmri.evidence import list_tables, report, score_tables
 from stfmri.evidence.cohort import read_cohort
+from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.summary import Results, as_json, summarise
 from stfmri.evidence.tables import (
     Column,

@@ -1,0 +1,1 @@
+"""Baselines: what a score must be compared with before it means anything."""

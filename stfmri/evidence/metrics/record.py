@@ -1,0 +1,57 @@
+"""What a metric is: a record that tables, figures, summary.json and the report iterate over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Test predictions, as metrics of probabilities take them.
+
+    Attributes:
+        label_N: number of the true class of each prediction, int.
+        probability_NK: probabilities of the classes, in [0, 1], rows sum to 1.
+        fold_N: number of the fold of each prediction, int. Probabilities of different folds come
+            from different networks: what depends on their order is computed within folds.
+    """
+
+    label_N: npt.NDArray[np.int64]
+    probability_NK: FloatArray
+    fold_N: npt.NDArray[np.int64]
+
+    def of_fold(self, fold: int) -> Scores:
+        """The predictions of one fold."""
+        chosen = self.fold_N == fold
+        return Scores(self.label_N[chosen], self.probability_NK[chosen], self.fold_N[chosen])
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. Exactly one of `from_counts` and `from_scores` is given.
+
+    Attributes:
+        name: its key in summary.json.
+        label: as a table's column is headed.
+        definition: one sentence for the report's Method.
+        per_class: whether it has one value a class.
+        from_counts: confusion matrices (..., K, K), rows true, to (...,), or (..., K) per class.
+        from_scores: predictions and weights (D, N) of them, to (D,), or (D, K) per class. Weights
+            are at least 0; a prediction of weight 2 counts twice. A row of ones gives the plain
+            value.
+        higher_is_better: False for losses and errors.
+    """
+
+    name: str
+    label: str
+    definition: str
+    per_class: bool
+    from_counts: Callable[[npt.ArrayLike], FloatArray] | None = None
+    from_scores: Callable[[Scores, FloatArray], FloatArray] | None = None
+    higher_is_better: bool = True

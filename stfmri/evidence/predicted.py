@@ -1,0 +1,106 @@
+"""What each variant and baseline predicted, as arrays: a row a test prediction.
+
+A sweep of thousands of runs is some megabytes of probabilities, so all are kept, and every metric,
+figure and test is computed from the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.metrics.record import FloatArray, Scores
+from stfmri.study.predictions import PredictionTable
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The test predictions of one variant or baseline.
+
+    Attributes:
+        name: `<variant>`, or the baseline's name.
+        label: the same in words.
+        kind: `network` or `baseline`.
+        model, weights, extra: what a variant's name is made of; empty for a baseline.
+        classes: K, the number of classes.
+        subject_N: position of each prediction's subject in `Cohort.tested`.
+        fold_N: number of its fold; rows are sorted by fold.
+        label_N: number of its true class.
+        probability_NK: probabilities of the classes.
+    """
+
+    name: str
+    label: str
+    kind: str
+    model: str
+    weights: str
+    extra: str
+    subject_N: npt.NDArray[np.int64]
+    fold_N: npt.NDArray[np.int64]
+    label_N: npt.NDArray[np.int64]
+    probability_NK: FloatArray
+
+    @cached_property
+    def prediction_N(self) -> npt.NDArray[np.int64]:
+        """Number of the likeliest class; of equals the first, as in predictions.csv."""
+        return self.probability_NK.argmax(axis=1)
+
+    @cached_property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds, rising."""
+        return tuple(np.unique(self.fold_N).tolist())
+
+    @cached_property
+    def scores(self) -> Scores:
+        """As metrics of probabilities take them."""
+        return Scores(self.label_N, self.probability_NK, self.fold_N)
+
+    @cached_property
+    def fold_confusions(self) -> npt.NDArray[np.int64]:
+        """Counts of each fold, shape (F, K, K), rows true."""
+        return self.confusions_by(np.searchsorted(self.folds, self.fold_N), len(self.folds))
+
+    @property
+    def pooled(self) -> npt.NDArray[np.int64]:
+        """Counts over all folds, shape (K, K)."""
+        return self.fold_confusions.sum(axis=0)
+
+    def confusions_by(self, group_N: npt.NDArray[np.int64], groups: int) -> npt.NDArray[np.int64]:
+        """The confusion matrix of each group of predictions, shape (groups, K, K), rows true."""
+        classes = self.probability_NK.shape[1]
+        cell_N = (group_N * classes + self.label_N) * classes + self.prediction_N
+        counts = np.bincount(cell_N, minlength=groups * classes * classes)
+        return counts.reshape(groups, classes, classes)
+
+
+def from_tables(
+    tables: Sequence[PredictionTable],
+    cohort: Cohort,
+    *,
+    name: str,
+    label: str,
+    kind: str,
+    model: str = "",
+    weights: str = "",
+    extra: str = "",
+) -> Predicted:
+    """The predictions of one variant or baseline, from one table a fold."""
+    rows = sorted((row for table in tables for row in table.rows), key=lambda row: row.fold)
+    number = {name: position for position, name in enumerate(cohort.classes)}
+    return Predicted(
+        name=name,
+        label=label,
+        kind=kind,
+        model=model,
+        weights=weights,
+        extra=extra,
+        subject_N=np.array([cohort.tested_index[row.subject_id] for row in rows], dtype=np.int64),
+        fold_N=np.array([row.fold for row in rows], dtype=np.int64),
+        label_N=np.array([number[row.label] for row in rows], dtype=np.int64),
+        probability_NK=np.array([row.probabilities for row in rows], dtype=np.float64),
+    )

@@ -1,0 +1,1 @@
+"""Published studies whose printed figures a report may show beside its own."""
