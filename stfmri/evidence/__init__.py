@@ -1,1 +1,45 @@
-"""From predictions to what a paper prints: metrics, statistics, tables, figures, a report."""
+"""What may be concluded: baselines, metrics, statistics, tables, figures and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def report_predictions(
+    files: Sequence[Path],
+    *,
+    out: Path,
+    cohort: Path | None = None,
+    label: str = "label",
+    classes: Sequence[str] = (),
+    subgroups: Sequence[str] = (),
+    name: str = "predictions",
+) -> Path:
+    """Write the report of predictions that any tool made.
+
+    Args:
+        files: CSV files of predictions; `stfmri.evidence.imported` lists their columns.
+        out: the folder to write to.
+        cohort: CSV with further columns of the subjects.
+        label: the column of the true class.
+        classes: their order; empty: as in the first file.
+        subgroups: columns whose groups are scored one by one.
+        name: title of the report.
+
+    Returns:
+        Path of report.html.
+
+    Raises:
+        UserError: naming file and row, where a file is no such table or contradicts another.
+    """
+    # Matplotlib and SciPy take seconds to import, and most of this package does without them.
+    from stfmri.evidence.estimates import summarise
+    from stfmri.evidence.imported import read_evidence
+    from stfmri.evidence.write import write_results
+
+    evidence = read_evidence(
+        files, cohort_file=cohort, label=label, classes=classes, name=name
+    )
+    results = summarise(evidence, subgroups=subgroups)
+    return write_results(results, out, out / ".written.txt")

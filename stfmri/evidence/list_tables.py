@@ -1,15 +1,17 @@
-"""Tables that hold no score of every variant: scans, networks, literature, mistakes."""
+"""Tables that list things: scans, networks, published results, mistakes, subgroups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from stfmri.evidence.references import chatterjee2022 as paper
-from stfmri.evidence.summary import Results
-from stfmri.evidence.tables import Cell, Column, Row, Score, Table
-from stfmri.evidence.tallies import Evidence
-from stfmri.study.predictions import PredictionTable
+import numpy as np
+
+from stfmri.evidence.collected import Evidence
+from stfmri.evidence.estimates import Results
+from stfmri.evidence.predicted import Predicted
+from stfmri.evidence.references import Reference
+from stfmri.evidence.subgroups import GroupScore
+from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
 
 
 def cohort_table(evidence: Evidence) -> Table:
@@ -33,36 +35,33 @@ def cohort_table(evidence: Evidence) -> Table:
 
 
 def parameters_table(evidence: Evidence) -> Table:
-    """Table 1: trainable parameters, as each run recorded them, beside the paper's."""
-    beside = paper.is_paper_task(evidence.cohort.classes)
+    """Trainable parameters, as each run recorded them, beside the printed ones."""
+    reference = evidence.reference
     columns = [Column("Variant"), Column("Trainable parameters")]
     title, caption = "Trainable parameters", ""
-    if beside:
-        columns.append(Column("Paper"))
-        title += " (the paper's Table 1)"
-        caption = (
-            "The paper's count of ResNet3D belongs to the (2+1)D stem (model.stem=factorised); the "
-            "stem that its text describes has 33,148,995 parameters in all."
-        )
+    if reference:
+        columns.append(Column("Printed"))
+        title += f" (their {reference.table_of['parameters']})"
+        caption = reference.remarks.get("parameters", "")
     rows = []
-    for tally in evidence.variants:
+    for variant in evidence.variants:
         found = {
             record.provenance["parameters"]
-            for record in evidence.records
-            if record.run.variant == tally.name
+            for record in evidence.network_records
+            if record.run.variant == variant.name
             and not record.missing_because
             and isinstance(record.provenance.get("parameters"), int)
         }
         # Runs of one variant that differ here were not made by the same code.
-        cells: list[Cell] = [tally.label, found.pop() if len(found) == 1 else None]
-        if beside:
-            cells.append(paper.PARAMETERS.get(tally.model))
+        cells: list[Cell] = [variant.label, found.pop() if len(found) == 1 else None]
+        if reference:
+            cells.append(reference.parameters.get(variant.model))
         rows.append(Row(cells))
-    return Table("table1_parameters", title, columns, rows, caption)
+    return Table("parameters", title, columns, rows, caption)
 
 
-def literature_table(results: Results) -> Table:
-    """Table 6, with the leading variant in front."""
+def literature_table(results: Results, reference: Reference) -> Table:
+    """Published results, with the leading variant in front."""
     columns = [Column("Study"), Column("Method"), Column("Classes")]
     columns += [Column("Accuracy (%)"), Column("Specificity")]
     rows = []
@@ -72,7 +71,7 @@ def literature_table(results: Results) -> Table:
         specificity = leader.overall["macro_specificity"].mean
         cells = [
             f"This sweep ({results.evidence.sweep})",
-            leader.tally.label,
+            leader.predicted.label,
             ", ".join(results.evidence.cohort.classes),
             "" if math.isnan(ovr) else f"{100 * ovr:.2f}",
             "" if math.isnan(specificity) else f"{specificity:.4f}",
@@ -80,50 +79,90 @@ def literature_table(results: Results) -> Table:
         rows.append(Row(cells))
     rows += [
         Row([item.study, item.method, item.classes, item.accuracy, item.specificity], "baseline")
-        for item in paper.LITERATURE
+        for item in reference.literature
     ]
-    caption = (
-        "As the paper prints them; cohorts, classes and contrasts differ, so that rows cannot be "
-        "ranked. The first row gives mean one-vs-rest accuracy, which fits the paper's own figure."
-    )
-    return Table("table6_literature", "Published results (Table 6)", columns, rows, caption)
+    title = f"Published results (their {reference.table_of['literature']})"
+    return Table("literature", title, columns, rows, reference.remarks.get("literature", ""))
 
 
-def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:
+def misclassified_table(predicted: Predicted, evidence: Evidence) -> Table:
     """The test subjects that one variant got wrong, the surest mistakes first."""
-    classes = tables[0].classes if tables else ()
+    classes = evidence.cohort.classes
     columns = [Column(name) for name in ("Subject", "Source", "Fold", "True class")]
     columns += [Column("Prediction"), *(Column(f"P({name})") for name in classes)]
-    wrong = [row for table in tables for row in table.rows if row.label != row.prediction]
-    wrong.sort(key=lambda row: (-max(row.probabilities), row.subject_id, row.fold))
-    rows = [
-        Row(
-            [
-                row.subject_id,
-                row.source,
-                str(row.fold),
-                row.label,
-                row.prediction,
-                *map(Score, row.probabilities),
-            ]
+    rows = []
+    for number in surest_mistakes(predicted):
+        subject = evidence.cohort.subjects[evidence.cohort.tested[predicted.subject_N[number]]]
+        rows.append(
+            Row(
+                [
+                    subject.subject_id,
+                    subject.source,
+                    str(predicted.fold_N[number]),
+                    subject.label,
+                    classes[predicted.prediction_N[number]],
+                    *map(Score, predicted.probability_NK[number].tolist()),
+                ]
+            )
         )
-        for row in wrong
-    ]
-    title = f"Misclassified by {label}"
+    title = f"Misclassified by {predicted.label}"
     return Table("misclassified", title, columns, rows, "The surest mistakes first.")
 
 
-def hardest_table(evidence: Evidence, at_least: float = 0.5) -> Table:
-    """Subjects that at least this share of all networks' test predictions got wrong."""
+def surest_mistakes(predicted: Predicted) -> list[int]:
+    """Positions of the wrong predictions, the most probable first."""
+    wrong = np.flatnonzero(predicted.prediction_N != predicted.label_N)
+    sure = predicted.probability_NK.max(axis=1)[wrong]
+    # Ties by subject and fold, so that the order never depends on how runs were read.
+    order = np.lexsort((predicted.fold_N[wrong], predicted.subject_N[wrong], -sure))
+    return [int(number) for number in wrong[order]]
+
+
+def hardest_subjects(evidence: Evidence, at_least: float = 0.5) -> list[int]:
+    """Positions in `Cohort.tested` of those wrong in at least this share of all predictions."""
+    tested, wrong = evidence.missed
+    share = np.divide(wrong, tested, out=np.zeros(len(tested)), where=tested > 0)
+    chosen = np.flatnonzero((share >= at_least) & (wrong > 0))
+    return [int(number) for number in chosen[np.argsort(-share[chosen], kind="stable")]]
+
+
+def hardest_table(evidence: Evidence) -> Table:
+    """Subjects that at least half of all networks' test predictions got wrong."""
     columns = [Column(name) for name in ("Subject", "Source", "True class", "Wrong", "Tested")]
-    hard = [
-        name for name, count in evidence.missed.items() if count >= at_least * evidence.tested[name]
-    ]
-    hard.sort(key=lambda name: (-evidence.missed[name] / evidence.tested[name], name))
+    tested, wrong = evidence.missed
     rows = []
-    for name in hard:
-        subject = evidence.cohort.subjects[name]
-        counts = evidence.missed[name], evidence.tested[name]
-        rows.append(Row([name, subject.source, subject.label, *counts]))
+    for number in hardest_subjects(evidence):
+        subject = evidence.cohort.subjects[evidence.cohort.tested[number]]
+        counts = int(wrong[number]), int(tested[number])
+        rows.append(Row([subject.subject_id, subject.source, subject.label, *counts]))
     caption = "Wrong in at least half of the networks' test predictions of them."
     return Table("hardest", "Subjects that most networks get wrong", columns, rows, caption)
+
+
+def subgroup_table(scores: dict[str, list[GroupScore]]) -> Table:
+    """Scores within groups, of each variant or baseline that is given by its label."""
+    columns = [Column("Column"), Column("Group"), Column("Patients"), Column("Of")]
+    columns += [Column("Accuracy"), Column("95 % interval", interval=True), Column("Macro AUC")]
+    labels = list(scores)
+    rows = [
+        Row(
+            [
+                item.column,
+                item.group,
+                item.patients,
+                label,
+                Score(item.accuracy),
+                Interval(item.low, item.high),
+                Score(item.auc),
+            ],
+            kind="network" if label == labels[0] else "baseline",
+        )
+        for group in zip(*scores.values(), strict=True)
+        for label, item in zip(labels, group, strict=True)
+    ]
+    caption = (
+        "Accuracy is the share of right predictions; the AUC is over pairs of one fold and group, "
+        "and undefined where a group holds one class. Intervals of small groups are wide: a "
+        "difference between groups that lie within each other's intervals shows nothing."
+    )
+    return Table("subgroups", "Scores within groups", columns, rows, caption)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stfmri.evidence.references import chatterjee2022 as paper
-from stfmri.evidence.summary import Comparison, Results, Summary
+from stfmri.evidence import list_tables, metrics, score_tables
+from stfmri.evidence.collected import RunRecord
+from stfmri.evidence.estimates import Results
+from stfmri.evidence.sentences import headline
 from stfmri.evidence.tables import Table, cell_text
-from stfmri.evidence.tallies import RunRecord
 
 # Rows of the long lists that the page shows; the CSV files hold all.
 MOST_ROWS = 200
@@ -21,9 +23,10 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class EmbeddedFigure:
-    """A figure as the page holds it."""
+    """A figure as the page holds it; `section` says where."""
 
     name: str
+    section: str
     title: str
     caption: str
     svg: bytes
@@ -34,21 +37,25 @@ class EmbeddedFigure:
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
 
 
-def render(
-    results: Results,
-    tables: Sequence[Table],
-    figures: Sequence[EmbeddedFigure],
-    misclassified: Table | None,
-    hardest: Table,
-) -> str:
+def tables_of(results: Results) -> list[Table]:
+    """Every table that is written, in the order of the page."""
+    tables = score_tables.all_tables(results)
+    leader = results.leader
+    if leader:
+        tables.append(list_tables.misclassified_table(leader.predicted, results.evidence))
+    tables.append(list_tables.hardest_table(results.evidence))
+    if results.subgroups:
+        tables.append(list_tables.subgroup_table(results.subgroups))
+    return tables
+
+
+def render(results: Results, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]) -> str:
     """The whole page.
 
     Args:
         results: what the sweep says.
-        tables: as written to `tables/`, found here by name.
+        tables: of `tables_of`, found here by name.
         figures: in the order of the page.
-        misclassified: mistakes of the leading variant; None where there is no variant.
-        hardest: subjects that most networks get wrong.
     """
     environment = Environment(
         loader=PackageLoader("stfmri.evidence"),
@@ -59,39 +66,49 @@ def render(
     )
     environment.globals["cell_text"] = cell_text
     evidence = results.evidence
-    by_name = {table.name: table for table in tables}
-    page = environment.get_template("report.html.j2")
-    return page.render(
-        sweep=evidence.sweep,
-        note=evidence.note,
-        choices=evidence.choices,
+    by_section: dict[str, list[EmbeddedFigure]] = defaultdict(list)
+    for figure in figures:
+        by_section[figure.section].append(figure)
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        evidence=evidence,
         missing=evidence.missing,
-        runs=len(evidence.records),
-        facts=facts(results),
         headline=headline(results),
-        cohort=by_name["cohort"],
-        scores=[by_name["table5_consolidated"], by_name["accuracy"]],
-        all_f1=by_name["f1_by_class"],
-        class_f1=[
-            table for table in tables if "_f1_" in table.name or table.name.startswith("f1_of_")
-        ],
-        per_class=by_name["per_class"],
-        comparisons=by_name["comparisons"],
-        parameters=by_name["table1_parameters"],
-        # Scores that come with a caution are not for setting beside published ones.
-        literature=None if evidence.note else by_name.get("table6_literature"),
-        figures={
-            "forest": [f for f in figures if f.name.startswith("forest")],
-            "confusion": [f for f in figures if f.name.startswith("confusion")],
-            "heatmaps": [f for f in figures if f.name.startswith("class_heatmaps")],
-            "curves": [f for f in figures if f.name.startswith("training")],
-        },
-        misclassified=misclassified,
-        hardest=hardest,
+        facts=facts(results),
+        tables={table.name: table for table in tables},
+        overall_tables=[table.name for table in score_tables.OVERALL_TABLES],
+        class_f1=[table for table in tables if table.name.startswith("f1_of_")],
+        figures=by_section,
         most_rows=MOST_ROWS,
-        provenance=provenance(evidence.records),
+        precision=precision(results),
+        provenance=provenance(evidence.network_records),
         records=[_run_row(record) for record in evidence.records],
-        paper=paper.CITATION if paper.is_paper_task(evidence.cohort.classes) else "",
+        definitions=definitions(),
+        baselines=[evidence.kinds[one.predicted.name] for one in results.baselines],
+    )
+
+
+def definitions() -> list[tuple[str, str]]:
+    """What each metric is: (its label, a sentence)."""
+    found = {metric.label: metric.definition for metric in (*metrics.PER_CLASS, *metrics.OVERALL)}
+    return list(found.items())
+
+
+def precision(results: Results) -> str:
+    """How many more patients would halve the leader's interval, in a sentence."""
+    plan = results.plan
+    if plan is None or math.isnan(plan.target) or plan.target <= 0:
+        return ""
+    whole = 2 * plan.target
+    if math.isinf(plan.patients):
+        return (
+            f"The 95 % interval of the leading variant is ± {whole:.3f}. More test patients alone "
+            f"cannot halve it: the variation between trainings leaves ± {plan.floor:.3f}. More "
+            "folds or repetitions, or steadier training, would."
+        )
+    return (
+        f"The 95 % interval of the leading variant is ± {whole:.3f}; with {plan.more:,.0f} more "
+        f"tested patients, {plan.patients:,.0f} in all, it would be half as wide."
     )
 
 
@@ -113,28 +130,6 @@ def facts(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def headline(results: Results) -> list[str]:
-    """What came out, in plain sentences: who leads, by how much, and whether it means anything."""
-    leader = results.leader
-    if leader is None:
-        return ["No run of this sweep has predictions yet; only the baselines are shown."]
-    macro = leader.overall["macro_f1"]
-    spread = "" if math.isnan(macro.sd) else f" ± {macro.sd:.3f}"
-    folds = len(leader.tally.folds)
-    verb = "leads with" if len(results.variants) > 1 else "reaches"
-    interval = f"95 % interval {macro.low:.3f} to {macro.high:.3f}"
-    sentences = [
-        f"{leader.tally.label} {verb} a macro F1 of {macro.mean:.3f} in its one fold ({interval})."
-        if folds == 1
-        else f"{leader.tally.label} {verb} a macro F1 of {macro.mean:.3f}{spread} over {folds} "
-        f"folds (pooled {macro.pooled:.3f}, {interval})."
-    ]
-    if len(results.variants) > 1:
-        sentences.append(_rivals(leader, results))
-    sentences.append(_against_baselines(leader, results))
-    return sentences
-
-
 def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """What the runs say of how they were made: (what, the values found)."""
     read = [record.provenance for record in records if not record.missing_because]
@@ -151,81 +146,6 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
             shown = "; ".join(values[:8]) + (f"; and {len(values) - 8} more" if values[8:] else "")
             rows.append((words, shown))
     return rows
-
-
-def _rivals(leader: Summary, results: Results) -> str:
-    """Who cannot be told apart from the leader."""
-    labels = {summary.tally.name: summary.tally.label for summary in results.variants}
-    against = [
-        item
-        for item in results.comparisons
-        if item.kind == "variants" and leader.tally.name in (item.a, item.b)
-    ]
-    equal = [item for item in against if not _is_apart(item)]
-    if not against:
-        return "No other variant was tested on the same folds, so none can be compared with it."
-    if not equal:
-        return (
-            f"Its lead over each of the {len(against)} others is more than chance among these "
-            "patients would give (95 % intervals of the differences leave out zero)."
-            if len(against) > 1
-            else "Its lead over the other variant is more than chance among these patients would "
-            "give (the 95 % interval of the difference leaves out zero)."
-        )
-    names = [labels[item.b if item.a == leader.tally.name else item.a] for item in equal]
-    some = f"{len(names)} of the {len(against)} other variants" if len(names) > 4 else _and(names)
-    return f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero."
-
-
-def _against_baselines(leader: Summary, results: Results) -> str:
-    """Whether the leader knows more than the better of the baselines, which see no image."""
-    # Where they are equal, the look-up from source is the one that says more.
-    better = max(
-        results.baselines.values(),
-        key=lambda one: (one.overall["macro_f1"].pooled, one.tally.name == "source_only"),
-    )
-    from_source = better.tally.name == "source_only"
-    what = "the look-up from source alone" if from_source else "always the most frequent class"
-    blind = f"{what}, which sees no image ({better.overall['macro_f1'].pooled:.3f})"
-    comparison = next(
-        (
-            item
-            for item in results.comparisons
-            if (item.a, item.b) == (leader.tally.name, better.tally.name)
-        ),
-        None,
-    )
-    if comparison is None:
-        return f"Its missing folds keep it from being set beside {blind}."
-    difference = (
-        f"difference {comparison.pooled_difference:+.3f}, 95 % interval {comparison.low:+.3f} to "
-        f"{comparison.high:+.3f}"
-    ).replace("-", "−")
-    if comparison.low > 0:
-        return f"It is above {blind}: {difference}."
-    knows = "Knowing where a scan comes from" if from_source else "Naming one class for all scans"
-    if comparison.high < 0:
-        return (
-            f"It is below {blind}: {difference}. {knows} does better than this network, so its "
-            "score is no sign that it sees what the classes mean."
-        )
-    learned = "more than the source" if from_source else "anything"
-    return (
-        f"It cannot be told apart from {blind}: {difference}. Its score alone does not show "
-        f"that it has learned {learned}."
-    )
-
-
-def _is_apart(comparison: Comparison) -> bool:
-    """Whether the interval of the difference leaves out zero."""
-    return comparison.low > 0 or comparison.high < 0
-
-
-def _and(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a; b and c`: the names hold commas themselves."""
-    if len(names) == 1:
-        return names[0]
-    return "; ".join(names[:-1]) + " and " + names[-1]
 
 
 def _run_row(record: RunRecord) -> dict[str, str]:

@@ -1,178 +1,201 @@
-"""Tables of scores: which there are, and what stands in them."""
+"""Tables of scores: which there are, and what their columns hold. Metrics are iterated over."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from stfmri.evidence import metrics
+from stfmri.evidence.collected import Evidence
+from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
-from stfmri.evidence.lookups import BASELINE_LABELS
-from stfmri.evidence.references import chatterjee2022 as paper
-from stfmri.evidence.summary import Estimate, Results, Summary
+from stfmri.evidence.predicted import Predicted
+from stfmri.evidence.references import PrintedScores
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
-from stfmri.evidence.tallies import Evidence, Tally
 
-OVER_FOLDS = "Mean ± standard deviation over folds"
-METRIC_NAMES = {
-    "precision": "Precision",
-    "recall": "Recall",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "accuracy": "Accuracy (class against rest)",
-}
+OVER_FOLDS = "Mean ± standard deviation over folds."
+
+
+@dataclass(frozen=True)
+class OverallTable:
+    """A table of several overall metrics.
+
+    Attributes:
+        name: file name without its ending, and `Metric.table` of the metrics in it.
+        title, caption: of the table.
+    """
+
+    name: str
+    title: str
+    caption: str
+
+
+OVERALL_TABLES = (
+    OverallTable(
+        "accuracy",
+        "Accuracy, under each of its meanings",
+        "Accuracy is the share of right predictions; mean one-vs-rest accuracy the mean over "
+        "classes of (TP + TN) / N, which is never lower.",
+    ),
+    OverallTable(
+        "probabilities",
+        "Scores of the probabilities",
+        "AUC and average precision are computed within each fold, one class against the rest. "
+        "Brier score, log loss and calibration error are better the lower they are.",
+    ),
+    OverallTable(
+        "agreement",
+        "Agreement beyond chance",
+        "Both are 0 for guessing and 1 for a perfect classifier.",
+    ),
+)
 
 
 def all_tables(results: Results) -> list[Table]:
     """Every table of the sweep, in the order of the report."""
     evidence = results.evidence
-    tables = [cohort_table(evidence), parameters_table(evidence)]
+    tables = [cohort_table(evidence), parameters_table(evidence), scores_table(results)]
+    tables += [overall_table(results, table) for table in OVERALL_TABLES]
+    tables.append(all_f1_table(results))
     tables += [class_f1_table(results, name) for name in evidence.cohort.classes]
-    tables += [
-        all_f1_table(results),
-        consolidated_table(results),
-        accuracy_table(results),
-        per_class_table(results),
-        confusion_table(results),
-        comparisons_table(results),
-    ]
-    if paper.is_paper_task(evidence.cohort.classes):
-        tables.append(literature_table(results))
+    tables += [per_class_table(results), confusion_table(results), comparisons_table(results)]
+    if evidence.reference:
+        tables.append(literature_table(results, evidence.reference))
     return tables
 
 
-def class_f1_table(results: Results, name: str) -> Table:
-    """Tables 2–4: F1 of one class."""
-    evidence = results.evidence
-    columns = [
-        Column("Variant"),
-        Column("F1", best=True, spread=True),
-        Column("95 % interval", interval=True),
-    ]
-    if _is_paper(evidence):
-        columns.append(Column("Paper", spread=True))
-    rows = []
-    for summary in _all(results):
-        estimate = summary.per_class[name]["f1"]
-        cells: list[Cell] = [summary.tally.label, _over_folds(estimate), _interval(estimate)]
-        if _is_paper(evidence):
-            printed = _paper_scores(summary.tally)
-            cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
-        rows.append(_row(summary, cells))
-    number = paper.F1_TABLE.get(name) if _is_paper(evidence) else None
-    prefix = f"table{number}_f1" if number else f"f1_of_{evidence.cohort.classes.index(name)}"
-    title = f"F1 of {name}" + (f" (the paper's Table {number})" if number else "")
-    return Table(f"{prefix}_{file_part(name)[:60]}", title, columns, rows, f"{OVER_FOLDS}.")
-
-
-def all_f1_table(results: Results) -> Table:
-    """Tables 2–4 in one: F1 of every class."""
-    evidence = results.evidence
-    beside = _is_paper(evidence)
-    columns = [Column("Variant")]
-    for name in evidence.cohort.classes:
-        columns.append(Column(name, best=True, spread=True))
-        if beside:
-            columns.append(Column(f"{name}, paper", spread=True))
-    rows = []
-    for summary in _all(results):
-        cells: list[Cell] = [summary.tally.label]
-        printed = _paper_scores(summary.tally)
-        for name in evidence.cohort.classes:
-            cells.append(_over_folds(summary.per_class[name]["f1"]))
-            if beside:
-                cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
-        rows.append(_row(summary, cells))
-    title = "F1 of each class" + (" (the paper's Tables 2–4)" if beside else "")
-    return Table("f1_by_class", title, columns, rows, f"{OVER_FOLDS}.")
-
-
-def consolidated_table(results: Results) -> Table:
-    """Table 5: macro and weighted F1."""
+def scores_table(results: Results) -> Table:
+    """Macro and weighted F1 of every variant, with both intervals."""
     evidence = results.evidence
     columns = [
         Column("Variant"),
         Column("Macro F1", best=True, spread=True),
-        Column("Pooled macro F1"),
-        Column("95 % interval", interval=True),
+        Column("Pooled"),
+        Column("95 %: these networks", interval=True),
+        Column("95 %: the procedure", interval=True),
         Column("Weighted F1", best=True, spread=True),
+        Column("Macro AUC", best=True, spread=True),
     ]
     # Of a complete sweep every row has the same folds.
     if evidence.missing:
         columns.insert(1, Column("Folds"))
-    if _is_paper(evidence):
-        columns += [Column("Paper: macro"), Column("Paper: weighted")]
+    if evidence.reference:
+        columns += [Column("Printed: macro F1"), Column("Printed: weighted F1")]
     rows = []
-    for summary in _all(results):
-        macro, weighted = summary.overall["macro_f1"], summary.overall["weighted_f1"]
+    for summary in results.everyone:
+        estimate = summary.primary
         cells: list[Cell] = [
-            summary.tally.label,
-            _over_folds(macro),
-            Score(macro.pooled),
-            _interval(macro),
-            _over_folds(weighted),
+            summary.predicted.label,
+            _over_folds(estimate),
+            Score(estimate.pooled),
+            Interval(estimate.low, estimate.high),
+            Interval(estimate.procedure_low, estimate.procedure_high),
+            _over_folds(summary.overall["weighted_f1"]),
+            _over_folds(summary.overall["macro_auc"]),
         ]
         if evidence.missing:
-            cells.insert(1, len(summary.tally.folds))
-        if _is_paper(evidence):
-            printed = _paper_scores(summary.tally)
+            cells.insert(1, len(summary.predicted.folds))
+        if evidence.reference:
+            printed = _printed(evidence, summary.predicted)
             cells += (
                 [Score(printed.macro_f1, digits=4), Score(printed.weighted_f1, digits=4)]
                 if printed
                 else [None, None]
             )
         rows.append(_row(summary, cells))
-    title = "Macro and weighted F1" + (" (the paper's Table 5)" if _is_paper(evidence) else "")
     caption = (
-        f"{OVER_FOLDS}. Macro F1 is the plain mean of the classes' F1; weighted F1 weighs them by "
-        "their true counts. Pooled: from the confusion matrix summed over folds; the interval is "
-        "its own, by bootstrap over patients."
+        f"{OVER_FOLDS} Pooled: of the predictions of all folds together. The first interval speaks "
+        "of these trained networks on new patients, the second of networks trained anew in the "
+        "same way; it needs several folds."
     )
-    return Table("table5_consolidated", title, columns, rows, caption)
+    title = "Macro and weighted F1" + _printed_in(evidence, "scores")
+    return Table("scores", title, columns, rows, caption)
 
 
-def accuracy_table(results: Results) -> Table:
-    """The accuracies that go by one name, under different ones; and mean specificity."""
-    names = {
-        "accuracy": "Accuracy",
-        "ovr_accuracy": "Mean one-vs-rest accuracy",
-        "balanced_accuracy": "Balanced accuracy",
-        "macro_specificity": "Mean specificity",
-    }
+def overall_table(results: Results, table: OverallTable) -> Table:
+    """One of `OVERALL_TABLES`: every metric that belongs to it."""
+    shown = [metric for metric in metrics.OVERALL if metric.table == table.name]
     columns = [Column("Variant")]
-    columns += [Column(name, best=True, spread=True) for name in names.values()]
-    rows = [
-        _row(summary, [summary.tally.label, *(_over_folds(summary.overall[key]) for key in names)])
-        for summary in _all(results)
+    columns += [
+        Column(metric.label, best=True, spread=True, lower_is_better=not metric.higher_is_better)
+        for metric in shown
     ]
-    caption = (
-        f"{OVER_FOLDS}. Accuracy is the share of right predictions; mean one-vs-rest accuracy the "
-        "mean over classes of (TP + TN) / N, which is never lower."
-    )
-    if _is_paper(results.evidence):
-        caption += (
-            f" The paper prints {paper.BEST_OVR_ACCURACY:.2%} and specificity "
-            f"{paper.BEST_SPECIFICITY} for its best model; the former fits the one-vs-rest mean."
-        ).replace("%", " %")
-    return Table("accuracy", "Accuracy, under each of its meanings", columns, rows, caption)
+    rows = [
+        _row(
+            summary,
+            [summary.predicted.label, *(_over_folds(summary.overall[m.name]) for m in shown)],
+        )
+        for summary in results.everyone
+    ]
+    remark = results.evidence.reference.remarks.get(table.name) if results.evidence.reference else ""
+    caption = " ".join(filter(None, [OVER_FOLDS, table.caption, remark]))
+    return Table(table.name, table.title, columns, rows, caption)
+
+
+def class_f1_table(results: Results, name: str) -> Table:
+    """F1 of one class."""
+    evidence = results.evidence
+    columns = [
+        Column("Variant"),
+        Column("F1", best=True, spread=True),
+        Column("95 % interval", interval=True),
+    ]
+    if evidence.reference:
+        columns.append(Column("Printed", spread=True))
+    rows = []
+    for summary in results.everyone:
+        estimate = summary.per_class[name]["f1"]
+        cells: list[Cell] = [
+            summary.predicted.label,
+            _over_folds(estimate),
+            Interval(estimate.low, estimate.high),
+        ]
+        if evidence.reference:
+            cells.append(_printed_f1(evidence, summary.predicted, name))
+        rows.append(_row(summary, cells))
+    number = evidence.cohort.classes.index(name)
+    title = f"F1 of {name}" + _printed_in(evidence, f"f1 of {name}")
+    return Table(f"f1_of_{number}_{file_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
+
+
+def all_f1_table(results: Results) -> Table:
+    """F1 of every class."""
+    evidence = results.evidence
+    columns = [Column("Variant")]
+    for name in evidence.cohort.classes:
+        columns.append(Column(name, best=True, spread=True))
+        if evidence.reference:
+            columns.append(Column(f"{name}, printed", spread=True))
+    rows = []
+    for summary in results.everyone:
+        cells: list[Cell] = [summary.predicted.label]
+        for name in evidence.cohort.classes:
+            cells.append(_over_folds(summary.per_class[name]["f1"]))
+            if evidence.reference:
+                cells.append(_printed_f1(evidence, summary.predicted, name))
+        rows.append(_row(summary, cells))
+    title = "F1 of each class" + _printed_in(evidence, "f1")
+    return Table("f1_by_class", title, columns, rows, OVER_FOLDS)
 
 
 def per_class_table(results: Results) -> Table:
-    """Figure 7 in numbers: every metric of every class."""
+    """Every metric of every class."""
     columns = [Column("Class"), Column("Variant")]
-    columns += [Column(name, spread=True) for name in METRIC_NAMES.values()]
+    columns += [Column(metric.label, spread=True) for metric in metrics.PER_CLASS]
     rows = [
         _row(
             summary,
             [
                 name,
-                summary.tally.label,
-                *(_over_folds(summary.per_class[name][key]) for key in METRIC_NAMES),
+                summary.predicted.label,
+                *(_over_folds(summary.per_class[name][m.name]) for m in metrics.PER_CLASS),
             ],
         )
         for name in results.evidence.cohort.classes
-        for summary in _all(results)
+        for summary in results.everyone
     ]
-    return Table("per_class", "Every metric of every class", columns, rows, f"{OVER_FOLDS}.")
+    return Table("per_class", "Every metric of every class", columns, rows, OVER_FOLDS)
 
 
 def confusion_table(results: Results) -> Table:
@@ -181,54 +204,61 @@ def confusion_table(results: Results) -> Table:
     columns = [Column("Variant"), Column("Fold"), Column("True class")]
     columns += [Column(f"Predicted {name}") for name in classes]
     rows = []
-    for summary in _all(results):
-        tally = summary.tally
-        matrices = [("all", tally.pooled)]
+    for summary in results.everyone:
+        predicted = summary.predicted
+        matrices = [("all", predicted.pooled)]
         matrices += [
             (str(fold), matrix)
-            for fold, matrix in zip(tally.folds, tally.fold_confusions, strict=True)
+            for fold, matrix in zip(predicted.folds, predicted.fold_confusions, strict=True)
         ]
         for fold, matrix in matrices:
             for name, counts in zip(classes, matrix.tolist(), strict=True):
-                rows.append(_row(summary, [tally.label, fold, name, *counts]))
+                rows.append(_row(summary, [predicted.label, fold, name, *counts]))
     return Table("confusion", "Confusion matrices, pooled and per fold", columns, rows)
 
 
 def comparisons_table(results: Results) -> Table:
-    """Differences of macro F1."""
-    labels = {tally.name: tally.label for tally in results.evidence.variants}
-    labels.update(BASELINE_LABELS)
+    """Differences of the primary metric, with every test of them."""
+    labels = {summary.predicted.name: summary.predicted.label for summary in results.everyone}
     columns = [
         Column("A"),
         Column("B"),
-        Column("A − B over folds"),
-        Column("p"),
-        Column("p (Holm)"),
-        Column("A − B pooled"),
-        Column("95 % interval", interval=True),
+        Column("A − B"),
+        Column("95 %, all at once", interval=True),
+        Column("p, all at once"),
+        Column("Effect size"),
+        Column("p, folds (Holm)"),
+        Column("p, McNemar (Holm)"),
+        Column("A − B, AUC"),
+        Column("p, AUC (Holm)"),
     ]
     rows = [
         Row(
             [
                 labels[item.a],
                 labels[item.b],
-                Score(item.mean_difference),
-                Score(item.p),
-                Score(item.p_holm),
-                Score(item.pooled_difference),
+                Score(item.difference),
                 Interval(item.low, item.high),
+                Score(item.p),
+                Score(item.effect),
+                Score(item.t_test_p_holm),
+                Score(item.mcnemar_p_holm),
+                Score(item.auc_difference),
+                Score(item.auc_p_holm),
             ],
-            kind="network" if item.kind == "variants" else "baseline",
+            kind="network" if item.family == "variants" else "baseline",
         )
         for item in results.comparisons
     ]
     caption = (
-        "Macro F1 of A minus that of B. p: corrected resampled t-test over folds (Nadeau & Bengio "
-        "2003), which takes into account that training sets overlap; with few folds it finds "
-        "large differences only. The interval: bootstrap over patients, paired, of the pooled "
-        "difference; where it holds 0, A and B cannot be told apart on these patients."
+        f"{PRIMARY.label} of A minus that of B, pooled. The interval and the p-value beside it "
+        "hold for all rows of a family at once (max-t over paired draws), with the variance "
+        "between trainings where there are several folds: only these decide what the report says. "
+        "The other tests are given for comparison with other papers: corrected resampled t-test "
+        "over folds (Nadeau & Bengio 2003), McNemar's test where each patient is tested once, and "
+        "a paired test of the macro AUC; each corrected by Holm within its family."
     )
-    return Table("comparisons", "Differences of macro F1", columns, rows, caption)
+    return Table("comparisons", f"Differences of {PRIMARY.label}", columns, rows, caption)
 
 
 def file_part(name: str) -> str:
@@ -236,27 +266,29 @@ def file_part(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip(".-_") or "class"
 
 
-def _all(results: Results) -> list[Summary]:
-    """The variants, then the baselines."""
-    return [*results.variants, *results.baselines.values()]
-
-
 def _row(summary: Summary, cells: Sequence[Cell]) -> Row:
-    return Row(cells, kind="network" if summary.tally.model else "baseline")
+    return Row(cells, kind=summary.predicted.kind)
 
 
 def _over_folds(estimate: Estimate) -> Score:
     return Score(estimate.mean, estimate.sd)
 
 
-def _interval(estimate: Estimate) -> Interval:
-    return Interval(estimate.low, estimate.high)
+def _printed(evidence: Evidence, predicted: Predicted) -> PrintedScores | None:
+    """The reference's row for a variant; further axes are none of its."""
+    if evidence.reference is None or predicted.extra:
+        return None
+    return evidence.reference.scores.get((predicted.model, predicted.weights))
 
 
-def _is_paper(evidence: Evidence) -> bool:
-    return paper.is_paper_task(evidence.cohort.classes)
+def _printed_f1(evidence: Evidence, predicted: Predicted, name: str) -> Score | None:
+    printed = _printed(evidence, predicted)
+    return Score(*printed.class_f1[name], digits=4) if printed else None
 
 
-def _paper_scores(tally: Tally) -> paper.PaperScores | None:
-    """The paper's row for a variant; further axes are not the paper's."""
-    return None if tally.extra else paper.SCORES.get((tally.model, tally.weights))
+def _printed_in(evidence: Evidence, what: str) -> str:
+    """` (their Table 5)`, where the reference prints the same."""
+    table = evidence.reference.table_of.get(what) if evidence.reference else None
+    return f" (their {table})" if table else ""
+
+

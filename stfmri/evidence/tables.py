@@ -56,11 +56,18 @@ Cell = str | int | Score | Interval | None
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `best` marks the highest score of the networks in bold; `spread` gives the CSV
-    a second column with the standard deviation."""
+    """One column.
+
+    Attributes:
+        best: mark the best score of the networks in bold.
+        lower_is_better: which one that is.
+        spread: give the CSV a second column with the standard deviation.
+        interval: two columns in the CSV, the ends.
+    """
 
     name: str
     best: bool = False
+    lower_is_better: bool = False
     spread: bool = False
     interval: bool = False
 
@@ -91,14 +98,14 @@ class Table:
 
     @cached_property
     def best(self) -> frozenset[tuple[int, int]]:
-        """The (row, column) of each cell in bold: the highest printed score of each `best` column.
+        """The (row, column) of each cell in bold: the best printed score of each `best` column.
 
         Ties share it; with a single network, or none above zero, there is nothing to be best of.
         """
         cells: list[tuple[int, int]] = []
         for number, column in enumerate(self.columns):
             if column.best:
-                cells += [(position, number) for position in _highest(self.rows, number)]
+                cells += [(position, number) for position in _best(self.rows, number, column)]
         return frozenset(cells)
 
     @cached_property
@@ -213,19 +220,19 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _highest(rows: Sequence[Row], column: int) -> list[int]:
-    """Positions of the networks whose score in `column` prints highest; none of a single one."""
+def _best(rows: Sequence[Row], number: int, column: Column) -> list[int]:
+    """Positions of the networks whose score prints best in that column; none of a single one."""
     printed: dict[int, float] = {}
     for position, row in enumerate(rows):
-        cell = row.cells[column]
+        cell = row.cells[number]
         if row.kind == "network" and isinstance(cell, Score) and not math.isnan(cell.value):
             printed[position] = round(cell.value, cell.digits)
     if len(printed) < 2:
         return []
-    highest = max(printed.values())
-    if highest <= 0:
+    best = min(printed.values()) if column.lower_is_better else max(printed.values())
+    if best <= 0 and not column.lower_is_better:
         return []
-    return [position for position, value in printed.items() if value == highest]
+    return [position for position, value in printed.items() if value == best]
 
 
 def _csv_fields(column: Column, cell: Cell) -> list[str]:

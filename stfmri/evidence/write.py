@@ -6,10 +6,11 @@ import json
 import re
 from pathlib import Path
 
-from stfmri.evidence import figures, list_tables, report, score_tables, style
-from stfmri.evidence.summary import Results, as_json
-from stfmri.evidence.tables import Table, to_csv, to_latex, to_markdown
-from stfmri.evidence.tallies import read_run
+from stfmri.evidence import report
+from stfmri.evidence.estimates import Results
+from stfmri.evidence.figures import style
+from stfmri.evidence.summary_json import as_json
+from stfmri.evidence.tables import to_csv, to_latex, to_markdown
 from stfmri.study.files import private_dir, replacing, write_atomic
 
 # What a collection can have written, and a later one may delete: no name leads elsewhere.
@@ -64,37 +65,21 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
         Path of `report.html`.
     """
     folder = Folder(path, record)
-    tables = score_tables.all_tables(results)
-    misclassified = _misclassified(results)
-    hardest = list_tables.hardest_table(results.evidence)
-    lists = [misclassified, hardest] if misclassified else [hardest]
-    for table in [*tables, *lists]:
+    tables = report.tables_of(results)
+    for table in tables:
         folder.write(f"tables/{table.name}.csv", to_csv(table))
         folder.write(f"tables/{table.name}.md", to_markdown(table))
         folder.write(f"tables/{table.name}.tex", to_latex(table))
     embedded = []
-    for drawn in figures.draw_all(results):
+    for drawn in report.figures_of(results):
         folder.write(f"figures/{drawn.name}.png", style.to_png(drawn.figure))
         folder.write(f"figures/{drawn.name}.pdf", style.to_pdf(drawn.figure))
         svg = style.to_svg(drawn.figure)
         embedded.append(report.EmbeddedFigure(drawn.name, drawn.title, drawn.caption, svg))
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
     folder.write("summary.json", summary + "\n")
-    page = report.render(results, tables, embedded, misclassified, hardest)
-    folder.write("report.html", page)
+    for name, text in report.documents_of(results).items():
+        folder.write(name, text)
+    folder.write("report.html", report.render(results, tables, embedded))
     folder.drop_others()
     return path / "report.html"
-
-
-def _misclassified(results: Results) -> Table | None:
-    """The mistakes of the leading variant, read again from its runs."""
-    leader = results.leader
-    if leader is None:
-        return None
-    runs = [
-        record.run
-        for record in results.evidence.records
-        if record.run.variant == leader.tally.name and not record.missing_because
-    ]
-    read = [read_run(run, results.evidence.cohort) for run in runs]
-    return list_tables.misclassified_table(read, leader.tally.label)

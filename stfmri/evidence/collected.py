@@ -1,0 +1,192 @@
+"""What the runs of a sweep left behind: their predictions, and how each was made."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stfmri.evidence.baselines import BASELINES
+from stfmri.evidence.baselines.lookups import predicted_tables
+from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.predicted import Predicted, from_tables
+from stfmri.evidence.references import Reference
+from stfmri.study import predictions
+from stfmri.study.config import Config
+from stfmri.study.predictions import PredictionError, PredictionTable
+from stfmri.study.runs import Run
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run says of itself: whether it counts, and how it was made."""
+
+    run: Run
+    missing_because: str  # empty for a run that was read
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that tables, figures and the report are made of.
+
+    Attributes:
+        sweep: its name.
+        note: a caution to print at the top, or empty.
+        cohort: who was trained and tested on.
+        variants: predictions of the networks, or of other tools.
+        baselines: those of the baselines, in the order of the registry.
+        records: every run that was expected, of networks and of image baselines.
+        config: the sweep's configuration; None for predictions of other tools.
+        choices: `key=value` of each choice that is not the default.
+        split: a sentence on how the subjects were divided; empty where it is not known.
+        split_notes: what is unusual about the division, a sentence each.
+        reference: a published study to print beside, if it has the same classes.
+    """
+
+    sweep: str
+    note: str
+    cohort: Cohort
+    variants: tuple[Predicted, ...]
+    baselines: tuple[Predicted, ...]
+    records: tuple[RunRecord, ...] = ()
+    config: Config | None = None
+    choices: tuple[str, ...] = ()
+    split: str = ""
+    split_notes: tuple[str, ...] = ()
+    reference: Reference | None = None
+    kinds: Mapping[str, Baseline] = field(default_factory=lambda: BASELINES)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the runs that gave no evidence."""
+        return [record.run.name for record in self.records if record.missing_because]
+
+    @property
+    def network_records(self) -> list[RunRecord]:
+        """The runs that trained a network."""
+        return [record for record in self.records if not record.run.is_baseline]
+
+    @cached_property
+    def missed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """How often all variants tested each subject of `Cohort.tested`, and how often wrongly."""
+        count = len(self.cohort.tested)
+        tested, wrong = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        for variant in self.variants:
+            tested += np.bincount(variant.subject_N, minlength=count)
+            mistakes = variant.subject_N[variant.prediction_N != variant.label_N]
+            wrong += np.bincount(mistakes, minlength=count)
+        return tested, wrong
+
+
+def gather(
+    runs: Sequence[Run],
+    cohort: Cohort,
+    progress: Callable[[Sequence[Run]], Iterable[Run]] = iter,
+) -> tuple[tuple[Predicted, ...], tuple[Predicted, ...], tuple[RunRecord, ...]]:
+    """Read the predictions of every run; a run without valid ones is recorded as missing.
+
+    Args:
+        runs: those that the sweep expects, of networks and of image baselines.
+        cohort: its subjects and folds.
+        progress: wraps the iteration, to show how far it is.
+
+    Returns:
+        The variants, the baselines (look-ups included), and a record of every run.
+    """
+    tables: dict[str, list[PredictionTable]] = defaultdict(list)
+    first: dict[str, Run] = {}
+    records: list[RunRecord] = []
+    for run in progress(runs):
+        try:
+            table = read_run(run, cohort)
+        except PredictionError as error:
+            absent = not (run.folder / predictions.FILE_NAME).is_file()
+            reason = "no predictions" if absent else str(error)
+            records.append(RunRecord(run, reason, _provenance(run.folder)))
+            continue
+        tables[run.variant].append(table)
+        first.setdefault(run.variant, run)
+        records.append(RunRecord(run, "", _provenance(run.folder)))
+    variants, baselines = [], {}
+    for name, run in first.items():
+        if run.is_baseline:
+            baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
+        else:
+            variants.append(_variant(run, tables.pop(name), cohort))
+    folds = sorted({run.fold for run in runs})
+    for name, found in predicted_tables(cohort.look_up_tasks(folds)).items():
+        baselines[name] = baseline_predicted(name, found, cohort)
+    ordered = [baselines[name] for name in BASELINES if name in baselines]
+    return tuple(variants), tuple(ordered), tuple(records)
+
+
+def baseline_predicted(
+    name: str, tables: Sequence[PredictionTable], cohort: Cohort
+) -> Predicted:
+    """The predictions of the baseline `name`."""
+    label = BASELINES[name].label
+    return from_tables(tables, cohort, name=name, label=label, kind="baseline")
+
+
+def read_run(run: Run, cohort: Cohort) -> PredictionTable:
+    """Read the predictions of one run and check them against the split and the index.
+
+    Raises:
+        PredictionError: if they are missing, broken, or not those of this fold.
+    """
+    table = predictions.read(run.folder / predictions.FILE_NAME)
+    if run.fold >= len(cohort.folds):
+        raise PredictionError(
+            f"expected fold {run.fold} of run {run.name} in the split, found "
+            f"{len(cohort.folds)} folds there"
+        )
+    predictions.validate(table, cohort.classes, run.fold, cohort.folds[run.fold].test)
+    for row in table.rows:
+        label = cohort.subjects[row.subject_id].label
+        if row.label != label:
+            raise PredictionError(
+                f"expected label {label!r}, as in the cache's index, for subject "
+                f"{row.subject_id!r} in {table.path}, found {row.label!r}"
+            )
+    return table
+
+
+def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
+    """The predictions of the variant that `run` belongs to."""
+    extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
+    words = [model_label(run.model)]
+    if run.weights == "kinetics":
+        words.append("pre-trained")
+    if extra:
+        words.append(extra)
+    return from_tables(
+        tables,
+        cohort,
+        name=run.variant,
+        label=", ".join(words),
+        kind="network",
+        model=run.model,
+        weights=run.weights,
+        extra=extra,
+    )
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    """`provenance.json` of a run, or nothing where it is missing or broken.
+
+    It is shown beside the results and decides nothing, so that a broken one spoils no report.
+    """
+    try:
+        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

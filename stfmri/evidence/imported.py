@@ -1,0 +1,311 @@
+"""Predictions that another tool made, as evidence: one or more CSV files, and a cohort table.
+
+Columns of a file of predictions:
+
+    subject_id      one test scan
+    label           its true class; may stand in the cohort table instead
+    prob_<class>    a probability for each class, each row summing to 1
+    fold            optional: which fold tested it, from 0 (default 0)
+    variant         optional: whose prediction it is (default: the file's name, or the two folders
+                    above a file that is called predictions.csv)
+    patient_id      optional: scans of one patient are kept together (default: the subject)
+    source          optional: centre or study
+
+Other columns are ignored. Subjects that a fold does not test count as its training part, as in
+cross-validation; what trained the network of a single fold is not known.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stfmri.evidence.baselines.lookups import predicted_tables
+from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.collected import Evidence, baseline_predicted
+from stfmri.evidence.predicted import from_tables
+from stfmri.study.errors import UserError
+from stfmri.study.predictions import (
+    FILE_NAME,
+    PROBABILITY_PREFIX,
+    SUM_TOLERANCE,
+    PredictionTable,
+    of_subject,
+)
+from stfmri.study.splits import Fold, Subject
+
+# Of a table of predictions or a cohort table; the rest is carried along.
+OWN_COLUMNS = ("subject_id", "patient_id", "source", "label", "fold", "variant", "split")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prediction as a file has it."""
+
+    file: Path
+    number: int
+    variant: str
+    fold: int
+    columns: Mapping[str, str]
+    probabilities: Mapping[str, float]
+
+    @property
+    def subject_id(self) -> str:
+        """The test scan."""
+        return self.columns["subject_id"]
+
+
+def read_evidence(
+    files: Sequence[Path],
+    *,
+    cohort_file: Path | None = None,
+    label: str = "label",
+    classes: Sequence[str] = (),
+    name: str = "predictions",
+) -> Evidence:
+    """Everything that the report needs, from files of predictions.
+
+    Args:
+        files: CSV files; see above.
+        cohort_file: CSV with `subject_id` and any of `label`, `patient_id`, `source` and further
+            columns, which subgroups are made of; what it says of a subject counts.
+        label: the column of either that holds the true class.
+        classes: their order; empty: as the first file's columns.
+        name: what the report is called.
+
+    Raises:
+        UserError: naming file and row, where a file is no such table, a subject is tested twice in
+            a fold of one variant, variants were tested on different folds of one number, or what
+            two files say of a subject differs.
+    """
+    rows = [row for file in files for row in _read(file)]
+    classes = tuple(classes or rows[0].probabilities)
+    for row in rows:
+        if set(row.probabilities) != set(classes):
+            raise UserError(
+                f"expected probabilities of {', '.join(classes)} in {row.file}, found "
+                f"{', '.join(row.probabilities)}"
+            )
+    listed = {} if cohort_file is None else _cohort_columns(cohort_file)
+    subjects = _subjects(rows, listed, label, classes)
+    cohort = Cohort(classes, subjects, _folds(rows, subjects))
+    variants = tuple(
+        from_tables(tables, cohort, name=variant, label=variant, kind="network")
+        for variant, tables in _tables(rows, subjects, classes).items()
+    )
+    folds = [number for number, fold in enumerate(cohort.folds) if fold.train]
+    baselines = tuple(
+        baseline_predicted(found, tables, cohort)
+        for found, tables in predicted_tables(cohort.look_up_tasks(folds)).items()
+    )
+    return Evidence(name, "", cohort, variants, baselines, split=_split_sentence(cohort))
+
+
+def _read(file: Path) -> list[Row]:
+    """The rows of one file."""
+    header, lines = _csv(file, ("subject_id",))
+    named = [column for column in header if column.startswith(PROBABILITY_PREFIX)]
+    if len(named) < 2:
+        raise UserError(
+            f"expected a column {PROBABILITY_PREFIX}<class> for each of two or more classes in "
+            f"{file}, found {', '.join(header)}"
+        )
+    if not lines:
+        raise UserError(f"expected a row for each test scan in {file}, found none")
+    return [
+        Row(
+            file,
+            number,
+            columns.get("variant") or _variant_of(file),
+            _whole(columns.get("fold") or "0", file, number),
+            columns,
+            _probabilities(columns, named, file, number),
+        )
+        for number, columns in enumerate(lines, start=2)
+    ]
+
+
+def _variant_of(file: Path) -> str:
+    """`<variant>` of `<variant>/fold<k>/predictions.csv`, else the file's name."""
+    folder = file.absolute().parent
+    if file.name == FILE_NAME and folder.name.startswith("fold") and folder.parent.name:
+        return folder.parent.name
+    return file.stem
+
+
+def _csv(file: Path, required: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a CSV file."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            header = [name or "" for name in reader.fieldnames or ()]
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise UserError(f"expected a CSV file at {file}, found none") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"expected a CSV table in UTF-8 in {file}, found {error}") from error
+    if lacking := [name for name in required if name not in header]:
+        raise UserError(
+            f"expected a column {', '.join(lacking)} in {file}, found {', '.join(header)}"
+        )
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"expected {len(header)} fields in row {number} of {file}")
+        if not row["subject_id"].strip():
+            raise UserError(f"expected a subject_id in row {number} of {file}, found none")
+    return header, rows
+
+
+def _probabilities(
+    columns: Mapping[str, str], named: Sequence[str], file: Path, number: int
+) -> dict[str, float]:
+    try:
+        found = {
+            name.removeprefix(PROBABILITY_PREFIX): float(columns[name]) for name in named
+        }
+    except ValueError as error:
+        raise UserError(f"expected probabilities in row {number} of {file}: {error}") from error
+    if not all(0 <= value <= 1 for value in found.values()) or (
+        abs(math.fsum(found.values()) - 1) > SUM_TOLERANCE
+    ):
+        raise UserError(
+            f"expected probabilities from 0 to 1 that sum to 1 in row {number} of {file}, found "
+            f"{', '.join(f'{value:g}' for value in found.values())}"
+        )
+    return found
+
+
+def _whole(text: str, file: Path, number: int) -> int:
+    if not text.strip().isdecimal():
+        raise UserError(
+            f"expected a fold number, 0 or more, in row {number} of {file}, found {text!r}"
+        )
+    return int(text)
+
+
+def _cohort_columns(file: Path) -> dict[str, dict[str, str]]:
+    """The columns of every subject of a cohort table."""
+    _, rows = _csv(file, ("subject_id",))
+    listed: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["subject_id"] in listed:
+            raise UserError(f"{file} lists the subject {row['subject_id']} twice")
+        listed[row["subject_id"]] = row
+    return listed
+
+
+def _subjects(
+    rows: Sequence[Row], listed: Mapping[str, Mapping[str, str]], label: str, classes: Sequence[str]
+) -> dict[str, Subject]:
+    """Every tested subject; files that say different things of one are refused."""
+    subjects: dict[str, Subject] = {}
+    for row in rows:
+        columns = {**row.columns, **listed.get(row.subject_id, {})}
+        if columns.get(label) not in classes:
+            raise UserError(
+                f"expected one of {', '.join(classes)} as {label} of subject {row.subject_id} "
+                f"(row {row.number} of {row.file}), found {columns.get(label, 'no such column')!r}"
+            )
+        further = {
+            name: value
+            for name, value in columns.items()
+            if name not in OWN_COLUMNS and not name.startswith(PROBABILITY_PREFIX)
+        }
+        subject = Subject(
+            row.subject_id,
+            columns.get("patient_id") or row.subject_id,
+            columns.get("source") or "all",
+            columns[label],
+            row.subject_id,
+            further,
+        )
+        known = subjects.setdefault(row.subject_id, subject)
+        if (known.label, known.patient_id) != (subject.label, subject.patient_id):
+            raise UserError(
+                f"{row.file}, row {row.number}: {label} or patient_id of subject {row.subject_id} "
+                "differs from what another row says"
+            )
+    return subjects
+
+
+def _folds(rows: Sequence[Row], subjects: Mapping[str, Subject]) -> tuple[Fold, ...]:
+    """Whom each fold tests, by any variant; the others train, but their patients do not."""
+    tested: dict[int, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        tested[row.fold][row.subject_id] = None
+    folds = []
+    for number in range(max(tested) + 1):
+        names = tested.get(number, {})
+        patients = {subjects[name].patient_id for name in names}
+        train = (
+            name for name, subject in subjects.items() if subject.patient_id not in patients
+        )
+        folds.append(Fold(tuple(train) if len(tested) > 1 else (), (), tuple(names)))
+    return tuple(folds)
+
+
+def _tables(
+    rows: Sequence[Row], subjects: Mapping[str, Subject], classes: tuple[str, ...]
+) -> dict[str, list[PredictionTable]]:
+    """One table for each variant and fold, variants in the order of the files."""
+    grouped: dict[str, dict[int, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        fold = grouped[row.variant][row.fold]
+        if row.subject_id in fold:
+            other = fold[row.subject_id]
+            raise UserError(
+                f"variant {row.variant} predicts subject {row.subject_id} twice in fold {row.fold}: "
+                f"row {other.number} of {other.file} and row {row.number} of {row.file}; number "
+                "the folds in a column `fold`"
+            )
+        fold[row.subject_id] = row
+    _check_same_subjects(grouped)
+    return {
+        variant: [
+            PredictionTable(
+                Path(variant) / f"fold{number}",
+                classes,
+                tuple(
+                    of_subject(
+                        subjects[name],
+                        number,
+                        classes,
+                        tuple(row.probabilities[one] for one in classes),
+                    )
+                    for name, row in fold.items()
+                ),
+            )
+            for number, fold in sorted(folds.items())
+        ]
+        for variant, folds in grouped.items()
+    }
+
+
+def _check_same_subjects(grouped: Mapping[str, Mapping[int, Mapping[str, Row]]]) -> None:
+    """Variants can be compared on the same test subjects only."""
+    first: dict[int, tuple[str, frozenset[str]]] = {}
+    for variant, folds in grouped.items():
+        for number, fold in folds.items():
+            other, names = first.setdefault(number, (variant, frozenset(fold)))
+            if differing := sorted(names ^ set(fold)):
+                raise UserError(
+                    f"variants {other} and {variant} must test the same subjects in fold {number}; "
+                    f"{', '.join(differing[:5])} {'is' if len(differing) == 1 else 'are'} in one "
+                    "of them only"
+                )
+
+
+def _split_sentence(cohort: Cohort) -> str:
+    count = len(cohort.folds)
+    if count == 1:
+        return f"One test part of {len(cohort.folds[0].test)} scans; what trained is not known."
+    return (
+        f"{count} folds, as the files of predictions number them; the subjects that a fold does "
+        "not test are taken for its training part."
+    )
+
+

@@ -1,0 +1,177 @@
+"""What came out, in plain sentences, each of which says what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from stfmri.evidence.estimates import PRIMARY, Comparison, Results, Summary
+
+# A p-value is said to this many digits at least; permutation tests cannot go below 1 / (n + 1).
+LEAST_P = 0.001
+# What an AUC, and a lead in it, must exceed to be worth a sentence of its own.
+CHANCE_AUC = 0.5
+ENTANGLED = 0.1
+
+
+def headline(results: Results) -> list[str]:
+    """Who leads, by how much, and whether that means anything."""
+    leader = results.leader
+    if leader is None:
+        return ["No run of this sweep has predictions yet; only the baselines are shown."]
+    sentences = [_lead(leader, results)]
+    if results.selection is not None:
+        sentences.append(_selection(results))
+    if len(results.variants) > 1:
+        sentences.append(_rivals(leader, results))
+    for sees_images in (True, False):
+        baseline = results.best_baseline(sees_images=sees_images)
+        if baseline is not None:
+            sentences.append(_against(leader, baseline, results))
+    sentences.append(_chance(leader, results))
+    sentences += _controls(results)
+    sentences += _within_sources(leader, results)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _lead(leader: Summary, results: Results) -> str:
+    score = leader.primary
+    spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"
+    folds = len(leader.predicted.folds)
+    verb = "leads with" if len(results.variants) > 1 else "reaches"
+    value = (
+        f"{leader.predicted.label} {verb} a {PRIMARY.phrase} of {score.mean:.3f} in its one fold"
+        if folds == 1
+        else f"{leader.predicted.label} {verb} a {PRIMARY.phrase} of {score.mean:.3f}{spread} over "
+        f"{folds} folds (pooled {score.pooled:.3f})"
+    )
+    networks = f"{score.low:.3f} to {score.high:.3f} for these trained networks on new patients"
+    if math.isnan(score.procedure_low):
+        return (
+            f"{value}; 95 % interval {networks}. How much another training would change it cannot "
+            "be told from one fold."
+        )
+    return (
+        f"{value}; 95 % interval {networks}, {score.procedure_low:.3f} to "
+        f"{score.procedure_high:.3f} for networks trained anew in the same way."
+    )
+
+
+def _selection(results: Results) -> str:
+    selection = results.selection
+    return (
+        f"It was chosen as the best of {len(results.variants)} variants on these same test scans; "
+        f"corrected for that choice, its {PRIMARY.phrase} is {selection.value:.3f} (95 % interval "
+        f"{selection.low:.3f} to {selection.high:.3f})."
+    )
+
+
+def _rivals(leader: Summary, results: Results) -> str:
+    """Who cannot be told apart from the leader."""
+    labels = {summary.predicted.name: summary.predicted.label for summary in results.variants}
+    against = results.comparisons_of(leader.predicted.name, "variants")
+    if not against:
+        return "No other variant was tested on the same folds, so none can be compared with it."
+    equal = [item for item in against if not item.is_apart]
+    basis = _basis(against[0])
+    if not equal:
+        others = f"each of the {len(against)} others" if len(against) > 1 else "the other variant"
+        return (
+            f"Its lead over {others} is more than chance would give {basis}: the 95 % intervals of "
+            "all differences at once leave out zero."
+        )
+    names = [labels[item.b if item.a == leader.predicted.name else item.a] for item in equal]
+    some = f"{len(names)} of the {len(against)} other variants" if len(names) > 4 else _and(names)
+    return (
+        f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero "
+        f"({basis})."
+    )
+
+
+def _against(leader: Summary, baseline: Summary, results: Results) -> str:
+    """The leader beside the best baseline of one kind."""
+    kind = results.evidence.kinds[baseline.predicted.name]
+    other = f"{kind.phrase} ({baseline.primary.pooled:.3f})"
+    found = results.comparisons_of(leader.predicted.name, "baselines", baseline.predicted.name)
+    if not found:
+        return f"Its missing folds keep it from being compared with {other}."
+    item = found[0]
+    difference = (
+        f"difference {item.difference:+.3f}, 95 % interval {item.low:+.3f} to {item.high:+.3f} "
+    ).replace("-", "−") + _basis(item)
+    if item.low > 0:
+        return f"It is above {other}: {difference}."
+    if item.high < 0:
+        return f"It is below {other}: {difference}. {kind.meaning}"
+    return (
+        f"It cannot be told apart from {other}: {difference}. Its score alone does not show that "
+        "it has learned more."
+    )
+
+
+def _chance(leader: Summary, results: Results) -> str:
+    test = results.chance.get(leader.predicted.name)
+    if test is None:
+        return ""
+    p = f"p < {LEAST_P}" if test.p < LEAST_P else f"p = {test.p:.3f}"
+    permuted = f"Predictions dealt out to the wrong patients score {test.mean:.3f} on average"
+    better = "it is better than chance" if test.p < 0.05 else "it is not shown to beat chance"
+    auc = leader.overall["macro_auc"]
+    text = f"{permuted}: {better} (permutation test, {p})."
+    if test.p >= 0.05 and auc.low > CHANCE_AUC:
+        text += (
+            f" Its probabilities do rank the classes (macro AUC {auc.mean:.3f}, 95 % interval "
+            f"{auc.low:.3f} to {auc.high:.3f}): it has learned something that its choice of the "
+            "likeliest class hides."
+        )
+    return text
+
+
+def _controls(results: Results) -> list[str]:
+    """A control that does not score chance is a warning."""
+    said = []
+    for summary in results.baselines:
+        kind = results.evidence.kinds[summary.predicted.name]
+        test = results.chance.get(summary.predicted.name)
+        if kind.is_control and test is not None and test.p < 0.01:
+            said.append(
+                f"Warning: {kind.phrase} scores {summary.primary.pooled:.3f}, which is better than "
+                f"chance (p = {test.p:.3f}). It cannot have learned anything; look for scans that "
+                "are on both sides of the split."
+            )
+    return said
+
+
+def _within_sources(leader: Summary, results: Results) -> list[str]:
+    """Whether the classes are told apart where the source does not help."""
+    within = results.within
+    if within is None or len(results.sources) < 2:
+        return []
+    if not within.sources:
+        return [
+            "No source holds several classes in one test part: whether it tells the classes apart "
+            "or only the sources cannot be known from these scans."
+        ]
+    value = (
+        f"{within.auc:.3f} (95 % interval {within.low:.3f} to {within.high:.3f}; "
+        f"{len(within.sources)} of {len(results.sources)} sources, {within.patients} patients)"
+    )
+    text = f"Within single sources its macro AUC is {value}, over all sources {within.overall:.3f}."
+    if within.low <= CHANCE_AUC and within.overall - within.auc > ENTANGLED:
+        text += (
+            " Where the source does not give the class away it is not shown to beat chance: its "
+            "score over all sources is no sign that it sees what the classes mean."
+        )
+    return [text]
+
+
+def _basis(item: Comparison) -> str:
+    """Which variation the interval of a difference is about."""
+    return "for networks trained anew" if item.of_procedure else "for these trained networks"
+
+
+def _and(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a; b and c`: the names hold commas themselves."""
+    if len(names) == 1:
+        return names[0]
+    return "; ".join(names[:-1]) + " and " + names[-1]

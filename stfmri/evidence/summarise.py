@@ -1,0 +1,253 @@
+"""From predictions to results: intervals, comparisons, tests, subgroups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from stfmri.evidence import metrics, subgroups
+from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.collected import Evidence
+from stfmri.evidence.differences import compare
+from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
+from stfmri.evidence.metrics import FloatArray, Metric
+from stfmri.evidence.predicted import Predicted
+from stfmri.evidence.statistics import (
+    Permutation,
+    PrecisionPlan,
+    ProcedureVariance,
+    Selection,
+    best_of,
+    cluster_weights,
+    confusion_draws,
+    networks_interval,
+    permutation_test,
+    precision_plan,
+    procedure_interval,
+    procedure_variance,
+    wilson,
+)
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The draws of patients that everything is computed from.
+
+    Attributes:
+        cluster_S: number of the cluster of each tested subject.
+        weights_DP: of the clusters in each draw, the same for all.
+        once: whether each cluster has one scan that is tested once, so that a share of right
+            predictions is a plain proportion.
+    """
+
+    cluster_S: IntArray
+    weights_DP: npt.NDArray[np.float32]
+    once: bool
+
+    @property
+    def clusters(self) -> int:
+        """Their number P."""
+        return self.weights_DP.shape[1]
+
+    def weights_of(self, predicted: Predicted) -> npt.NDArray[np.float32]:
+        """The weight of each prediction in each draw, shape (D, N)."""
+        return self.weights_DP[:, self.cluster_S[predicted.subject_N]]
+
+    def by_cluster(self, predicted: Predicted) -> IntArray:
+        """The confusion matrix of each cluster's predictions, shape (P, K, K)."""
+        return predicted.confusions_by(self.cluster_S[predicted.subject_N], self.clusters)
+
+    def by_fold_and_cluster(self, predicted: Predicted) -> IntArray:
+        """The same for each fold, shape (F, P, K, K)."""
+        fold_N = np.searchsorted(predicted.folds, predicted.fold_N)
+        group_N = fold_N * self.clusters + self.cluster_S[predicted.subject_N]
+        counts = predicted.confusions_by(group_N, len(predicted.folds) * self.clusters)
+        return counts.reshape(len(predicted.folds), self.clusters, *counts.shape[1:])
+
+
+def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Results:
+    """Estimate every metric of every variant and baseline, compare them, and test the leader.
+
+    Args:
+        subgroup_columns: of the cohort table, to score group by group; source, sex and age are
+            looked at without being named.
+    """
+    everyone = (*evidence.variants, *evidence.baselines)
+    if not everyone:
+        return Results(evidence, (), ())
+    draws = _draw(evidence.cohort, everyone)
+    contributions = np.stack([draws.by_cluster(one) for one in everyone])
+    drawn_DVKK = confusion_draws(contributions, draws.weights_DP)
+    classes = evidence.cohort.classes
+    summaries = [
+        _summary(one, drawn_DVKK[:, number], draws, classes) for number, one in enumerate(everyone)
+    ]
+    # Trainings can be compared on the same folds only: those of whoever has most.
+    full = max((one.folds for one in everyone), key=len)
+    whole = [number for number, one in enumerate(everyone) if one.folds == full]
+    counts = np.stack([draws.by_fold_and_cluster(everyone[number]) for number in whole])
+    factor = overlap_factor(
+        len(full), evidence.cohort.mean_train_size(), evidence.cohort.mean_test_size()
+    )
+    scores = np.stack([summaries[number].fold_scores for number in whole])
+    drawn = np.stack([summaries[number].drawn_scores for number in whole], axis=1)
+    reassigned = reassigned_fold_scores(counts, _primary)
+    alone = procedure_variance(scores, reassigned, factor, paired=False)
+    pooled = np.array([summaries[number].primary.pooled for number in whole])
+    ends = procedure_interval(pooled, drawn, alone)
+    for position, number in enumerate(whole):
+        summaries[number] = _with_procedure(summaries[number], *ends[:, position].tolist())
+    count = len(evidence.variants)
+    results = Results(evidence, tuple(summaries[:count]), tuple(summaries[count:]))
+    paired = procedure_variance(scores, reassigned, factor, paired=True)
+    names = [everyone[number].name for number in whole]
+    comparisons = compare(results, names, drawn, paired, draws, factor)
+    results = replace(results, comparisons=comparisons)
+    return _look_closer(results, draws, subgroup_columns)
+
+
+def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
+    cluster_S = cohort.cluster_of_tested
+    clusters = int(cluster_S.max()) + 1
+    tests = np.bincount(cluster_S[everyone[0].subject_N], minlength=clusters)
+    return Draws(cluster_S, cluster_weights(clusters), once=bool(tests.max() <= 1))
+
+
+def _primary(counts: npt.ArrayLike) -> FloatArray:
+    """The primary metric of confusion matrices (..., K, K)."""
+    return PRIMARY.of_counts(counts)
+
+
+def _summary(
+    predicted: Predicted, drawn_DKK: FloatArray, draws: Draws, classes: Sequence[str]
+) -> Summary:
+    """Estimate every metric of one variant or baseline."""
+    weights_DN = draws.weights_of(predicted)
+    overall = {
+        metric.name: _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)[0]
+        for metric in metrics.OVERALL
+    }
+    per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
+    for metric in metrics.PER_CLASS:
+        found = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
+        for name, estimate in zip(classes, found, strict=True):
+            per_class[name][metric.name] = estimate
+    return Summary(
+        predicted, per_class, overall, _primary(predicted.fold_confusions), _primary(drawn_DKK)
+    )
+
+
+def _estimates(
+    metric: Metric,
+    predicted: Predicted,
+    drawn_DKK: FloatArray,
+    weights_DN: npt.NDArray[np.float32],
+    once: bool,
+) -> list[Estimate]:
+    """One metric of one variant: an estimate, or one a class."""
+    if metric.from_counts is not None:
+        over_folds = metric.of_counts(predicted.fold_confusions)
+        pooled = metric.of_counts(predicted.pooled)
+        drawn = metric.of_counts(drawn_DKK)
+    else:
+        parts = [predicted.scores.of_fold(fold) for fold in predicted.folds]
+        over_folds = np.stack([metric.of_scores(part) for part in parts])
+        pooled = metric.of_scores(predicted.scores)
+        drawn = metric.of_scores(predicted.scores, weights_DN)
+    ends = networks_interval(pooled, drawn)
+    if once and metric.proportion is not None:
+        ends = wilson(*metric.proportion(predicted.pooled))
+    columns = (np.atleast_2d(np.transpose(over_folds)), np.atleast_1d(pooled), *np.atleast_2d(ends))
+    if not metric.per_class:
+        columns = (over_folds[None], np.atleast_1d(pooled), ends[:1], ends[1:])
+    return [_estimate(*parts) for parts in zip(*columns, strict=True)]
+
+
+def _estimate(over_folds: FloatArray, pooled: float, low: float, high: float) -> Estimate:
+    """Mean and sd are undefined where any fold's value is: a mean of fewer folds would flatter."""
+    sd = float(over_folds.std(ddof=1)) if over_folds.size > 1 else math.nan
+    return Estimate(float(over_folds.mean()), sd, float(pooled), float(low), float(high))
+
+
+def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
+    """With the interval of the training procedure, which holds that of these networks."""
+    estimate = summary.primary
+    if not math.isnan(low):
+        low, high = min(low, estimate.low), max(high, estimate.high)
+    wider = replace(estimate, procedure_low=low, procedure_high=high)
+    return replace(summary, overall={**summary.overall, PRIMARY.name: wider})
+
+
+def _look_closer(results: Results, draws: Draws, columns: Sequence[str]) -> Results:
+    """Selection, chance, subgroups and precision: all of the leader."""
+    leader = results.leader
+    chance = {
+        summary.predicted.name: _chance(summary, draws)
+        for summary in ([leader] if leader else []) + list(results.baselines)
+    }
+    if leader is None:
+        return replace(results, chance=chance)
+    cohort = results.evidence.cohort
+    shown = [leader]
+    image = results.best_baseline(sees_images=True)
+    if image is not None:
+        shown.append(image)
+    scores = {
+        summary.predicted.label: [
+            score
+            for column in subgroups.columns_of(cohort, columns)
+            for score in subgroups.group_scores(
+                summary.predicted, cohort, column, draws.weights_DP
+            )
+        ]
+        for summary in shown
+    }
+    return replace(
+        results,
+        selection=_selection(results, draws),
+        chance=chance,
+        within=subgroups.within_sources(leader.predicted, cohort, draws.weights_DP),
+        subgroups=scores,
+        plan=_plan(leader, cohort),
+    )
+
+
+def _chance(summary: Summary, draws: Draws) -> Permutation:
+    """Whether the predictions go with the patients that they were made for."""
+    predicted = summary.predicted
+    return permutation_test(
+        predicted.label_N,
+        predicted.prediction_N,
+        draws.cluster_S[predicted.subject_N],
+        _primary,
+        classes=predicted.probability_NK.shape[1],
+    )
+
+
+def _selection(results: Results, draws: Draws) -> Selection | None:
+    """The leader's score, corrected for having been chosen among variants on the same folds."""
+    leader = results.ranked[0].predicted
+    rivals = [one.predicted for one in results.variants if one.predicted.folds == leader.folds]
+    if len(rivals) < 2:
+        return None
+    contributions = np.stack([draws.by_cluster(one) for one in rivals])
+    return best_of(contributions, _primary)
+
+
+def _plan(leader: Summary, cohort: Cohort) -> PrecisionPlan:
+    """How many more patients would halve the leader's interval."""
+    estimate = leader.primary
+    patients = {cohort.subjects[name].patient_id for name in cohort.tested}
+    return precision_plan(
+        len(patients),
+        (estimate.high - estimate.low) / 2,
+        (estimate.procedure_high - estimate.procedure_low) / 2,
+    )
+
+
