@@ -15,10 +15,12 @@ from stfmri.evidence import metrics
 from stfmri.evidence.gather import Evidence, Tally
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.statistics import (
-    PatientBootstrap,
+    cluster_weights,
+    confusion_draws,
     corrected_resampled_t_test,
     holm,
     interval,
+    networks_interval,
 )
 
 # All pairs of variants are compared up to this many variants, beyond it only the leader with
@@ -103,10 +105,10 @@ class Results:
 
 def summarise(evidence: Evidence) -> Results:
     """Estimate every metric of every variant and baseline, and compare them."""
-    bootstrap = PatientBootstrap(len(evidence.cohort.patient_index))
+    weights = cluster_weights(len(evidence.cohort.patient_index))
     classes = evidence.cohort.classes
-    variants = tuple(_summary(tally, classes, bootstrap) for tally in evidence.variants)
-    baselines = {tally.name: _summary(tally, classes, bootstrap) for tally in evidence.baselines}
+    variants = tuple(_summary(tally, classes, weights) for tally in evidence.variants)
+    baselines = {tally.name: _summary(tally, classes, weights) for tally in evidence.baselines}
     results = Results(evidence, variants, baselines, ())
     return Results(evidence, variants, baselines, _comparisons(results))
 
@@ -128,10 +130,10 @@ def as_json(results: Results) -> dict[str, Any]:
     }
 
 
-def _summary(tally: Tally, classes: Sequence[str], bootstrap: PatientBootstrap) -> Summary:
+def _summary(tally: Tally, classes: Sequence[str], weights: npt.NDArray[np.float32]) -> Summary:
     """Estimate every metric of one variant."""
     folds = np.stack(tally.fold_confusions)
-    drawn = bootstrap.confusions(tally.patient_confusions)
+    drawn = confusion_draws(tally.patient_confusions[np.newaxis], weights)[:, 0]
     overall = {
         name: _estimate(metric(folds), metric(tally.pooled), metric(drawn))
         for name, metric in metrics.OVERALL.items()
@@ -139,7 +141,7 @@ def _summary(tally: Tally, classes: Sequence[str], bootstrap: PatientBootstrap) 
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
     for metric_name, metric in metrics.PER_CLASS.items():
         over_folds, pooled, over_draws = metric(folds), metric(tally.pooled), metric(drawn)
-        ends = interval(over_draws)
+        ends = networks_interval(pooled, over_draws)
         for number, name in enumerate(classes):
             per_class[name][metric_name] = _from_parts(
                 over_folds[:, number], pooled[number], ends[:, number]
@@ -148,7 +150,7 @@ def _summary(tally: Tally, classes: Sequence[str], bootstrap: PatientBootstrap) 
 
 
 def _estimate(over_folds: FloatArray, pooled: FloatArray, over_draws: FloatArray) -> Estimate:
-    return _from_parts(over_folds, pooled, interval(over_draws))
+    return _from_parts(over_folds, pooled, networks_interval(pooled, over_draws))
 
 
 def _from_parts(over_folds: FloatArray, pooled: npt.ArrayLike, ends: FloatArray) -> Estimate:
