@@ -18,7 +18,7 @@ from stfmri.evidence.baselines.lookups import predicted_tables
 from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.predicted import Predicted, from_tables
-from stfmri.evidence.references import Reference
+from stfmri.evidence.references.record import Reference
 from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.predictions import PredictionError, PredictionTable

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
+from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.estimates import Comparison, Results, Summary
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
@@ -24,15 +25,12 @@ from stfmri.evidence.statistics import (
     all_pairs,
     cohens_h,
     corrected_resampled_t_test,
+    delong,
     holm,
     mcnemar,
     networks_family,
-    paired_auc_test,
     procedures_family,
 )
-
-if TYPE_CHECKING:
-    from stfmri.evidence.summarise import Draws
 
 # All pairs of variants are listed up to this many variants, beyond it only the leader with each
 # other one: 12 make 66 pairs. The intervals allow for all pairs in either case.
@@ -44,8 +42,8 @@ def compare(
     names: Sequence[str],
     drawn_DV: FloatArray,
     variance: ProcedureVariance,
-    draws: Draws,
-    factor: float,
+    *,
+    once: bool,
 ) -> tuple[Comparison, ...]:
     """Both families: variants with each other, better one first, and with each baseline.
 
@@ -53,43 +51,46 @@ def compare(
         names: of the V variants and baselines that were tested on the same folds.
         drawn_DV: their primary metric in each draw.
         variance: of their training, paired.
-        factor: Nadeau & Bengio's `1/k + n_test/n_train`.
+        once: whether each patient has one scan that was tested once.
     """
     number = {name: position for position, name in enumerate(names)}
     by_name = {summary.predicted.name: summary for summary in results.everyone}
     pooled = np.array([by_name[name].primary.pooled for name in names])
+    of_procedure = not math.isnan(variance.degrees_of_freedom)
     kinds = results.evidence.kinds
-    ranked = [
-        number[summary.predicted.name]
-        for summary in results.ranked
-        if summary.predicted.name in number
-    ]
-    controls = {name for name, kind in kinds.items() if kind.is_control}
-    baselines = [
-        number[summary.predicted.name]
-        for summary in results.baselines
-        if summary.predicted.name in number and summary.predicted.name not in controls
-    ]
+
+    def present(summaries: Sequence[Summary]) -> list[int]:
+        known = (number.get(summary.predicted.name) for summary in summaries)
+        return [position for position in known if position is not None]
+
+    variants = present(results.ranked)
+    baselines = present(
+        [one for one in results.baselines if not kinds[one.predicted.name].is_control]
+    )
     found: list[Comparison] = []
-    for family, order, pairs in (
-        ("variants", ranked, all_pairs(len(ranked))),
-        ("baselines", ranked + baselines, against(len(ranked), len(baselines))),
+    for name, order, pairs in (
+        ("variants", variants, all_pairs(len(variants))),
+        ("baselines", variants + baselines, against(len(variants), len(baselines))),
     ):
         if not len(pairs):
             continue
         columns = np.array(order)
-        part = _part(variance, columns)
-        of_procedure = not math.isnan(variance.degrees_of_freedom)
-        compared = (
-            procedures_family(pooled[columns], drawn_DV[:, columns], part, pairs)
+        family = (
+            procedures_family(pooled[columns], drawn_DV[:, columns], _part(variance, columns), pairs)
             if of_procedure
             else networks_family(pooled[columns], drawn_DV[:, columns], pairs)
         )
-        listed = [by_name[names[column]] for column in order]
-        few = family == "baselines" or len(ranked) <= ALL_PAIRS
+        listed = [by_name[names[position]] for position in order]
+        few = name == "baselines" or len(variants) <= ALL_PAIRS
         rows = [row for row in range(len(pairs)) if few or pairs[row][0] == 0]
         found += _with_holm(
-            [_comparison(compared, row, listed, family, of_procedure, draws, factor) for row in rows]
+            [
+                _comparison(
+                    family, row, listed, results.evidence.cohort, once=once,
+                    name=name, of_procedure=of_procedure,
+                )
+                for row in rows
+            ]
         )
     return tuple(found)
 
@@ -105,14 +106,19 @@ def _comparison(
     family: Family,
     row: int,
     listed: Sequence[Summary],
+    cohort: Cohort,
+    *,
+    once: bool,
     name: str,
     of_procedure: bool,
-    draws: Draws,
-    factor: float,
 ) -> Comparison:
     """One difference of a family, with the further tests of it."""
     a, b = (listed[position] for position in family.pairs[row])
-    auc_difference, auc_p = _auc_test(a.predicted, b.predicted, draws)
+    test = corrected_resampled_t_test(
+        a.fold_scores - b.fold_scores, cohort.mean_train_size(), cohort.mean_test_size()
+    )
+    right = [_right_by_subject(one.predicted) for one in (a, b)]
+    auc_difference, auc_p = _auc_test(a, b, once=once)
     return Comparison(
         a=a.predicted.name,
         b=b.predicted.name,
@@ -122,9 +128,63 @@ def _comparison(
         low=float(family.low[row]),
         high=float(family.high[row]),
         p=float(family.p[row]),
-        effect=cohens_h(_right(a.predicted).mean(), _right(b.predicted).mean()),
-        t_test_p=corrected_resampled_t_test(a.fold_scores - b.fold_scores, factor).p,
-        mcnemar_p=_mcnemar(a.predicted, b.predicted) if draws.once else math.nan,
+        effect=float(cohens_h(right[0].mean(), right[1].mean())),
+        t_test_p=test.p,
+        mcnemar_p=mcnemar(*right).p if once else math.nan,
         auc_difference=auc_difference,
         auc_p=auc_p,
     )
+
+
+def _right_by_subject(predicted: Predicted) -> npt.NDArray[np.bool_]:
+    """Whether each prediction is right, in an order that all variants share."""
+    order = np.lexsort((predicted.fold_N, predicted.subject_N))
+    return (predicted.prediction_N == predicted.label_N)[order]
+
+
+def _auc_test(a: Summary, b: Summary, *, once: bool) -> tuple[float, float]:
+    """Difference of the macro AUCs and its two-sided p, for these trained networks.
+
+    DeLong's test where there are two classes and each patient is tested once, the folds being
+    independent then; else the paired draws of patients.
+    """
+    difference = a.overall["macro_auc"].pooled - b.overall["macro_auc"].pooled
+    two_classes = a.predicted.probability_NK.shape[1] == 2
+    error = (
+        _delong_error(a.predicted, b.predicted)
+        if once and two_classes
+        else float(np.nanstd(a.drawn_auc - b.drawn_auc))
+        if np.isfinite(a.drawn_auc - b.drawn_auc).any()
+        else math.nan
+    )
+    if math.isnan(difference) or math.isnan(error):
+        return difference, math.nan
+    if error < 1e-12:
+        return difference, 1.0 if abs(difference) < 1e-12 else math.nan
+    return difference, float(2 * stats.norm.sf(abs(difference) / error))
+
+
+def _delong_error(a: Predicted, b: Predicted) -> float:
+    """Standard error of the difference of two mean AUCs over independent folds."""
+    contrast = np.array([1.0, -1.0])
+    variances = []
+    for fold in a.folds:
+        of_a, of_b = a.scores.of_fold(fold), b.scores.of_fold(fold)
+        positive = of_a.label_N == 1
+        if positive.all() or not positive.any():
+            continue
+        scores = np.stack([of_a.probability_NK[:, 1], of_b.probability_NK[:, 1]])
+        variances.append(float(contrast @ delong(positive, scores).covariance @ contrast))
+    return math.sqrt(max(sum(variances), 0.0)) / len(variances) if variances else math.nan
+
+
+def _with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Correct the p-values of the further tests within one family."""
+    corrected = {
+        f"{name}_holm": holm([getattr(item, name) for item in comparisons])
+        for name in ("t_test_p", "mcnemar_p", "auc_p")
+    }
+    return [
+        replace(item, **{name: float(values[row]) for name, values in corrected.items()})
+        for row, item in enumerate(comparisons)
+    ]

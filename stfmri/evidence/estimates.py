@@ -18,11 +18,11 @@ from stfmri.evidence import metrics
 from stfmri.evidence.collected import Evidence
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.statistics import Permutation, PrecisionPlan, Selection
+from stfmri.evidence.statistics import PrecisionPlan
 from stfmri.evidence.subgroups import GroupScore, WithinSources
 
 # What the headline, the forest and the comparisons are about.
-PRIMARY = metrics.overall("macro_f1")
+PRIMARY = metrics.by_name("macro_f1")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Summary:
         overall: by metric.
         fold_scores: the primary metric of each fold, shape (F,).
         drawn_scores: the primary metric, pooled, in each draw of patients, shape (D,).
+        drawn_auc: the macro AUC in each draw, shape (D,).
     """
 
     predicted: Predicted
@@ -63,6 +64,7 @@ class Summary:
     overall: Mapping[str, Estimate]
     fold_scores: FloatArray
     drawn_scores: FloatArray
+    drawn_auc: FloatArray
 
     @property
     def primary(self) -> Estimate:
@@ -110,6 +112,36 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """The leader's score, corrected for having been chosen on the same test scans.
+
+    Attributes:
+        value, low, high: the corrected score with its 95 % interval.
+        of_procedure: whether the interval speaks of networks trained anew.
+        candidates: variants that it was chosen from.
+    """
+
+    value: float
+    low: float
+    high: float
+    of_procedure: bool
+    candidates: int
+
+
+@dataclass(frozen=True)
+class ChanceTest:
+    """Whether a score is above that of predictions for the wrong patients.
+
+    Attributes:
+        mean: mean score of exchanged labels.
+        p: one-sided, adjusted for all variants and baselines that are tested.
+    """
+
+    mean: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Results:
     """What the sweep says.
 
@@ -117,7 +149,7 @@ class Results:
         variants, baselines: estimates, in the order of the evidence.
         comparisons: of both families.
         selection: the leader's score corrected for having been chosen; None for one variant.
-        chance: permutation test of the leader and of each baseline, by name.
+        chance: permutation test of each variant and baseline, by name.
         within: the leader's scores within sources; None without a leader.
         subgroups: by label, of the leader and of the best image baseline.
         plan: how many more patients would halve the leader's interval; None without a leader.
@@ -128,7 +160,7 @@ class Results:
     baselines: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...] = ()
     selection: Selection | None = None
-    chance: Mapping[str, Permutation] = field(default_factory=dict)
+    chance: Mapping[str, ChanceTest] = field(default_factory=dict)
     within: WithinSources | None = None
     subgroups: Mapping[str, list[GroupScore]] = field(default_factory=dict)
     plan: PrecisionPlan | None = None
@@ -140,12 +172,12 @@ class Results:
 
     @cached_property
     def ranked(self) -> list[Summary]:
-        """Variants, best first: by number of folds, then by the mean of the primary metric."""
+        """Variants, best first: by number of folds, then by the pooled primary metric."""
         return sorted(
             self.variants,
             key=lambda summary: (
                 -len(summary.predicted.folds),
-                -np.nan_to_num(summary.primary.mean, nan=-1.0),
+                -np.nan_to_num(summary.primary.pooled, nan=-1.0),
             ),
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from stfmri.evidence.collected import Evidence
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.references import Reference
+from stfmri.evidence.references.record import Reference
 from stfmri.evidence.subgroups import GroupScore
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
 
@@ -41,7 +41,7 @@ def parameters_table(evidence: Evidence) -> Table:
     title, caption = "Trainable parameters", ""
     if reference:
         columns.append(Column("Printed"))
-        title += f" (their {reference.table_of['parameters']})"
+        title += f" (their {reference.place('parameters')})"
         caption = reference.remarks.get("parameters", "")
     rows = []
     for variant in evidence.variants:
@@ -81,7 +81,7 @@ def literature_table(results: Results, reference: Reference) -> Table:
         Row([item.study, item.method, item.classes, item.accuracy, item.specificity], "baseline")
         for item in reference.literature
     ]
-    title = f"Published results (their {reference.table_of['literature']})"
+    title = f"Published results (their {reference.place('literature')})"
     return Table("literature", title, columns, rows, reference.remarks.get("literature", ""))
 
 

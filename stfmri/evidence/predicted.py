@@ -27,9 +27,8 @@ class Predicted:
         label: the same in words.
         kind: `network` or `baseline`.
         model, weights, extra: what a variant's name is made of; empty for a baseline.
-        classes: K, the number of classes.
         subject_N: position of each prediction's subject in `Cohort.tested`.
-        fold_N: number of its fold; rows are sorted by fold.
+        fold_N: number of its fold; rows are sorted by fold, then by subject.
         label_N: number of its true class.
         probability_NK: probabilities of the classes.
     """
@@ -90,7 +89,10 @@ def from_tables(
     extra: str = "",
 ) -> Predicted:
     """The predictions of one variant or baseline, from one table a fold."""
-    rows = sorted((row for table in tables for row in table.rows), key=lambda row: row.fold)
+    # The same order in every variant, so that rows of two can be set side by side.
+    rows = sorted(
+        (row for table in tables for row in table.rows), key=lambda row: (row.fold, row.subject_id)
+    )
     number = {name: position for position, name in enumerate(cohort.classes)}
     return Predicted(
         name=name,

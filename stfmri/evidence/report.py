@@ -90,7 +90,7 @@ def render(results: Results, tables: Sequence[Table], figures: Sequence[Embedded
 
 def definitions() -> list[tuple[str, str]]:
     """What each metric is: (its label, a sentence)."""
-    found = {metric.label: metric.definition for metric in (*metrics.PER_CLASS, *metrics.OVERALL)}
+    found = {metric.label: metric.definition for metric in metrics.METRICS}
     return list(found.items())
 
 

@@ -11,7 +11,7 @@ from stfmri.evidence.collected import Evidence
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.references import PrintedScores
+from stfmri.evidence.references.record import PrintedScores
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
@@ -109,13 +109,13 @@ def scores_table(results: Results) -> Table:
         "of these trained networks on new patients, the second of networks trained anew in the "
         "same way; it needs several folds."
     )
-    title = "Macro and weighted F1" + _printed_in(evidence, "scores")
+    title = "Macro and weighted F1" + _printed_in(evidence, "consolidated")
     return Table("scores", title, columns, rows, caption)
 
 
 def overall_table(results: Results, table: OverallTable) -> Table:
     """One of `OVERALL_TABLES`: every metric that belongs to it."""
-    shown = [metric for metric in metrics.OVERALL if metric.table == table.name]
+    shown = [metric for metric in metrics.overall() if metric.table == table.name]
     columns = [Column("Variant")]
     columns += [
         Column(metric.label, best=True, spread=True, lower_is_better=not metric.higher_is_better)
@@ -155,7 +155,7 @@ def class_f1_table(results: Results, name: str) -> Table:
             cells.append(_printed_f1(evidence, summary.predicted, name))
         rows.append(_row(summary, cells))
     number = evidence.cohort.classes.index(name)
-    title = f"F1 of {name}" + _printed_in(evidence, f"f1 of {name}")
+    title = f"F1 of {name}" + _printed_in(evidence, "class_f1", name)
     return Table(f"f1_of_{number}_{file_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
 
 
@@ -175,21 +175,21 @@ def all_f1_table(results: Results) -> Table:
             if evidence.reference:
                 cells.append(_printed_f1(evidence, summary.predicted, name))
         rows.append(_row(summary, cells))
-    title = "F1 of each class" + _printed_in(evidence, "f1")
+    title = "F1 of each class" + _printed_in(evidence, "f1_by_class")
     return Table("f1_by_class", title, columns, rows, OVER_FOLDS)
 
 
 def per_class_table(results: Results) -> Table:
     """Every metric of every class."""
     columns = [Column("Class"), Column("Variant")]
-    columns += [Column(metric.label, spread=True) for metric in metrics.PER_CLASS]
+    columns += [Column(metric.label, spread=True) for metric in metrics.per_class()]
     rows = [
         _row(
             summary,
             [
                 name,
                 summary.predicted.label,
-                *(_over_folds(summary.per_class[name][m.name]) for m in metrics.PER_CLASS),
+                *(_over_folds(summary.per_class[name][m.name]) for m in metrics.per_class()),
             ],
         )
         for name in results.evidence.cohort.classes
@@ -276,9 +276,9 @@ def _over_folds(estimate: Estimate) -> Score:
 
 def _printed(evidence: Evidence, predicted: Predicted) -> PrintedScores | None:
     """The reference's row for a variant; further axes are none of its."""
-    if evidence.reference is None or predicted.extra:
+    if evidence.reference is None:
         return None
-    return evidence.reference.scores.get((predicted.model, predicted.weights))
+    return evidence.reference.printed(predicted.model, predicted.weights, predicted.extra)
 
 
 def _printed_f1(evidence: Evidence, predicted: Predicted, name: str) -> Score | None:
@@ -286,9 +286,9 @@ def _printed_f1(evidence: Evidence, predicted: Predicted, name: str) -> Score | 
     return Score(*printed.class_f1[name], digits=4) if printed else None
 
 
-def _printed_in(evidence: Evidence, what: str) -> str:
+def _printed_in(evidence: Evidence, key: str, part: str = "") -> str:
     """` (their Table 5)`, where the reference prints the same."""
-    table = evidence.reference.table_of.get(what) if evidence.reference else None
-    return f" (their {table})" if table else ""
+    place = evidence.reference.place(key, part) if evidence.reference else ""
+    return f" (their {place})" if place else ""
 
 

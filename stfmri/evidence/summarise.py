@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,26 +13,33 @@ from stfmri.evidence import metrics, subgroups
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.collected import Evidence
 from stfmri.evidence.differences import compare
-from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
+from stfmri.evidence.estimates import (
+    PRIMARY,
+    ChanceTest,
+    Estimate,
+    Results,
+    Selection,
+    Summary,
+)
 from stfmri.evidence.metrics import FloatArray, Metric
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
-    Permutation,
     PrecisionPlan,
-    ProcedureVariance,
-    Selection,
-    best_of,
+    against_chance,
     cluster_weights,
     confusion_draws,
     networks_interval,
-    permutation_test,
+    overlap_factor,
     precision_plan,
     procedure_interval,
     procedure_variance,
+    reassigned_fold_scores,
+    select_best,
     wilson,
 )
 
 IntArray = npt.NDArray[np.int64]
+AUC = metrics.by_name("macro_auc")
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     )
     scores = np.stack([summaries[number].fold_scores for number in whole])
     drawn = np.stack([summaries[number].drawn_scores for number in whole], axis=1)
-    reassigned = reassigned_fold_scores(counts, _primary)
+    reassigned = reassigned_fold_scores(counts, PRIMARY.of_counts)
     alone = procedure_variance(scores, reassigned, factor, paired=False)
     pooled = np.array([summaries[number].primary.pooled for number in whole])
     ends = procedure_interval(pooled, drawn, alone)
@@ -107,9 +114,12 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     results = Results(evidence, tuple(summaries[:count]), tuple(summaries[count:]))
     paired = procedure_variance(scores, reassigned, factor, paired=True)
     names = [everyone[number].name for number in whole]
-    comparisons = compare(results, names, drawn, paired, draws, factor)
-    results = replace(results, comparisons=comparisons)
-    return _look_closer(results, draws, subgroup_columns)
+    results = replace(
+        results,
+        comparisons=compare(results, names, drawn, paired, once=draws.once),
+        chance=_chance([everyone[number] for number in whole], contributions[whole]),
+    )
+    return _look_closer(results, counts, names, draws, subgroup_columns)
 
 
 def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
@@ -119,27 +129,30 @@ def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
     return Draws(cluster_S, cluster_weights(clusters), once=bool(tests.max() <= 1))
 
 
-def _primary(counts: npt.ArrayLike) -> FloatArray:
-    """The primary metric of confusion matrices (..., K, K)."""
-    return PRIMARY.of_counts(counts)
-
-
 def _summary(
     predicted: Predicted, drawn_DKK: FloatArray, draws: Draws, classes: Sequence[str]
 ) -> Summary:
     """Estimate every metric of one variant or baseline."""
     weights_DN = draws.weights_of(predicted)
-    overall = {
-        metric.name: _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)[0]
-        for metric in metrics.OVERALL
-    }
+    overall = {}
+    drawn_auc = np.empty(0)
+    for metric in metrics.overall():
+        found, drawn = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
+        overall[metric.name] = found[0]
+        if metric is AUC:
+            drawn_auc = drawn
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
-    for metric in metrics.PER_CLASS:
-        found = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
+    for metric in metrics.per_class():
+        found, _ = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
         for name, estimate in zip(classes, found, strict=True):
             per_class[name][metric.name] = estimate
     return Summary(
-        predicted, per_class, overall, _primary(predicted.fold_confusions), _primary(drawn_DKK)
+        predicted,
+        per_class,
+        overall,
+        PRIMARY.of_counts(predicted.fold_confusions),
+        PRIMARY.of_counts(drawn_DKK),
+        drawn_auc,
     )
 
 
@@ -149,8 +162,8 @@ def _estimates(
     drawn_DKK: FloatArray,
     weights_DN: npt.NDArray[np.float32],
     once: bool,
-) -> list[Estimate]:
-    """One metric of one variant: an estimate, or one a class."""
+) -> tuple[list[Estimate], FloatArray]:
+    """One metric of one variant: an estimate, or one a class; and its values in the draws."""
     if metric.from_counts is not None:
         over_folds = metric.of_counts(predicted.fold_confusions)
         pooled = metric.of_counts(predicted.pooled)
@@ -163,10 +176,11 @@ def _estimates(
     ends = networks_interval(pooled, drawn)
     if once and metric.proportion is not None:
         ends = wilson(*metric.proportion(predicted.pooled))
-    columns = (np.atleast_2d(np.transpose(over_folds)), np.atleast_1d(pooled), *np.atleast_2d(ends))
-    if not metric.per_class:
-        columns = (over_folds[None], np.atleast_1d(pooled), ends[:1], ends[1:])
-    return [_estimate(*parts) for parts in zip(*columns, strict=True)]
+    # One column a class; a single one of an overall metric.
+    over_folds = over_folds.reshape(len(predicted.folds), -1)
+    low, high = ends.reshape(2, -1)
+    columns = (over_folds.T, np.atleast_1d(pooled), low, high)
+    return [_estimate(*parts) for parts in zip(*columns, strict=True)], drawn
 
 
 def _estimate(over_folds: FloatArray, pooled: float, low: float, high: float) -> Estimate:
@@ -184,20 +198,26 @@ def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
     return replace(summary, overall={**summary.overall, PRIMARY.name: wider})
 
 
-def _look_closer(results: Results, draws: Draws, columns: Sequence[str]) -> Results:
-    """Selection, chance, subgroups and precision: all of the leader."""
-    leader = results.leader
-    chance = {
-        summary.predicted.name: _chance(summary, draws)
-        for summary in ([leader] if leader else []) + list(results.baselines)
+def _chance(everyone: Sequence[Predicted], contributions: IntArray) -> dict[str, ChanceTest]:
+    """Whether predictions go with the patients that they were made for."""
+    tested = against_chance(contributions, PRIMARY.of_counts)
+    return {
+        one.name: ChanceTest(float(mean), float(p))
+        for one, mean, p in zip(everyone, tested.mean, tested.p_adjusted, strict=True)
     }
+
+
+def _look_closer(results: Results, counts: IntArray, names: Sequence[str], draws: Draws, columns: Sequence[str]) -> Results:
+    """Selection, subgroups and precision: all of the leader.
+
+    Args:
+        counts: shape (V, F, P, K, K), of the contestants `names`.
+    """
+    leader = results.leader
     if leader is None:
-        return replace(results, chance=chance)
+        return results
     cohort = results.evidence.cohort
-    shown = [leader]
     image = results.best_baseline(sees_images=True)
-    if image is not None:
-        shown.append(image)
     scores = {
         summary.predicted.label: [
             score
@@ -206,38 +226,35 @@ def _look_closer(results: Results, draws: Draws, columns: Sequence[str]) -> Resu
                 summary.predicted, cohort, column, draws.weights_DP
             )
         ]
-        for summary in shown
+        for summary in filter(None, (leader, image))
     }
+    rivals = {one.predicted.name for one in results.variants}
+    chosen = [number for number, name in enumerate(names) if name in rivals]
     return replace(
         results,
-        selection=_selection(results, draws),
-        chance=chance,
+        selection=_selection(leader, counts[chosen]),
         within=subgroups.within_sources(leader.predicted, cohort, draws.weights_DP),
         subgroups=scores,
         plan=_plan(leader, cohort),
     )
 
 
-def _chance(summary: Summary, draws: Draws) -> Permutation:
-    """Whether the predictions go with the patients that they were made for."""
-    predicted = summary.predicted
-    return permutation_test(
-        predicted.label_N,
-        predicted.prediction_N,
-        draws.cluster_S[predicted.subject_N],
-        _primary,
-        classes=predicted.probability_NK.shape[1],
-    )
-
-
-def _selection(results: Results, draws: Draws) -> Selection | None:
+def _selection(leader: Summary, counts: IntArray) -> Selection | None:
     """The leader's score, corrected for having been chosen among variants on the same folds."""
-    leader = results.ranked[0].predicted
-    rivals = [one.predicted for one in results.variants if one.predicted.folds == leader.folds]
-    if len(rivals) < 2:
+    if len(counts) < 2:
         return None
-    contributions = np.stack([draws.by_cluster(one) for one in rivals])
-    return best_of(contributions, _primary)
+    of_procedure = not math.isnan(leader.primary.procedure_low)
+    selected = select_best(counts, PRIMARY.of_counts, resample_folds=of_procedure)
+    estimate = leader.primary
+    ends = (
+        (estimate.procedure_low, estimate.procedure_high)
+        if of_procedure
+        else (estimate.low, estimate.high)
+    )
+    low, high = selected.interval(ends)
+    return Selection(
+        selected.corrected, float(low), float(high), of_procedure, candidates=len(counts)
+    )
 
 
 def _plan(leader: Summary, cohort: Cohort) -> PrecisionPlan:
@@ -249,5 +266,3 @@ def _plan(leader: Summary, cohort: Cohort) -> PrecisionPlan:
         (estimate.high - estimate.low) / 2,
         (estimate.procedure_high - estimate.procedure_low) / 2,
     )
-
-
