@@ -18,11 +18,12 @@ from stfmri.evidence import metrics
 from stfmri.evidence.curves import training_curves
 from stfmri.evidence.forest import forest
 from stfmri.evidence.metrics import FloatArray
-from stfmri.evidence.references import chatterjee2022 as paper
+from stfmri.evidence.references import their_place
 from stfmri.evidence.score_tables import file_part
 from stfmri.evidence.style import FAINT, INK, STYLE, DrawnFigure
 from stfmri.evidence.summary import Results
 from stfmri.evidence.tallies import Tally
+from stfmri.study.model_labels import MODEL_LABELS
 
 # What is drawn of a large sweep; tables always hold everything.
 MOST_MATRICES = 12
@@ -60,13 +61,11 @@ def confusion_figures(results: Results) -> Iterator[DrawnFigure]:
             _confusion(axes, tally.pooled.astype(float), classes)
             axes.set_title(tally.label)
         panels[0].set_ylabel("True")
-        name = ", ".join(filter(None, [paper.MODEL_NAMES.get(model, model), extra]))
-        number = paper.CONFUSION_FIGURE.get(model)
-        is_paper = number and not extra and paper.is_paper_task(classes)
+        name = ", ".join(filter(None, [MODEL_LABELS.get(model, model), extra]))
+        cited = None if extra else results.evidence.cited
         yield DrawnFigure(
             "confusion_" + file_part("-".join(filter(None, [model, extra]))),
-            f"Confusion matrices of {name}"
-            + (f" (the paper's Figure {number})" if is_paper else ""),
+            f"Confusion matrices of {name}{their_place(cited, 'confusion', model)}",
             "",
             figure,
         )
@@ -109,10 +108,9 @@ def class_heatmaps(results: Results) -> DrawnFigure:
         axes.tick_params(length=0)
         axes.tick_params(axis="x", rotation=25)
         axes.axhline(len(shown) - len(results.baselines), color=INK, linewidth=1)
-    number_of = " (the paper's Figure 7)" if paper.is_paper_task(classes) else ""
     return DrawnFigure(
         "class_heatmaps",
-        f"Class-wise performance{number_of}",
+        f"Class-wise performance{their_place(results.evidence.cited, 'class_heatmaps')}",
         "Means over folds. Below the line: the baselines that see no image. – is undefined.",
         figure,
     )
