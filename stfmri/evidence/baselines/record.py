@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from stfmri.study.config import Config
-from stfmri.study.splits import Subject
+
+if TYPE_CHECKING:
+    # The registry is read by commands that should start at once, and this brings h5py.
+    from stfmri.study.splits import Subject
 
 FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+
+# Key of `Fitted.facts`: the inner cross-validation score of the hyper-parameters that were chosen, a
+# log loss in which all classes weigh the same; None where there was nothing to choose by.
+INNER_LOSS = "inner_log_loss"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """How one kind of feature is computed from a volume.
+
+    Attributes:
+        name: of the kind, as `Features.rows` takes it.
+        version: goes up whenever the same volume would give other numbers, so that what an older
+            program stored is computed again.
+        extract: the volume, float32 (C, D, H, W) in [0, 1] and 0 outside the brain, and the edge of
+            its voxels in mm, to F numbers.
+    """
+
+    name: str
+    version: int
+    extract: Callable[[Float32Array, float], npt.NDArray[np.floating]]
 
 
 class Features(Protocol):
@@ -28,7 +53,8 @@ class Task:
     """One fold, as a baseline sees it.
 
     Attributes:
-        train, test: its subjects, with their labels and every column of the cohort table.
+        train, test: its subjects, with their labels and every column of the cohort table; those of
+            `train` are put in the order of their ids, so that no other order matters.
         classes: the K class names in the order of the tables.
         covariates: columns of `data.covariates`.
         features: numbers from the volumes; None where there are none, for look-ups.
@@ -42,6 +68,20 @@ class Task:
     covariates: tuple[str, ...] = ()
     features: Features | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.train, key=lambda subject: subject.subject_id))
+        object.__setattr__(self, "train", ordered)
+
+    def rows(self, kind: str) -> tuple[FloatArray, FloatArray]:
+        """The features `kind` of the training and of the test subjects, (N, F) and (M, F).
+
+        Raises:
+            ValueError: where the task has no features.
+        """
+        if self.features is None:
+            raise ValueError(f"expected features of the volumes, such as {kind}; found none")
+        return self.features.rows(kind, self.train), self.features.rows(kind, self.test)
 
 
 @dataclass(frozen=True)
@@ -67,10 +107,13 @@ class Baseline:
         label: as tables and figures print it, such as `Source only`.
         phrase: in a sentence, such as "the look-up from source alone, which sees no image".
         meaning: what it means if a network is not above it, as a whole sentence.
-        sees_images: whether it reads volumes, and so is run like a network; a look-up is computed
-            from the cohort table whenever results are written.
+        sees_images: whether it reads volumes.
         predict: fits on `train` and predicts `test`.
-        unfit: why it cannot be used on a cohort, in words, or "" where it can.
+        is_lookup: whether it is computed from the cohort table whenever results are written; all
+            others are run like a network, a run a fold.
+        extractors: the features that it reads.
+        unfit: why it cannot be used on a cohort, in words, or "" where it can. Of a cohort that
+            has not been preprocessed yet nobody is known.
         is_control: whether it must score chance (labels shuffled), so that no network is compared
             with it.
     """
@@ -81,5 +124,7 @@ class Baseline:
     meaning: str
     sees_images: bool
     predict: Callable[[Task], Fitted]
+    is_lookup: bool = False
+    extractors: tuple[Extractor, ...] = ()
     unfit: Callable[[Config, Sequence[Subject]], str] = lambda config, subjects: ""  # noqa: ARG005
     is_control: bool = False
