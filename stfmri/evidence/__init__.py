@@ -34,7 +34,7 @@ def report_predictions(
         UserError: naming file and row, where a file is no such table or contradicts another.
     """
     # Matplotlib and SciPy take seconds to import, and most of this package does without them.
-    from stfmri.evidence.estimates import summarise
+    from stfmri.evidence.summarise import summarise
     from stfmri.evidence.imported import read_evidence
     from stfmri.evidence.write import write_results
 

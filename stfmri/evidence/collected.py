@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence.baselines import BASELINES
-from stfmri.evidence.baselines.lookups import predicted_tables
-from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.baselines.record import Baseline, Task
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
 from stfmri.study import predictions
 from stfmri.study.config import Config
-from stfmri.study.predictions import PredictionError, PredictionTable
+from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.predictions import PredictionError, PredictionTable, of_subject
 from stfmri.study.runs import Run
 
 
@@ -122,11 +122,35 @@ def gather(
             baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
         else:
             variants.append(_variant(run, tables.pop(name), cohort))
-    folds = sorted({run.fold for run in runs})
-    for name, found in predicted_tables(cohort.look_up_tasks(folds)).items():
-        baselines[name] = baseline_predicted(name, found, cohort)
+    for look_up in look_ups(cohort, sorted({run.fold for run in runs})):
+        baselines[look_up.name] = look_up
     ordered = [baselines[name] for name in BASELINES if name in baselines]
     return tuple(variants), tuple(ordered), tuple(records)
+
+
+def look_ups(cohort: Cohort, folds: Sequence[int]) -> list[Predicted]:
+    """What the baselines that need the cohort table alone predict of `folds`."""
+    found = []
+    for name, baseline in BASELINES.items():
+        if not baseline.is_lookup or baseline.unfit(Config(), cohort.used):
+            continue
+        tables = []
+        for number in folds:
+            fold = cohort.folds[number]
+            train, test = (
+                [cohort.subjects[one] for one in part] for part in (fold.train, fold.test)
+            )
+            fitted = baseline.predict(Task(train, test, cohort.classes, number))
+            rows = tuple(
+                of_subject(subject, number, cohort.classes, tuple(probabilities))
+                for subject, probabilities in zip(
+                    test, fitted.probability_NK.tolist(), strict=True
+                )
+            )
+            tables.append(PredictionTable(Path(name) / f"fold{number}", cohort.classes, rows))
+        if tables:
+            found.append(baseline_predicted(name, tables, cohort))
+    return found
 
 
 def baseline_predicted(
@@ -163,7 +187,7 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
     extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
-    words = [model_label(run.model)]
+    words = [MODEL_LABELS.get(run.model, run.model)]
     if run.weights == "kinetics":
         words.append("pre-trained")
     if extra:

@@ -24,9 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stfmri.evidence.baselines.lookups import predicted_tables
 from stfmri.evidence.cohort import Cohort
-from stfmri.evidence.collected import Evidence, baseline_predicted
+from stfmri.evidence.collected import Evidence, look_ups
 from stfmri.evidence.predicted import from_tables
 from stfmri.study.errors import UserError
 from stfmri.study.predictions import (
@@ -98,10 +97,7 @@ def read_evidence(
         for variant, tables in _tables(rows, subjects, classes).items()
     )
     folds = [number for number, fold in enumerate(cohort.folds) if fold.train]
-    baselines = tuple(
-        baseline_predicted(found, tables, cohort)
-        for found, tables in predicted_tables(cohort.look_up_tasks(folds)).items()
-    )
+    baselines = tuple(look_ups(cohort, folds))
     return Evidence(name, "", cohort, variants, baselines, split=_split_sentence(cohort))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence.cohort import Cohort
-from stfmri.evidence.metrics.record import FloatArray, Scores
+from stfmri.evidence.metrics import FloatArray, Scores
 from stfmri.study.predictions import PredictionTable
 
 

@@ -40,9 +40,9 @@ def _lead(leader: Summary, results: Results) -> str:
     folds = len(leader.predicted.folds)
     verb = "leads with" if len(results.variants) > 1 else "reaches"
     value = (
-        f"{leader.predicted.label} {verb} a {PRIMARY.phrase} of {score.mean:.3f} in its one fold"
+        f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of {score.mean:.3f} in its one fold"
         if folds == 1
-        else f"{leader.predicted.label} {verb} a {PRIMARY.phrase} of {score.mean:.3f}{spread} over "
+        else f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of {score.mean:.3f}{spread} over "
         f"{folds} folds (pooled {score.pooled:.3f})"
     )
     networks = f"{score.low:.3f} to {score.high:.3f} for these trained networks on new patients"
@@ -61,7 +61,7 @@ def _selection(results: Results) -> str:
     selection = results.selection
     return (
         f"It was chosen as the best of {len(results.variants)} variants on these same test scans; "
-        f"corrected for that choice, its {PRIMARY.phrase} is {selection.value:.3f} (95 % interval "
+        f"corrected for that choice, its {PRIMARY.label_in_text} is {selection.value:.3f} (95 % interval "
         f"{selection.low:.3f} to {selection.high:.3f})."
     )
 

@@ -64,7 +64,8 @@ class Draws:
 
     def weights_of(self, predicted: Predicted) -> npt.NDArray[np.float32]:
         """The weight of each prediction in each draw, shape (D, N)."""
-        return self.weights_DP[:, self.cluster_S[predicted.subject_N]]
+        # Of the transpose, whose rows are contiguous: metrics go through predictions one by one.
+        return self.weights_DP.T[self.cluster_S[predicted.subject_N]].T
 
     def by_cluster(self, predicted: Predicted) -> IntArray:
         """The confusion matrix of each cluster's predictions, shape (P, K, K)."""
@@ -134,59 +135,53 @@ def _summary(
 ) -> Summary:
     """Estimate every metric of one variant or baseline."""
     weights_DN = draws.weights_of(predicted)
-    overall = {}
-    drawn_auc = np.empty(0)
-    for metric in metrics.overall():
-        found, drawn = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
-        overall[metric.name] = found[0]
-        if metric is AUC:
-            drawn_auc = drawn
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
-    for metric in metrics.per_class():
-        found, _ = _estimates(metric, predicted, drawn_DKK, weights_DN, draws.once)
-        for name, estimate in zip(classes, found, strict=True):
-            per_class[name][metric.name] = estimate
-    return Summary(
-        predicted,
-        per_class,
-        overall,
-        PRIMARY.of_counts(predicted.fold_confusions),
-        PRIMARY.of_counts(drawn_DKK),
-        drawn_auc,
-    )
+    overall = {}
+    drawn = metrics.of_scores(predicted.scores, weights_DN)
+    for metric in metrics.METRICS:
+        if metric.from_counts is not None:
+            drawn[metric] = metric.of_counts(drawn_DKK)
+        found = _estimates(metric, predicted, drawn[metric], draws.once)
+        if metric.per_class:
+            for name, estimate in zip(classes, found, strict=True):
+                per_class[name][metric.name] = estimate
+        else:
+            overall[metric.name] = found[0]
+    fold_scores = PRIMARY.of_counts(predicted.fold_confusions)
+    return Summary(predicted, per_class, overall, fold_scores, drawn[PRIMARY], drawn[AUC])
 
 
 def _estimates(
-    metric: Metric,
-    predicted: Predicted,
-    drawn_DKK: FloatArray,
-    weights_DN: npt.NDArray[np.float32],
-    once: bool,
-) -> tuple[list[Estimate], FloatArray]:
-    """One metric of one variant: an estimate, or one a class; and its values in the draws."""
+    metric: Metric, predicted: Predicted, drawn: FloatArray, once: bool
+) -> list[Estimate]:
+    """One metric of one variant: an estimate, or one a class."""
     if metric.from_counts is not None:
         over_folds = metric.of_counts(predicted.fold_confusions)
         pooled = metric.of_counts(predicted.pooled)
-        drawn = metric.of_counts(drawn_DKK)
     else:
         parts = [predicted.scores.of_fold(fold) for fold in predicted.folds]
         over_folds = np.stack([metric.of_scores(part) for part in parts])
         pooled = metric.of_scores(predicted.scores)
-        drawn = metric.of_scores(predicted.scores, weights_DN)
-    ends = networks_interval(pooled, drawn)
-    if once and metric.proportion is not None:
-        ends = wilson(*metric.proportion(predicted.pooled))
+    ends = (
+        wilson(*metric.proportion(predicted.pooled))
+        if once and metric.proportion is not None
+        else networks_interval(pooled, drawn)
+    )
     # One column a class; a single one of an overall metric.
-    over_folds = over_folds.reshape(len(predicted.folds), -1)
-    low, high = ends.reshape(2, -1)
-    columns = (over_folds.T, np.atleast_1d(pooled), low, high)
-    return [_estimate(*parts) for parts in zip(*columns, strict=True)], drawn
+    columns = (
+        over_folds.reshape(len(predicted.folds), -1).T,
+        np.atleast_1d(pooled),
+        *ends.reshape(2, -1),
+    )
+    return [_estimate(*parts) for parts in zip(*columns, strict=True)]
 
 
 def _estimate(over_folds: FloatArray, pooled: float, low: float, high: float) -> Estimate:
-    """Mean and sd are undefined where any fold's value is: a mean of fewer folds would flatter."""
-    sd = float(over_folds.std(ddof=1)) if over_folds.size > 1 else math.nan
-    return Estimate(float(over_folds.mean()), sd, float(pooled), float(low), float(high))
+    """Over the folds in which the metric is defined, as everywhere."""
+    defined = over_folds[~np.isnan(over_folds)]
+    mean = float(defined.mean()) if defined.size else math.nan
+    sd = float(defined.std(ddof=1)) if defined.size > 1 else math.nan
+    return Estimate(mean, sd, float(pooled), float(low), float(high))
 
 
 def _with_procedure(summary: Summary, low: float, high: float) -> Summary:

@@ -29,6 +29,9 @@ import numpy.typing as npt
 from stfmri.evidence.metrics.defined import mean_of_defined, ratio
 from stfmri.evidence.metrics.record import FloatArray, Metric
 
+# Successes and trials of proportions.
+Proportion = tuple[FloatArray, FloatArray]
+
 
 def confusion_matrix(
     labels: Sequence[str], predictions: Sequence[str], classes: Sequence[str]
@@ -173,6 +176,39 @@ def _agreement(counts: FloatArray) -> tuple[FloatArray, ...]:
     )
 
 
+def right_predictions(confusion: npt.ArrayLike) -> Proportion:
+    """Right predictions of each class among its predictions; both (..., K)."""
+    counts = _counts(confusion)
+    return _true_positives(counts), counts.sum(axis=-2)
+
+
+def found_members(confusion: npt.ArrayLike) -> Proportion:
+    """Members of each class that are found among all of its members; both (..., K)."""
+    counts = _counts(confusion)
+    return _true_positives(counts), counts.sum(axis=-1)
+
+
+def spared_others(confusion: npt.ArrayLike) -> Proportion:
+    """Members of other classes that are not taken for a class among them all; both (..., K)."""
+    counts = _counts(confusion)
+    others = counts.sum(axis=(-2, -1))[..., np.newaxis] - counts.sum(axis=-1)
+    return others - (counts.sum(axis=-2) - _true_positives(counts)), others
+
+
+def right_of_class(confusion: npt.ArrayLike) -> Proportion:
+    """Right answers to "this class or not?" among all; both (..., K)."""
+    counts = _counts(confusion)
+    total = np.broadcast_to(counts.sum(axis=(-2, -1))[..., np.newaxis], counts.shape[:-1])
+    wrong = counts.sum(axis=-2) + counts.sum(axis=-1) - 2 * _true_positives(counts)
+    return total - wrong, total
+
+
+def right_in_all(confusion: npt.ArrayLike) -> Proportion:
+    """Right predictions among all; both (...)."""
+    counts = _counts(confusion)
+    return _true_positives(counts).sum(axis=-1), counts.sum(axis=(-2, -1))
+
+
 COUNT_METRICS: tuple[Metric, ...] = (
     Metric(
         "precision",
@@ -180,6 +216,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Share of the predictions of a class that are right, TP/(TP+FP).",
         per_class=True,
         from_counts=precision,
+        proportion=right_predictions,
     ),
     Metric(
         "recall",
@@ -187,6 +224,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Share of the members of a class that are found, TP/(TP+FN); also called sensitivity.",
         per_class=True,
         from_counts=recall,
+        proportion=found_members,
     ),
     Metric(
         "specificity",
@@ -194,6 +232,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Share of the other classes' members that are not taken for a class, TN/(TN+FP).",
         per_class=True,
         from_counts=specificity,
+        proportion=spared_others,
     ),
     Metric(
         "f1",
@@ -208,6 +247,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Share of right answers to whether a scan is of a class, (TP+TN)/N.",
         per_class=True,
         from_counts=class_accuracy,
+        proportion=right_of_class,
     ),
     Metric(
         "macro_f1",
@@ -228,13 +268,16 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Accuracy",
         "Share of right predictions.",
         per_class=False,
+        table="accuracy",
         from_counts=accuracy,
+        proportion=right_in_all,
     ),
     Metric(
         "ovr_accuracy",
         "Mean one-vs-rest accuracy",
         "Mean over the classes of (TP+TN)/N, each class against the rest; never below accuracy.",
         per_class=False,
+        table="accuracy",
         from_counts=ovr_accuracy,
     ),
     Metric(
@@ -242,6 +285,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Balanced accuracy",
         "Mean recall of the classes that occur.",
         per_class=False,
+        table="accuracy",
         from_counts=balanced_accuracy,
     ),
     Metric(
@@ -249,6 +293,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Mean specificity",
         "Plain mean of the classes' specificity.",
         per_class=False,
+        table="accuracy",
         from_counts=macro_specificity,
     ),
     Metric(
@@ -257,6 +302,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Multi-class Matthews correlation of true and predicted class (Gorodkin 2004): 1 is "
         "perfect, 0 no better than chance.",
         per_class=False,
+        table="agreement",
         from_counts=mcc,
         bounds=(-1.0, 1.0),
     ),
@@ -266,6 +312,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         "Agreement of true and predicted class beyond what their frequencies give by chance "
         "(Cohen 1960): 1 is perfect, 0 no better than chance.",
         per_class=False,
+        table="agreement",
         from_counts=kappa,
         bounds=(-1.0, 1.0),
     ),

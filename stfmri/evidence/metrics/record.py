@@ -48,6 +48,8 @@ class Metric:
         higher_is_better: False for losses and errors.
         bounds: the least and the greatest value it can take.
         mean_of: the per-class metric whose plain mean over classes it is, if that is to save time.
+        table: which table of overall metrics shows it; empty for none but the first.
+        proportion: confusion matrices to (successes, trials), where it is a plain proportion.
 
     Raises:
         ValueError: if both or neither of `from_counts` and `from_scores` are given.
@@ -62,6 +64,8 @@ class Metric:
     higher_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
     mean_of: Metric | None = None
+    table: str = ""
+    proportion: Callable[[npt.ArrayLike], tuple[FloatArray, FloatArray]] | None = None
 
     def __post_init__(self) -> None:
         if (self.from_counts is None) == (self.from_scores is None):
@@ -69,3 +73,31 @@ class Metric:
                 f"expected one of from_counts and from_scores for metric {self.name}, found "
                 f"{'neither' if self.from_counts is None else 'both'}"
             )
+
+    @property
+    def label_in_text(self) -> str:
+        """Its label within a sentence: `macro F1`, but `AUC`."""
+        first = self.label.split()[0]
+        return self.label if first.isupper() else self.label[0].lower() + self.label[1:]
+
+    def of_counts(self, counts: npt.ArrayLike) -> FloatArray:
+        """Its values of confusion matrices (..., K, K).
+
+        Raises:
+            TypeError: for a metric of probabilities.
+        """
+        if self.from_counts is None:
+            raise TypeError(f"{self.name} is computed from probabilities, not from counts")
+        return self.from_counts(counts)
+
+    def of_scores(self, scores: Scores, weights_DN: npt.ArrayLike | None = None) -> FloatArray:
+        """Its values of predictions in each draw; the plain ones, without a first axis, of none.
+
+        Raises:
+            TypeError: for a metric of counts.
+        """
+        if self.from_scores is None:
+            raise TypeError(f"{self.name} is computed from counts, not from probabilities")
+        if weights_DN is not None:
+            return self.from_scores(scores, weights_DN)
+        return np.asarray(self.from_scores(scores, np.ones((1, len(scores.label_N))))[0])

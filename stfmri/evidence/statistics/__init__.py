@@ -21,6 +21,7 @@ from stfmri.evidence.statistics.bootstrap import (
     extra_patients,
     interval,
 )
+from stfmri.evidence.statistics.chance import Chance, against_chance
 from stfmri.evidence.statistics.comparisons import (
     Family,
     against,
@@ -58,6 +59,7 @@ __all__ = [
     "SEED",
     "AucEstimate",
     "AucTest",
+    "Chance",
     "Family",
     "McNemar",
     "PrecisionPlan",
@@ -65,6 +67,7 @@ __all__ = [
     "Selected",
     "TTest",
     "against",
+    "against_chance",
     "all_pairs",
     "auc_interval",
     "cluster_weights",

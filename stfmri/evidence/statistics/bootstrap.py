@@ -16,10 +16,15 @@ a proportion (Hannig 2009, On generalized fiducial inference, Statistica Sinica 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence.metrics import FloatArray
+
+# A score of confusion matrices (..., K, K), such as macro F1.
+Score = Callable[[npt.ArrayLike], FloatArray]
 
 DRAWS = 2000
 SEED = 0

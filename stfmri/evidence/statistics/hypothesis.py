@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from stfmri.evidence.metrics import FloatArray, Metric
-from stfmri.evidence.statistics.bootstrap import DRAWS, SEED
+from stfmri.evidence.metrics import FloatArray
+from stfmri.evidence.statistics.bootstrap import DRAWS, SEED, Score
 from stfmri.evidence.statistics.procedure import overlap_factor
 
 # With more patients than this on whom two variants differ, McNemar's test is no longer exact.
@@ -118,7 +118,7 @@ def mcnemar(
 
 
 def permutation_p(
-    contributions: npt.ArrayLike, metric: Metric, draws: int = DRAWS, seed: int = SEED
+    contributions: npt.ArrayLike, metric: Score, draws: int = DRAWS, seed: int = SEED
 ) -> float:
     """Whether a variant scores above chance: its predictions against exchanged labels.
 

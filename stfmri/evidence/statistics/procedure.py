@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stfmri.evidence.metrics import FloatArray, Metric
-from stfmri.evidence.statistics.bootstrap import CHUNK, SEED
+from stfmri.evidence.metrics import FloatArray
+from stfmri.evidence.statistics.bootstrap import CHUNK, SEED, Score
 
 REASSIGNMENTS = 200
 # A variance over few folds is little known. That of each variant is averaged with the mean over
@@ -60,7 +60,7 @@ def overlap_factor(folds: int, train_size: float, test_size: float) -> float:
 
 
 def reassigned_fold_scores(
-    counts: npt.ArrayLike, metric: Metric, times: int = REASSIGNMENTS, seed: int = SEED
+    counts: npt.ArrayLike, metric: Score, times: int = REASSIGNMENTS, seed: int = SEED
 ) -> FloatArray:
     """Scores of folds to which the tested clusters have been dealt out at random.
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stfmri.evidence.metrics import FloatArray, Metric
-from stfmri.evidence.statistics.bootstrap import CHUNK, DRAWS, SEED
+from stfmri.evidence.metrics import FloatArray
+from stfmri.evidence.statistics.bootstrap import CHUNK, DRAWS, SEED, Score
 
 _PATIENTS, _FOLDS, _TIES = range(20, 23)
 
@@ -59,7 +59,7 @@ class Selected:
 
 def select_best(
     counts: npt.ArrayLike,
-    metric: Metric,
+    metric: Score,
     *,
     resample_folds: bool,
     draws: int = DRAWS,
