@@ -19,7 +19,7 @@ MOST_KINDS = 6
 WIDTH = 372
 MAIN_WIDTH, SIDE_WIDTH = 176, 172
 LINE, PADDING, GAP = 16, 9, 20
-MAIN_CHARACTERS, SIDE_CHARACTERS = 25, 27
+MAIN_CHARACTERS, SIDE_CHARACTERS = 23, 25
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,7 @@ def flow_table(flow: Flow) -> Table:
         add("Excluded: in no part of the split", flow.unused)
     add("Used", flow.used, f"of {counted(flow.patients, 'patient')}")
     for part in flow.parts:
-        add(f"Fold {part.fold}, train", part.train)
-        if part.val:
-            add(f"Fold {part.fold}, validation", part.val)
-        add(f"Fold {part.fold}, test", part.test)
+        add(f"Fold {part.fold}", part.train + part.val + part.test, _said(part))
     columns = [Column("Step"), Column("Scans"), Column("Note")]
     return Table("flow", "From scans found to scans tested", columns, rows)
 
@@ -196,8 +193,11 @@ def _excluded(flow: Flow) -> tuple[str, ...]:
         return ()
     shown = flow.rejected[:MOST_KINDS]
     rest = flow.excluded - sum(kind.count for kind in shown)
-    lines = [f"{flow.excluded:,} excluded", *(f"{kind.count:,} {kind.reason}" for kind in shown)]
-    return (*lines, f"{rest:,} for other reasons") if rest else tuple(lines)
+    lines = [
+        f"{flow.excluded:,} excluded",
+        *(f"{kind.reason} (n = {kind.count:,})" for kind in shown),
+    ]
+    return (*lines, f"other reasons (n = {rest:,})") if rest else tuple(lines)
 
 
 def _folds(parts: Sequence[Part]) -> tuple[str, ...]:

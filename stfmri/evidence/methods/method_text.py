@@ -19,7 +19,6 @@ from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import (
     NOT_RECORDED,
-    capital,
     counted,
     distinct,
     listed,
@@ -33,6 +32,7 @@ TRUE = ("true", "yes", "1")
 DESCRIBED = tuple(
     f"preprocessing.{name}" for name in ("spacing_mm", "field_mm", "percentiles", "skullstrip")
 )
+NAMES = {"python": "Python", "torch": "PyTorch"}
 EXTRACTORS = {
     "fsl": "FSL's BET",
     "brainextractor": "brainextractor (a Python port of FSL's BET)",
@@ -99,12 +99,12 @@ def _participants(study: Study) -> tuple[str, ...]:
     found = [
         f"The study used {counted(len(used), 'scan')} of {counted(patients, 'patient')} from "
         f"{origin}, in {counted(len(cohort.classes), 'class', 'classes')}: {classes}.",
-        f"Classes are those of the column {study.config.data.label} of the cohort table.",
+        f"Classes are those of the cohort table's column {study.config.data.label}.",
     ]
-    return (*found, *_exclusions(study))
+    return (*found, *exclusions(study))
 
 
-def _exclusions(study: Study) -> tuple[str, ...]:
+def exclusions(study: Study) -> tuple[str, ...]:
     """What was found, what gave no volume, and what no fold used."""
     cache, used = study.cache, len(study.cohort.used)
     if cache.rejected is None:
@@ -132,12 +132,10 @@ def _preprocessing(study: Study) -> tuple[str, ...]:
     shape = " × ".join(str(count) for count in reversed(asked.shape))
     found = [
         *_brains(study, str(chain.get("skullstrip", asked.skullstrip))),
-        f"Intensities were scaled linearly so that the {low:g} and {high:g} percentiles within the "
-        "brain became 0 and 1 (values beyond were clipped), and voxels outside the brain were set "
-        "to 0.",
-        f"Volumes were resampled by linear interpolation to {asked.spacing_mm:g} mm isotropic "
-        f"voxels in a field of view of {field} mm (right × anterior × superior; {shape} voxels) "
-        "centred on the brain, and stored in half precision.",
+        f"Intensities were scaled so that the {low:g} and {high:g} percentiles within the brain "
+        "became 0 and 1, values beyond were clipped, and voxels outside the brain set to 0.",
+        f"Volumes were resampled linearly to {asked.spacing_mm:g} mm isotropic voxels in a field "
+        f"of {field} mm (right × anterior × superior; {shape} voxels) centred on the brain.",
     ]
     settings = Settings.of([variant.config for variant in study.variants] or [study.config])
     if beyond := settings.beyond(DESCRIBED, ("preprocessing.",)):
@@ -194,7 +192,7 @@ def _software(study: Study) -> tuple[str, ...]:
     if not runs:
         return (f"Software and hardware: {NOT_RECORDED}.",)
     return (
-        f"Software: {_versions(runs)}; stfmri at {_code(runs)}.",
+        f"Networks were trained with stfmri ({_code(runs)}) under {_versions(runs)}.",
         f"Hardware: {_values(runs, 'device')}{_effort(runs)}.",
     )
 
@@ -206,7 +204,9 @@ def _versions(runs: Sequence[Mapping[str, Any]]) -> str:
         for name, version in versions.items() if isinstance(versions, Mapping) else ():
             if version != "not installed":
                 found.setdefault(str(name), []).append(str(version))
-    said = [f"{capital(name)} {' / '.join(distinct(items))}" for name, items in found.items()]
+    said = [
+        f"{NAMES.get(name, name)} {' / '.join(distinct(items))}" for name, items in found.items()
+    ]
     return listed(said) or f"versions {NOT_RECORDED}"
 
 
@@ -218,7 +218,7 @@ def _code(runs: Sequence[Mapping[str, Any]]) -> str:
         for state in states
         if isinstance(state, Mapping) and state.get("commit")
     )
-    return listed(commits) or f"a commit that was {NOT_RECORDED}"
+    return listed(commits) or f"commit {NOT_RECORDED}"
 
 
 def _changed(state: Mapping[str, Any]) -> bool:

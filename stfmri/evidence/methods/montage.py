@@ -16,8 +16,9 @@ from stfmri.study.pictures import PLANES, panel
 from stfmri.study.shards import CacheError, Volumes
 
 PANEL = 132  # pixels of a square panel's edge
+GAP, GAP_GREY = 2, 96  # pixels between panels, and their grey
 GREYS = 48  # shades; the PNG is half as large as with 256, and looks the same
-MARGIN = 1.1  # edge of a panel over the brain's largest extent
+MARGIN = 1.2  # edge of a panel over the brain's largest extent
 MARK_SIZE = 13  # pixels of a letter
 MARK_GREY = 230
 DESCRIPTION = "axial, coronal and sagittal plane through the brain's centre of mass; right is right"
@@ -86,7 +87,8 @@ def montage(volume_DHW: NDArray[np.generic], spacing_WHD: NDArray[np.float64]) -
         )
         for plane in PLANES
     ]
-    picture = Pillow.fromarray(np.concatenate(panels, axis=1))
+    gap = np.full((PANEL, GAP), GAP_GREY, np.uint8)
+    picture = Pillow.fromarray(np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -108,12 +110,12 @@ def _centre_and_extent(
 
 
 def _marked(values: NDArray[np.float32], left: str, right: str) -> NDArray[np.uint8]:
-    """A panel in shades of grey, with a letter at the middle of either side."""
+    """A panel in shades of grey, with a letter in either upper corner."""
     steps = np.round(np.clip(values, 0, 1) * (GREYS - 1)) / (GREYS - 1)
     picture = Pillow.fromarray(np.round(255 * steps).astype(np.uint8))
     font = ImageFont.load_default(MARK_SIZE)
     draw = ImageDraw.Draw(picture)
     style = {"font": font, "fill": MARK_GREY, "stroke_width": 1, "stroke_fill": 0}
-    draw.text((3, PANEL / 2), left, anchor="lm", **style)  # type: ignore[arg-type]
-    draw.text((PANEL - 3, PANEL / 2), right, anchor="rm", **style)  # type: ignore[arg-type]
+    draw.text((4, 3), left, anchor="la", **style)  # type: ignore[arg-type]
+    draw.text((PANEL - 4, 3), right, anchor="ra", **style)  # type: ignore[arg-type]
     return np.asarray(picture)

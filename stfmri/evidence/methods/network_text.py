@@ -10,7 +10,7 @@ from stfmri.evidence.methods.study import Study, Variant
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
 
 WEIGHTS = {
-    "scratch": "random initial weights",
+    "scratch": "random weights",
     "kinetics": "weights pre-trained on the videos of Kinetics-400",
 }
 STEMS = {"fresh": "a newly drawn first layer", "rgb_sum": "a first layer summed over its colours"}
@@ -70,8 +70,8 @@ INITIAL = Phrase(("model.weights", "model.stem_init"), _initial)
 INPUT = Phrase(
     ("model.slice_axis", "model.stem", "model.dropout"),
     lambda axis, stem, dropout: (
-        f"one-channel volumes as sequences of {axis} slices, with a {stem} stem and dropout of "
-        f"{dropout:g} before the classification head"
+        f"one-channel volumes as {axis} slices (stem: {stem}; dropout before the classification "
+        f"head: {dropout:g})"
     ),
 )
 RATE = Phrase(("train.learning_rate",), lambda rate: f"{rate:g}")
@@ -127,8 +127,7 @@ def sentences(study: Study) -> tuple[str, ...]:
     ]
     if varying := settings.varying():
         found.append(
-            "Where alternatives are given, each variant used one; variants differ in "
-            f"{listed(varying)}."
+            f"Variants differ in {listed(varying)}; of the alternatives given, each used one."
         )
     if beyond := settings.beyond(COVERED):
         found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
@@ -165,7 +164,7 @@ def optimisation(settings: Settings) -> str:
 def loss() -> str:
     """The loss, which is the same for every network."""
     return (
-        "The loss was cross-entropy, each scan weighted by one minus the share of its class in the "
+        "The loss was cross-entropy, each scan weighted by one minus its class's share of the "
         "training part."
     )
 

@@ -120,9 +120,9 @@ def _counts(groups: Sequence[Group]) -> list[Row]:
     patients = [f"{len({s.patient_id for s in group.subjects}):,}" for group in groups]
     sources = [f"{len({s.source for s in group.subjects}):,}" for group in groups]
     return [
-        Row(["Scans, n", *scans, None]),
-        Row(["Patients, n", *patients, None]),
-        Row(["Sources, n", *sources, None]),
+        Row(["Scans, n", *scans, ""]),
+        Row(["Patients, n", *patients, ""]),
+        Row(["Sources, n", *sources, ""]),
     ]
 
 
@@ -138,7 +138,7 @@ def _rows(
         apart = mean_difference([np.array(list(map(number, group))) for group in of_classes])
         rows = [
             Row([f"{name}, mean ± SD", *map(_mean, values), _apart(apart)]),
-            Row([f"{name}, median [IQR]", *map(_median, values), None]),
+            Row([f"{name}, median [IQR]", *map(_median, values), ""]),
         ]
     else:
         apart = share_difference(of_classes, characteristic.values)
@@ -147,14 +147,14 @@ def _rows(
                 [
                     f"{name}: {value}, n (%)",
                     *(_share(_known(column), value) for column in texts),
-                    None if position else _apart(apart),
+                    "" if position else _apart(apart),
                 ]
             )
             for position, value in enumerate(characteristic.values)
         ]
     missing = [sum(map(is_missing, column)) for column in texts]
     if any(missing):
-        rows.append(Row([f"{name}, missing, n", *(f"{count:,}" for count in missing), None]))
+        rows.append(Row([f"{name}, missing, n", *(f"{count:,}" for count in missing), ""]))
     return rows
 
 
@@ -196,9 +196,9 @@ def _share(known: Sequence[str], value: str) -> str:
     return f"{count:,} ({100 * count / len(known):.1f})" if known else UNDEFINED
 
 
-def _apart(difference: float) -> str | None:
+def _apart(difference: float) -> str:
     if math.isnan(difference):
-        return None
+        return UNDEFINED
     return INFINITE if math.isinf(difference) else f"{difference:.2f}"
 
 
