@@ -112,10 +112,7 @@ def sentences(study: Study) -> tuple[str, ...]:
         return ()
     settings = Settings.of([variant.config for variant in study.variants])
     found = [
-        f"{capital(counted(len(study.variants), 'variant'))} of "
-        f"{counted(len(settings.alternatives(MODEL)), 'network')} "
-        f"{'was' if len(study.variants) == 1 else 'were'} trained: {networks(study.variants)}.",
-        f"Networks started from {settings.said(INITIAL)} and took {settings.said(INPUT)}.",
+        *architecture(study),
         optimisation(settings),
         loss(),
         f"Training volumes were given {settings.said(AUGMENTATION)}; test volumes were never "
@@ -132,6 +129,17 @@ def sentences(study: Study) -> tuple[str, ...]:
     if beyond := settings.beyond(COVERED):
         found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
     return tuple(found)
+
+
+def architecture(study: Study) -> tuple[str, ...]:
+    """Which networks, where their weights came from, and what they took as input."""
+    settings = Settings.of([variant.config for variant in study.variants])
+    return (
+        f"{counted(len(study.variants), 'variant')} of "
+        f"{counted(len(settings.alternatives(MODEL)), 'network')} "
+        f"{'was' if len(study.variants) == 1 else 'were'} trained: {networks(study.variants)}.",
+        f"Networks started from {settings.said(INITIAL)} and took {settings.said(INPUT)}.",
+    )
 
 
 def networks(variants: Sequence[Variant]) -> str:

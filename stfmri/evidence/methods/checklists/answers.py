@@ -134,7 +134,7 @@ def networks(material: Material) -> str:
     """Networks, their input and their output."""
     if not material.study.variants:
         return ""
-    return f"{training(material)} {output(material)}"
+    return " ".join((*network_text.architecture(material.study), output(material)))
 
 
 def software(material: Material) -> str:
