@@ -22,9 +22,9 @@ from stfmri.evidence.methods.characteristics import (
 )
 from stfmri.evidence.methods.flow import drawing_of, flow_of, flow_table
 from stfmri.evidence.methods.method_text import as_text, method_paragraphs
-from stfmri.evidence.methods.reasons import kinds_of
+from stfmri.evidence.methods.reasons import kinds_of, named
 from stfmri.evidence.methods.settings import Settings
-from stfmri.evidence.methods.study import CacheFacts, Study, Variant, read_study
+from stfmri.evidence.methods.study import CacheFacts, Study, Variant, read_caches, read_study
 from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.tables import Table, cell_text, to_csv
 from stfmri.study.config import (
@@ -217,6 +217,15 @@ def test_a_sweep_on_disk_becomes_a_study(tmp_path: Path) -> None:
     assert "40 scans of 40 patients" in text_of(study)
 
 
+def test_two_caches_count_together_and_an_unknown_one_leaves_it_unknown(tmp_path: Path) -> None:
+    first, second = (make_sweep(tmp_path / name).cache for name in ("a", "b"))
+    write_rejected(first, REJECTED[:1])
+    assert read_caches([first, second]).rejected is None
+    write_rejected(second, REJECTED[1:])
+    facts = read_caches([first, second])
+    assert (facts.volumes, facts.rejected) == (80, REJECTED)
+
+
 # --- rejected.csv
 
 
@@ -249,6 +258,12 @@ def test_reasons_that_differ_in_numbers_and_files_are_one_kind() -> None:
     ]
     # A single scan's reason keeps its numbers.
     assert kinds_of(spans[:1])[0].reason == "the brain spans 150×190×160 mm, more than the field"
+
+
+def test_of_many_kinds_the_rarest_are_counted_together() -> None:
+    kinds = kinds_of([Rejected("s", "x", "abcdefgh"[: n + 1]) for n in range(8)])
+    assert named(kinds)[-1] == "other reasons (n = 2)"
+    assert len(named(kinds)) == 7
 
 
 # --- Table 1

@@ -6,14 +6,13 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stfmri.evidence.methods.reasons import Kind, kinds_of
+from stfmri.evidence.methods.reasons import Kind, kinds_of, named
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import counted, spanned
 from stfmri.evidence.tables import Cell, Column, Row, Table
 
 # Folds printed one by one in the diagram; of more, the range.
 MOST_FOLDS = 5
-MOST_KINDS = 6
 
 # The drawing's units are CSS pixels at 400 px page width, which holds its whole width.
 WIDTH = 372
@@ -184,20 +183,16 @@ def drawing_of(flow: Flow) -> Drawing:
 def _box(
     x: int, y: int, width: int, lines: Sequence[str], characters: int, side: bool = False
 ) -> Box:
-    wrapped = tuple(part for line in lines for part in textwrap.wrap(line, characters))
+    # Non-breaking, so that no `(n = 3)` is torn in two.
+    unbroken = (line.replace(" = ", "\u00a0=\u00a0") for line in lines)
+    wrapped = tuple(part for line in unbroken for part in textwrap.wrap(line, characters))
     return Box(x, y, width, LINE * len(wrapped) + 2 * PADDING, wrapped, side)
 
 
 def _excluded(flow: Flow) -> tuple[str, ...]:
     if not flow.rejected:
         return ()
-    shown = flow.rejected[:MOST_KINDS]
-    rest = flow.excluded - sum(kind.count for kind in shown)
-    lines = [
-        f"{flow.excluded:,} excluded",
-        *(f"{kind.reason} (n = {kind.count:,})" for kind in shown),
-    ]
-    return (*lines, f"other reasons (n = {rest:,})") if rest else tuple(lines)
+    return (f"{flow.excluded:,} excluded", *named(flow.rejected))
 
 
 def _folds(parts: Sequence[Part]) -> tuple[str, ...]:

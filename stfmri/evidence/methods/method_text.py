@@ -14,7 +14,7 @@ from typing import Any
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.methods import network_text
-from stfmri.evidence.methods.reasons import kinds_of
+from stfmri.evidence.methods.reasons import kinds_of, named
 from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import (
@@ -110,10 +110,10 @@ def exclusions(study: Study) -> tuple[str, ...]:
     if cache.rejected is None:
         found = [f"How many scans gave no usable volume was {NOT_RECORDED}."]
     elif cache.rejected:
-        reasons = [f"{kind.reason} (n = {kind.count:,})" for kind in kinds_of(cache.rejected)]
+        reasons = "; ".join(named(kinds_of(cache.rejected)))
         found = [
             f"Of {counted(cache.volumes + len(cache.rejected), 'scan')} found, "
-            f"{len(cache.rejected):,} gave no usable volume: {'; '.join(reasons)}."
+            f"{len(cache.rejected):,} gave no usable volume: {reasons}."
         ]
     else:
         found = [f"None of the {counted(cache.volumes, 'scan')} found was excluded as unusable."]

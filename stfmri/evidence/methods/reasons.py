@@ -11,6 +11,7 @@ from stfmri.study.rejected import Rejected
 # What differs between two scans rejected for one reason: file names, numbers, lists of numbers.
 FILE = re.compile(r"\S*[\\/]\S+|\S+\.nii(\.gz)?\b")
 NUMBER = re.compile(r"[-−]?\d[\d.,]*(?:e[-+]?\d+)?(?:\s*[×x]\s*[-−]?\d[\d.,]*)*")
+MOST_KINDS = 6  # named one by one in a sentence or a diagram
 LONGEST = 90  # characters of a reason; the rest of a sentence is in rejected.csv
 
 
@@ -36,6 +37,13 @@ def kinds_of(rejected: Sequence[Rejected]) -> tuple[Kind, ...]:
         for pattern, reasons in groups.items()
     ]
     return tuple(sorted(kinds, key=lambda kind: (-kind.count, kind.reason)))
+
+
+def named(kinds: Sequence[Kind]) -> list[str]:
+    """Each kind with its count, as `reason (n = 3)`; beyond `MOST_KINDS`, the rest as one."""
+    shown = [f"{kind.reason} (n = {kind.count:,})" for kind in kinds[:MOST_KINDS]]
+    rest = sum(kind.count for kind in kinds[MOST_KINDS:])
+    return [*shown, f"other reasons (n = {rest:,})"] if rest else shown
 
 
 def _pattern(reason: str) -> str:

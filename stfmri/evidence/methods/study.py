@@ -66,6 +66,7 @@ def read_study(
     cohort: Cohort,
     labels: Mapping[str, str],
     provenances: Mapping[str, Sequence[Mapping[str, Any]]],
+    caches: Sequence[Path] = (),
 ) -> Study:
     """Gather what a sweep and its cache recorded.
 
@@ -75,6 +76,8 @@ def read_study(
         labels: variant → its name in the tables, in their order; runs of other variants, such as
             baselines, are left aside.
         provenances: variant → `provenance.json` of its runs.
+        caches: the folders that hold the cohort's volumes, where they are several, as of an
+            external cohort; by default the sweep's own.
 
     Raises:
         CacheError: where the index or `rejected.csv` is damaged.
@@ -84,18 +87,27 @@ def read_study(
         Variant(label, sweep.config_of(first[name]), tuple(provenances.get(name, ())))
         for name, label in labels.items()
     )
-    return Study(sweep.config, cohort, read_cache(sweep.cache), variants)
+    return Study(sweep.config, cohort, read_caches(caches or (sweep.cache,)), variants)
 
 
-def read_cache(cache: Path) -> CacheFacts:
-    """Read what a cache folder says of itself.
+def read_caches(caches: Sequence[Path]) -> CacheFacts:
+    """Read what cache folders say of themselves, counts added up.
+
+    The preprocessing is that of the first; how many scans were rejected is known where every folder
+    says so.
 
     Raises:
-        CacheError: where its index or `rejected.csv` is missing or damaged.
+        CacheError: where an index or a `rejected.csv` is missing or damaged.
     """
-    rows = read_index(cache)
-    chain = _recorded_chain(Volumes(cache, rows), rows[0].subject_id)
-    return CacheFacts(len(rows), read_rejected(cache), chain)
+    indices = [read_index(cache) for cache in caches]
+    rejected = [read_rejected(cache) for cache in caches]
+    known = [scans for scans in rejected if scans is not None]
+    first = indices[0]
+    return CacheFacts(
+        volumes=sum(map(len, indices)),
+        rejected=sum(known, ()) if len(known) == len(rejected) else None,
+        preprocessing=_recorded_chain(Volumes(caches[0], first), first[0].subject_id),
+    )
 
 
 def _recorded_chain(volumes: Volumes, subject_id: str) -> Mapping[str, Any]:
