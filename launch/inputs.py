@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +15,11 @@ from stfmri.study.compose import compose, groups
 from stfmri.study.config import FP16_NEEDS_CUDA, Config, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.overrides import flatten
+from stfmri.study.rejected import FILE_NAME as REJECTED
+from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import read_index
 
-REJECTED = "rejected.csv"
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
 # What each kind of cohort cannot do without.
@@ -98,11 +98,7 @@ def rejected(sweep: Sweep) -> list[str]:
 
 
 def _rejected_subjects(cache: Path) -> set[str]:
-    file = cache / REJECTED
-    if not file.is_file():
-        return set()
-    with file.open(newline="", encoding="utf-8") as lines:
-        return {row["subject_id"] for row in csv.DictReader(lines)}
+    return {scan.subject_id for scan in read_rejected(cache) or ()}
 
 
 def to_fetch(sweep: Sweep) -> list[str]:

@@ -14,9 +14,7 @@ Only after the index is out does anything go that it does not name.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import shutil
 from collections import deque
@@ -37,6 +35,7 @@ from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
+from stfmri.study.rejected import Rejected, write_rejected
 from stfmri.study.shards import IndexRow, write_index
 
 LOCAL_PART = "local"
@@ -180,7 +179,9 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
         _index_row(scan, key, stored[key], numbers["sha256"])
         for (scan, key), numbers in zip(kept, measures, strict=True)
     ]
-    _write_rejected(cache, rejected)
+    write_rejected(
+        cache, (Rejected(scan.subject_id, str(scan.path), reason) for scan, reason in rejected)
+    )
     qc.write(config, rows, measures, rejected)
     write_index(cache, rows)
     _sweep_up(cache, rows)
@@ -268,14 +269,6 @@ def _settled(
     """Whether the scan was rejected, or has its volume in a shard."""
     key, reason = entries.get(scan.subject_id, ("", ""))
     return bool(reason) or key in stored
-
-
-def _write_rejected(cache: Path, rejected: Sequence[tuple[Scan, str]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["subject_id", "path", "reason"])
-    writer.writerows([scan.subject_id, scan.path, reason] for scan, reason in rejected)
-    write_atomic(cache / "rejected.csv", text.getvalue())
 
 
 def _sweep_up(cache: Path, rows: Sequence[IndexRow]) -> None:

@@ -6,11 +6,11 @@ import io
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from preprocessing.nifti import Image
 from preprocessing.skullstrip import Mask, bounding_box
+from stfmri.study.pictures import PLANES, panel
 
 PANEL_MM = 220.0  # edge of each square panel
 PANEL = 176  # its pixels
@@ -31,22 +31,17 @@ def montage(image: Image, brain: Mask) -> bytes:
     spacing = image.spacing[np.argsort(orientation[:, 0])]
     box = bounding_box(brain)
     middle = [(part.start + part.stop - 1) // 2 for part in box]
-    planes = []
-    for axis in (2, 1, 0):
-        across, up = (other for other in range(3) if other != axis)
-        cut = [np.moveaxis(volume, axis, 0)[middle[axis]] for volume in (scan, brain)]
-        # Pixels run right and down, voxels right (or anterior) and up.
-        values, mask = (np.flipud(plane.T) for plane in cut)
-        centre = (middle[across], cut[0].shape[1] - 1 - middle[up])
-        edge = (PANEL_MM / spacing[across], PANEL_MM / spacing[up])
-        planes.append((_panel(values.astype(np.float32), centre, edge), mask, centre, edge))
-    seen = np.concatenate([values[_panel(m, c, e) > 0.5] for values, m, c, e in planes])
+    cuts = [
+        [panel(volume, plane, middle, spacing, PANEL_MM, PANEL) for volume in (scan, brain)]
+        for plane in PLANES
+    ]
+    seen = np.concatenate([values[mask > 0.5] for values, mask in cuts])
     low, high = np.percentile(seen, [0.5, 99.5]) if seen.size else (0.0, 0.0)
     drawn = []
-    for values, mask, centre, edge in planes:
+    for values, mask in cuts:
         shade = np.clip((values - low) / max(high - low, 1e-6), 0, 1) * (GREYS - 1)
         indices = shade.astype(np.uint8)
-        indices[_outline(_panel(mask, centre, edge) > 0.5)] = GREYS
+        indices[_outline(mask > 0.5)] = GREYS
         drawn.append(indices)
     picture = Pillow.fromarray(np.concatenate(drawn, axis=1), mode="P")
     greys = [round(255 * step / (GREYS - 1)) for step in range(GREYS) for _ in range(3)]
@@ -54,21 +49,6 @@ def montage(image: Image, brain: Mask) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=6)
     return file.getvalue()
-
-
-def _panel(
-    plane: NDArray[np.generic], centre: tuple[int, int], edge: tuple[float, float]
-) -> NDArray[np.float32]:
-    """The square of `edge` (x, y) pixels of `plane` around `centre` (x, y), resized to a panel."""
-    box = [
-        (middle - size / 2, middle + size / 2) for middle, size in zip(centre, edge, strict=True)
-    ]
-    canvas = Pillow.fromarray(plane.astype(np.float32), mode="F")
-    (left, right), (upper, lower) = box
-    # Pillow's transform, unlike its resize, may look beyond the picture, where it finds 0.
-    data = ((right - left) / PANEL, 0, left, 0, (lower - upper) / PANEL, upper)
-    affine, bilinear = Pillow.Transform.AFFINE, Pillow.Resampling.BILINEAR
-    return np.asarray(canvas.transform((PANEL, PANEL), affine, data, bilinear))
 
 
 def _outline(mask: Mask) -> Mask:

@@ -216,6 +216,15 @@ class Volumes:
             )
         return shard.volumes[row.row]
 
+    def affine(self, subject_id: str) -> NDArray[np.float64]:
+        """The subject's affine, float64 (4, 4): (w, h, d, 1) → RAS millimetres.
+
+        Raises:
+            CacheError: where the shard cannot be read.
+        """
+        row, shard = self._row_and_shard(subject_id)
+        return shard.affines[row.row]
+
     def preprocessing(self, subject_id: str) -> str:
         """What made the subject's volume: the chain's configuration as YAML.
 

@@ -1,0 +1,1 @@
+"""What a paper needs beside its scores: methods text, participants, flow, checklists, pictures."""

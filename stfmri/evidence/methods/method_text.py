@@ -1,0 +1,252 @@
+"""The methods section of a paper, written from what a sweep did.
+
+Like fMRIPrep's boilerplate (Esteban et al., Nature Methods 2019), the text is meant to be copied as
+it is: it states what was recorded, and `not recorded` where a run or a cache does not say.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.methods import network_text
+from stfmri.evidence.methods.reasons import kinds_of, named
+from stfmri.evidence.methods.settings import Settings
+from stfmri.evidence.methods.study import Study
+from stfmri.evidence.methods.wording import (
+    NOT_RECORDED,
+    counted,
+    distinct,
+    listed,
+    spanned,
+)
+
+# Sources named one by one; of more, the number alone.
+MOST_SOURCES = 6
+TRUE = ("true", "yes", "1")
+# Preprocessing keys that have a sentence; others follow as `key = value`.
+DESCRIBED = tuple(
+    f"preprocessing.{name}" for name in ("spacing_mm", "field_mm", "percentiles", "skullstrip")
+)
+NAMES = {"python": "Python", "torch": "PyTorch"}
+EXTRACTORS = {
+    "fsl": "FSL's BET",
+    "brainextractor": "brainextractor (a Python port of FSL's BET)",
+    "auto": f"the extractor found on the machine (which one: {NOT_RECORDED})",
+}
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """One paragraph under its heading."""
+
+    heading: str
+    sentences: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The sentences as running text."""
+        return " ".join(self.sentences)
+
+
+def method_paragraphs(
+    study: Study,
+    split: Sequence[str] = (),
+    baselines: Sequence[str] = (),
+    statistics_used: Sequence[str] = (),
+) -> tuple[Paragraph, ...]:
+    """The methods section.
+
+    Args:
+        study: the sweep, its cohort, its cache and what its runs recorded.
+        split: whole sentences on how the split was drawn.
+        baselines: whole sentences on what the networks were compared with.
+        statistics_used: whole sentences on metrics, intervals and tests.
+
+    Returns:
+        Those paragraphs that have something to say, in the order of a paper.
+    """
+    paragraphs = (
+        Paragraph("Participants and data", _participants(study)),
+        Paragraph("Preprocessing", _preprocessing(study)),
+        Paragraph("Splits", (*split, *_folds(study.cohort))),
+        Paragraph("Networks and training", network_text.sentences(study)),
+        Paragraph("Baselines", tuple(baselines)),
+        Paragraph("Statistics", tuple(statistics_used)),
+        Paragraph("Software", _software(study)),
+    )
+    return tuple(paragraph for paragraph in paragraphs if paragraph.sentences)
+
+
+def as_text(paragraphs: Sequence[Paragraph]) -> str:
+    """The section as plain text, an empty line between paragraphs."""
+    return "\n\n".join(f"{item.heading}. {item.text}" for item in paragraphs) + "\n"
+
+
+def _participants(study: Study) -> tuple[str, ...]:
+    cohort = study.cohort
+    used = cohort.used
+    sources = sorted({subject.source for subject in used})
+    patients = len({subject.patient_id for subject in used})
+    named = f" ({', '.join(sources)})" if 1 < len(sources) <= MOST_SOURCES else ""
+    origin = f"one source ({sources[0]})" if len(sources) == 1 else f"{len(sources)} sources{named}"
+    by_class = Counter(subject.label for subject in used)
+    classes = listed([f"{name} (n = {by_class[name]:,})" for name in cohort.classes])
+    found = [
+        f"The study used {counted(len(used), 'scan')} of {counted(patients, 'patient')} from "
+        f"{origin}, in {counted(len(cohort.classes), 'class', 'classes')}: {classes}.",
+        f"Classes are those of the cohort table's column {study.config.data.label}.",
+    ]
+    return (*found, *exclusions(study))
+
+
+def exclusions(study: Study) -> tuple[str, ...]:
+    """What was found, what gave no volume, and what no fold used."""
+    cache, used = study.cache, len(study.cohort.used)
+    if cache.rejected is None:
+        found = [f"How many scans gave no usable volume was {NOT_RECORDED}."]
+    elif cache.rejected:
+        reasons = "; ".join(named(kinds_of(cache.rejected)))
+        found = [
+            f"Of {counted(cache.volumes + len(cache.rejected), 'scan')} found, "
+            f"{len(cache.rejected):,} gave no usable volume: {reasons}."
+        ]
+    else:
+        found = [f"None of the {counted(cache.volumes, 'scan')} found was excluded as unusable."]
+    if unused := cache.volumes - used:
+        was = "was" if unused == 1 else "were"
+        found.append(f"{counted(unused, 'preprocessed scan')} {was} in no part of the split.")
+    return tuple(found)
+
+
+def _preprocessing(study: Study) -> tuple[str, ...]:
+    caches = distinct(str(variant.config.cache) for variant in study.variants)
+    chain = study.cache.preprocessing
+    asked = study.config.preprocessing
+    low, high = asked.percentiles
+    field = " × ".join(f"{mm:g}" for mm in asked.field_mm)
+    shape = " × ".join(str(count) for count in reversed(asked.shape))
+    found = [
+        *_brains(study, str(chain.get("skullstrip", asked.skullstrip))),
+        f"Intensities were scaled so that the {low:g} and {high:g} percentiles within the brain "
+        "became 0 and 1, values beyond were clipped, and voxels outside the brain set to 0.",
+        f"Volumes were resampled linearly to {asked.spacing_mm:g} mm isotropic voxels in a field "
+        f"of {field} mm (right × anterior × superior; {shape} voxels) centred on the brain.",
+    ]
+    settings = Settings.of([variant.config for variant in study.variants] or [study.config])
+    if beyond := settings.beyond(DESCRIBED, ("preprocessing.",)):
+        found.append(f"Further preprocessing settings: {'; '.join(beyond)}.")
+    if len(caches) > 1:
+        found.append(
+            f"Variants used {len(caches)} such preprocessings; the parameters given are those of "
+            "the sweep's configuration."
+        )
+    return tuple(found)
+
+
+def _brains(study: Study, extractor: str) -> list[str]:
+    """Where the brain masks came from."""
+    used = study.cohort.used
+    given = {subject.subject_id for subject in used if subject.columns.get("mask")}
+    stripped = {
+        subject.subject_id
+        for subject in used
+        if _is_true(subject.columns.get("stripped", ""), study.config.data.stripped)
+    } - given
+    found = []
+    if given:
+        all_of = "Every scan" if len(given) == len(used) else counted(len(given), "scan")
+        found.append(f"{all_of} came with a brain mask, which was used as it was.")
+    if stripped:
+        all_of = "Every scan" if len(stripped) == len(used) else counted(len(stripped), "scan")
+        found.append(f"{all_of} came brain-extracted.")
+    if len(given) + len(stripped) < len(used):
+        what = "Scans that came neither with a mask nor brain-extracted" if found else "Scans"
+        but = "" if found else " unless they came brain-extracted"
+        name = EXTRACTORS.get(extractor, extractor)
+        found.append(f"{what} were brain-extracted with {name}{but}.")
+    return found
+
+
+def _is_true(text: str, otherwise: bool) -> bool:
+    return text.strip().lower() in TRUE if text.strip() else otherwise
+
+
+def _folds(cohort: Cohort) -> tuple[str, ...]:
+    """How large the parts are."""
+    folds = cohort.folds
+    train = spanned([len(fold.train) for fold in folds])
+    test = spanned([len(fold.test) for fold in folds])
+    validated = [len(fold.val) for fold in folds]
+    watched = f", {spanned(validated)} for validation" if any(validated) else ""
+    of = "The one fold has" if len(folds) == 1 else f"Each of the {len(folds)} folds has"
+    return (f"{of} {train} scans for training{watched} and {test} for testing.",)
+
+
+def _software(study: Study) -> tuple[str, ...]:
+    runs = study.provenances
+    if not runs:
+        return (f"Software and hardware: {NOT_RECORDED}.",)
+    return (
+        f"Networks were trained with stfmri ({_code(runs)}) under {_versions(runs)}.",
+        f"Hardware: {_values(runs, 'device')}{_effort(runs)}.",
+    )
+
+
+def _versions(runs: Sequence[Mapping[str, Any]]) -> str:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        versions = run.get("versions")
+        for name, version in versions.items() if isinstance(versions, Mapping) else ():
+            if version != "not installed":
+                found.setdefault(str(name), []).append(str(version))
+    said = [
+        f"{NAMES.get(name, name)} {' / '.join(distinct(items))}" for name, items in found.items()
+    ]
+    return listed(said) or f"versions {NOT_RECORDED}"
+
+
+def _code(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The commits of the code, and whether it was changed since."""
+    states = [run.get("code") for run in runs]
+    commits = distinct(
+        f"commit {str(state['commit'])[:12]}" + (" with local changes" if _changed(state) else "")
+        for state in states
+        if isinstance(state, Mapping) and state.get("commit")
+    )
+    return listed(commits) or f"commit {NOT_RECORDED}"
+
+
+def _changed(state: Mapping[str, Any]) -> bool:
+    return bool(state.get("changed"))
+
+
+def _effort(runs: Sequence[Mapping[str, Any]]) -> str:
+    """How long a run trained and how much memory it took, where that was recorded."""
+    timings = [run.get("timings") for run in runs]
+    seconds = [
+        float(times["train_s"])
+        for times in timings
+        if isinstance(times, Mapping) and isinstance(times.get("train_s"), int | float)
+    ]
+    memory = [size for run in runs if isinstance(size := run.get("peak_memory_bytes"), int)]
+    parts = []
+    if seconds:
+        parts.append(f"training took a median of {_duration(statistics.median(seconds))} a run")
+    if memory:
+        parts.append(f"peak memory was {max(memory) / 1e9:.1f} GB")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _values(runs: Sequence[Mapping[str, Any]], key: str) -> str:
+    return listed(distinct(str(run[key]) for run in runs if run.get(key))) or NOT_RECORDED

@@ -1,0 +1,210 @@
+"""Networks and training in words, from the configurations of a sweep's variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stfmri.evidence.methods.settings import Phrase, Settings, plain
+from stfmri.evidence.methods.study import Study, Variant
+from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
+
+WEIGHTS = {
+    "scratch": "random weights",
+    "kinetics": "weights pre-trained on the videos of Kinetics-400",
+}
+STEMS = {"fresh": "a newly drawn first layer", "rgb_sum": "a first layer summed over its colours"}
+SCHEDULES = {"constant": "kept constant", "cosine": "falling to zero along a cosine"}
+AUGMENTATIONS = {
+    "light": "random affine changes and flips",
+    "heavy": "random affine changes, flips, elastic deformation and k-space artefacts",
+}
+ARTEFACTS = ("elastic", "motion", "spike", "ghosting")
+
+
+def _named(words: Mapping[str, str], value: Any, else_: str) -> str:
+    """The words of a choice; of one that has none yet, its own name."""
+    return words.get(value, f"{else_} {value}")
+
+
+def _initial(weights: str, stem_init: str) -> str:
+    found = _named(WEIGHTS, weights, "initial weights")
+    if weights == "scratch":
+        return found
+    return f"{found} (with {_named(STEMS, stem_init, 'first layer')} and a new classification head)"
+
+
+def _batch(size: int, accumulate: int) -> str:
+    gathered = f" whose gradients were averaged over {accumulate} batches" if accumulate > 1 else ""
+    return f"batches of {counted(size, 'volume')}{gathered}"
+
+
+def _average(share: float) -> str:
+    return f"the weights of the last {share:.0%} of the epochs were averaged" if share else ""
+
+
+def _batch_norm(kind: str) -> str:
+    if kind == "recomputed":
+        return "batch-norm statistics were recomputed on the training part before testing"
+    return "" if kind == "running" else f"batch-norm statistics were of the kind {kind}"
+
+
+def _augmentation(
+    kind: str, affine: float, scale: Any, degrees: float, flip: float, *heavy: float
+) -> str:
+    if kind == "none":
+        return "no augmentation"
+    more = "".join(
+        f", {what} {probability:g}"
+        for what, probability in zip(ARTEFACTS, heavy, strict=True)
+        if kind == "heavy"
+    )
+    return (
+        f"{_named(AUGMENTATIONS, kind, 'the augmentation')} (scale {scale[0]:g}–{scale[1]:g} and "
+        f"rotation up to ±{degrees:g}°, with probability {affine:g}; probability of a left–right "
+        f"flip {flip:g}{more})"
+    )
+
+
+INITIAL = Phrase(("model.weights", "model.stem_init"), _initial)
+INPUT = Phrase(
+    ("model.slice_axis", "model.stem", "model.dropout"),
+    lambda axis, stem, dropout: (
+        f"one-channel volumes as {axis} slices (stem: {stem}; dropout before the classification "
+        f"head: {dropout:g})"
+    ),
+)
+RATE = Phrase(("train.learning_rate",), lambda rate: f"{rate:g}")
+SCHEDULE = Phrase(("train.schedule",), lambda kind: _named(SCHEDULES, kind, "with the schedule"))
+DECAY = Phrase(("train.weight_decay",), lambda decay: f"{decay:g}")
+EPOCHS = Phrase(("train.epochs",), lambda epochs: counted(epochs, "epoch"))
+BATCH = Phrase(("train.batch_size", "train.accumulate"), _batch)
+AVERAGE = Phrase(("train.average_last",), _average)
+BATCH_NORM = Phrase(("train.batch_norm",), _batch_norm)
+SEED = Phrase(("train.seed",), str)
+AUGMENTATION = Phrase(
+    (
+        "augment.kind",
+        "augment.affine_probability",
+        "augment.scale",
+        "augment.degrees",
+        "augment.flip_probability",
+        *(f"augment.{name}_probability" for name in ARTEFACTS),
+    ),
+    _augmentation,
+)
+# Where the configuration has no such key, Adam is the one optimiser of training.
+OPTIMISER_KEYS = ("train.optimizer", "train.optimiser")
+MODEL = Phrase(("model.name",), str)
+COVERED = frozenset(
+    key
+    for phrase in (
+        *(INITIAL, INPUT, RATE, SCHEDULE, DECAY, EPOCHS, BATCH),
+        *(AVERAGE, BATCH_NORM, SEED, AUGMENTATION, MODEL),
+    )
+    for key in phrase.keys
+).union(OPTIMISER_KEYS)
+
+
+def sentences(study: Study) -> tuple[str, ...]:
+    """What was trained, and how; of alternatives, each variant used one."""
+    if not study.variants:
+        return ()
+    settings = Settings.of([variant.config for variant in study.variants])
+    found = [
+        *architecture(study),
+        optimisation(settings),
+        loss(),
+        f"Training volumes were given {settings.said(AUGMENTATION)}; test volumes were never "
+        "augmented.",
+        *_afterwards(settings),
+        selection(study),
+        f"Arithmetic precision: {recorded(study.provenances, 'precision')}; seed "
+        f"{settings.said(SEED)}.",
+    ]
+    if varying := settings.varying():
+        found.append(
+            f"Variants differ in {listed(varying)}; of the alternatives given, each used one."
+        )
+    if beyond := settings.beyond(COVERED):
+        found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
+    return tuple(found)
+
+
+def architecture(study: Study) -> tuple[str, ...]:
+    """Which networks, where their weights came from, and what they took as input."""
+    settings = Settings.of([variant.config for variant in study.variants])
+    return (
+        f"{counted(len(study.variants), 'variant')} of "
+        f"{counted(len(settings.alternatives(MODEL)), 'network')} "
+        f"{'was' if len(study.variants) == 1 else 'were'} trained: {networks(study.variants)}.",
+        f"Networks started from {settings.said(INITIAL)} and took {settings.said(INPUT)}.",
+    )
+
+
+def networks(variants: Sequence[Variant]) -> str:
+    """Each network once, with the trainable parameters that its runs recorded."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for variant in variants:
+        by_name.setdefault(variant.config.model.name, []).extend(variant.provenances)
+    return listed([f"{name} ({parameters(runs)})" for name, runs in by_name.items()])
+
+
+def parameters(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Trainable parameters, as runs recorded them."""
+    found = distinct(
+        f"{count:,}" for run in runs if isinstance(count := run.get("parameters"), int)
+    )
+    return f"{listed(found, 'or')} trainable parameters" if found else f"parameters {NOT_RECORDED}"
+
+
+def optimisation(settings: Settings) -> str:
+    """Optimiser, step size, batches and epochs."""
+    names = [settings.said(Phrase((key,), _optimiser)) for key in OPTIMISER_KEYS]
+    name = listed(distinct(names)) or "Adam"
+    return (
+        f"They were optimised by {name} for {settings.said(EPOCHS)} in {settings.said(BATCH)}, "
+        f"with a learning rate of {settings.said(RATE)} ({settings.said(SCHEDULE)}) and a weight "
+        f"decay of {settings.said(DECAY)}."
+    )
+
+
+def loss() -> str:
+    """The loss, which is the same for every network."""
+    return (
+        "The loss was cross-entropy, each scan weighted by one minus its class's share of the "
+        "training part."
+    )
+
+
+def selection(study: Study) -> str:
+    """Whether a model was chosen, and on what."""
+    if any(fold.val for fold in study.cohort.folds):
+        return (
+            "The validation part was watched and never selected on; the network after the last "
+            "epoch was tested, once."
+        )
+    return "No model was selected: the network after the last epoch was tested, once."
+
+
+def recorded(runs: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The distinct values that runs recorded under a key."""
+    return listed(distinct(plain(run[key]) for run in runs if run.get(key))) or NOT_RECORDED
+
+
+def _afterwards(settings: Settings) -> tuple[str, ...]:
+    """What was done to the weights after training, in some variants or in all."""
+    return tuple(
+        f"{'In some variants ' + said if _partly(settings, phrase) else capital(said)}."
+        for phrase in (AVERAGE, BATCH_NORM)
+        if (said := settings.said(phrase))
+    )
+
+
+def _partly(settings: Settings, phrase: Phrase) -> bool:
+    """Whether the phrase says nothing of some variants."""
+    return any(not phrase.say(*(values[key] for key in phrase.keys)) for values in settings.values)
+
+
+def _optimiser(name: str) -> str:
+    return {"adam": "Adam", "adamw": "AdamW", "sgd": "stochastic gradient descent"}.get(name, name)

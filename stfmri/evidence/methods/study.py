@@ -1,0 +1,122 @@
+"""What the methods text, the flow diagram and the checklists are written from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stfmri.evidence.cohort import Cohort
+from stfmri.study.config import Config
+from stfmri.study.rejected import Rejected, read_rejected
+from stfmri.study.runs import Sweep
+from stfmri.study.serialise import load_yaml
+from stfmri.study.shards import CacheError, Volumes, read_index
+
+
+@dataclass(frozen=True)
+class CacheFacts:
+    """What the cache says of the scans that came in.
+
+    Attributes:
+        volumes: rows of its index, used by the split or not.
+        rejected: scans that gave no volume; None where that was not recorded.
+        preprocessing: the chain as a shard recorded it, with automatic choices resolved; empty
+            where no shard can be read.
+    """
+
+    volumes: int
+    rejected: tuple[Rejected, ...] | None = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network of the comparison, with what its runs recorded.
+
+    Attributes:
+        label: as the tables print it.
+        config: complete, of any of its folds.
+        provenances: `provenance.json` of its runs that were read.
+    """
+
+    label: str
+    config: Config
+    provenances: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A sweep without its scores."""
+
+    config: Config
+    cohort: Cohort
+    cache: CacheFacts
+    variants: tuple[Variant, ...]
+
+    @property
+    def provenances(self) -> tuple[Mapping[str, Any], ...]:
+        """Of all runs of all variants."""
+        return tuple(item for variant in self.variants for item in variant.provenances)
+
+
+def read_study(
+    sweep: Sweep,
+    cohort: Cohort,
+    labels: Mapping[str, str],
+    provenances: Mapping[str, Sequence[Mapping[str, Any]]],
+    caches: Sequence[Path] = (),
+) -> Study:
+    """Gather what a sweep and its cache recorded.
+
+    Args:
+        sweep: as submitted.
+        cohort: its subjects and folds.
+        labels: variant → its name in the tables, in their order; runs of other variants, such as
+            baselines, are left aside.
+        provenances: variant → `provenance.json` of its runs.
+        caches: the folders that hold the cohort's volumes, where they are several, as of an
+            external cohort; by default the sweep's own.
+
+    Raises:
+        CacheError: where the index or `rejected.csv` is damaged.
+    """
+    first = {run.variant: run for run in reversed(sweep.runs)}
+    variants = tuple(
+        Variant(label, sweep.config_of(first[name]), tuple(provenances.get(name, ())))
+        for name, label in labels.items()
+    )
+    return Study(sweep.config, cohort, read_caches(caches or (sweep.cache,)), variants)
+
+
+def read_caches(caches: Sequence[Path]) -> CacheFacts:
+    """Read what cache folders say of themselves, counts added up.
+
+    The preprocessing is that of the first; how many scans were rejected is known where every folder
+    says so.
+
+    Raises:
+        CacheError: where an index or a `rejected.csv` is missing or damaged.
+    """
+    indices = [read_index(cache) for cache in caches]
+    rejected = [read_rejected(cache) for cache in caches]
+    known = [scans for scans in rejected if scans is not None]
+    first = indices[0]
+    return CacheFacts(
+        volumes=sum(map(len, indices)),
+        rejected=sum(known, ()) if len(known) == len(rejected) else None,
+        preprocessing=_recorded_chain(Volumes(caches[0], first), first[0].subject_id),
+    )
+
+
+def _recorded_chain(volumes: Volumes, subject_id: str) -> Mapping[str, Any]:
+    """The preprocessing that a subject's volume went through.
+
+    It is described beside the results and decides nothing: a missing shard spoils no report.
+    """
+    try:
+        chain = load_yaml(volumes.preprocessing(subject_id), "the shard's preprocessing")
+    except CacheError:
+        return {}
+    return chain if isinstance(chain, dict) else {}
