@@ -83,7 +83,7 @@ def render(
         figures={
             "forest": [f for f in figures if f.name.startswith("forest")],
             "confusion": [f for f in figures if f.name.startswith("confusion")],
-            "heatmaps": [f for f in figures if f.name.startswith("class_heatmaps")],
+            "heatmaps": [f for f in figures if f.name.startswith("classwise")],
             "curves": [f for f in figures if f.name.startswith("training")],
         },
         misclassified=misclassified,

@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from stfmri.evidence import figures, list_tables, report, score_tables, style
+from stfmri.evidence import figures, list_tables, report, score_tables
+from stfmri.evidence.figures.from_results import drawable_of
 from stfmri.evidence.summary import Results, as_json
 from stfmri.evidence.tables import Table, to_csv, to_latex, to_markdown
 from stfmri.evidence.tallies import read_run
@@ -73,10 +74,12 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
         folder.write(f"tables/{table.name}.md", to_markdown(table))
         folder.write(f"tables/{table.name}.tex", to_latex(table))
     embedded = []
-    for drawn in figures.draw_all(results):
-        folder.write(f"figures/{drawn.name}.png", style.to_png(drawn.figure))
-        folder.write(f"figures/{drawn.name}.pdf", style.to_pdf(drawn.figure))
-        svg = style.to_svg(drawn.figure)
+    for drawn in figures.draw_all(drawable_of(results)):
+        folder.write(f"figures/{drawn.name}.png", figures.to_png(drawn.figure))
+        folder.write(f"figures/{drawn.name}.pdf", figures.to_pdf(drawn.figure))
+        if not drawn.on_page:
+            continue
+        svg = figures.to_svg(drawn.figure)
         embedded.append(report.EmbeddedFigure(drawn.name, drawn.title, drawn.caption, svg))
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
     folder.write("summary.json", summary + "\n")
