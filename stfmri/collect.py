@@ -63,6 +63,7 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
+    from stfmri.evidence import references
     from stfmri.evidence.cohort import read_cohort
     from stfmri.evidence.score_tables import consolidated_table
     from stfmri.evidence.summary import summarise
@@ -70,6 +71,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     from stfmri.evidence.tallies import gather
     from stfmri.evidence.write import write_results
 
+    reference = references.get(sweep.config.reference.name)
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
 
     def progress(runs: Sequence[Run]) -> Iterable[Run]:
@@ -82,7 +84,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
         )
 
     evidence = gather(sweep.name, sweep.note, sweep.runs, cohort, progress)
-    evidence = replace(evidence, choices=choices(sweep.config))
+    evidence = replace(evidence, choices=choices(sweep.config), reference=reference)
     if evidence.missing:
         _tell_missing(evidence.records, allow_partial, console)
         if not allow_partial:

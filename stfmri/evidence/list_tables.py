@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stfmri.evidence.references import chatterjee2022 as paper
+from stfmri.evidence.references import Reference, their_place
 from stfmri.evidence.summary import Results
 from stfmri.evidence.tables import Cell, Column, Row, Score, Table
 from stfmri.evidence.tallies import Evidence
@@ -34,16 +34,12 @@ def cohort_table(evidence: Evidence) -> Table:
 
 def parameters_table(evidence: Evidence) -> Table:
     """Table 1: trainable parameters, as each run recorded them, beside the paper's."""
-    beside = paper.is_paper_task(evidence.cohort.classes)
+    cited = evidence.cited
     columns = [Column("Variant"), Column("Trainable parameters")]
-    title, caption = "Trainable parameters", ""
-    if beside:
+    title = f"Trainable parameters{their_place(cited, 'parameters')}"
+    caption = cited.remarks.get("parameters", "") if cited else ""
+    if cited:
         columns.append(Column("Paper"))
-        title += " (the paper's Table 1)"
-        caption = (
-            "The paper's count of ResNet3D belongs to the (2+1)D stem (model.stem=factorised); the "
-            "stem that its text describes has 33,148,995 parameters in all."
-        )
     rows = []
     for tally in evidence.variants:
         found = {
@@ -55,14 +51,14 @@ def parameters_table(evidence: Evidence) -> Table:
         }
         # Runs of one variant that differ here were not made by the same code.
         cells: list[Cell] = [tally.label, found.pop() if len(found) == 1 else None]
-        if beside:
-            cells.append(paper.PARAMETERS.get(tally.model))
+        if cited:
+            cells.append(cited.parameters.get(tally.model))
         rows.append(Row(cells))
     return Table("table1_parameters", title, columns, rows, caption)
 
 
-def literature_table(results: Results) -> Table:
-    """Table 6, with the leading variant in front."""
+def literature_table(results: Results, cited: Reference) -> Table:
+    """Results that a published study lists, with the leading variant in front."""
     columns = [Column("Study"), Column("Method"), Column("Classes")]
     columns += [Column("Accuracy (%)"), Column("Specificity")]
     rows = []
@@ -80,13 +76,11 @@ def literature_table(results: Results) -> Table:
         rows.append(Row(cells))
     rows += [
         Row([item.study, item.method, item.classes, item.accuracy, item.specificity], "baseline")
-        for item in paper.LITERATURE
+        for item in cited.literature
     ]
-    caption = (
-        "As the paper prints them; cohorts, classes and contrasts differ, so that rows cannot be "
-        "ranked. The first row gives mean one-vs-rest accuracy, which fits the paper's own figure."
-    )
-    return Table("table6_literature", "Published results (Table 6)", columns, rows, caption)
+    title = f"Published results{their_place(cited, 'literature')}"
+    caption = cited.remarks.get("literature", "")
+    return Table("table6_literature", title, columns, rows, caption)
 
 
 def misclassified_table(tables: Sequence[PredictionTable], label: str) -> Table:

@@ -10,7 +10,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stfmri.evidence.references import chatterjee2022 as paper
 from stfmri.evidence.summary import Comparison, Results, Summary
 from stfmri.evidence.tables import Table, cell_text
 from stfmri.evidence.tallies import RunRecord
@@ -91,7 +90,7 @@ def render(
         most_rows=MOST_ROWS,
         provenance=provenance(evidence.records),
         records=[_run_row(record) for record in evidence.records],
-        paper=paper.CITATION if paper.is_paper_task(evidence.cohort.classes) else "",
+        paper=evidence.cited.citation if evidence.cited else "",
     )
 
 

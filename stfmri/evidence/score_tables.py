@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.lookups import BASELINE_LABELS
-from stfmri.evidence.references import chatterjee2022 as paper
+from stfmri.evidence.references import PrintedScores, their_place
 from stfmri.evidence.summary import Estimate, Results, Summary
 from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
 from stfmri.evidence.tallies import Evidence, Tally
@@ -35,8 +35,8 @@ def all_tables(results: Results) -> list[Table]:
         confusion_table(results),
         comparisons_table(results),
     ]
-    if paper.is_paper_task(evidence.cohort.classes):
-        tables.append(literature_table(results))
+    if evidence.cited and evidence.cited.literature:
+        tables.append(literature_table(results, evidence.cited))
     return tables
 
 
@@ -48,26 +48,27 @@ def class_f1_table(results: Results, name: str) -> Table:
         Column("F1", best=True, spread=True),
         Column("95 % interval", interval=True),
     ]
-    if _is_paper(evidence):
+    if evidence.cited:
         columns.append(Column("Paper", spread=True))
     rows = []
     for summary in _all(results):
         estimate = summary.per_class[name]["f1"]
         cells: list[Cell] = [summary.tally.label, _over_folds(estimate), _interval(estimate)]
-        if _is_paper(evidence):
-            printed = _paper_scores(summary.tally)
+        if evidence.cited:
+            printed = _paper_scores(evidence, summary.tally)
             cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
         rows.append(_row(summary, cells))
-    number = paper.F1_TABLE.get(name) if _is_paper(evidence) else None
-    prefix = f"table{number}_f1" if number else f"f1_of_{evidence.cohort.classes.index(name)}"
-    title = f"F1 of {name}" + (f" (the paper's Table {number})" if number else "")
+    place = evidence.cited.place("class_f1", name) if evidence.cited else ""
+    number = place.lower().replace(" ", "")
+    prefix = f"{number}_f1" if number else f"f1_of_{evidence.cohort.classes.index(name)}"
+    title = f"F1 of {name}{their_place(evidence.cited, 'class_f1', name)}"
     return Table(f"{prefix}_{file_part(name)[:60]}", title, columns, rows, f"{OVER_FOLDS}.")
 
 
 def all_f1_table(results: Results) -> Table:
     """Tables 2–4 in one: F1 of every class."""
     evidence = results.evidence
-    beside = _is_paper(evidence)
+    beside = evidence.cited is not None
     columns = [Column("Variant")]
     for name in evidence.cohort.classes:
         columns.append(Column(name, best=True, spread=True))
@@ -76,13 +77,13 @@ def all_f1_table(results: Results) -> Table:
     rows = []
     for summary in _all(results):
         cells: list[Cell] = [summary.tally.label]
-        printed = _paper_scores(summary.tally)
+        printed = _paper_scores(evidence, summary.tally)
         for name in evidence.cohort.classes:
             cells.append(_over_folds(summary.per_class[name]["f1"]))
             if beside:
                 cells.append(Score(*printed.class_f1[name], digits=4) if printed else None)
         rows.append(_row(summary, cells))
-    title = "F1 of each class" + (" (the paper's Tables 2–4)" if beside else "")
+    title = f"F1 of each class{their_place(evidence.cited, 'f1_by_class')}"
     return Table("f1_by_class", title, columns, rows, f"{OVER_FOLDS}.")
 
 
@@ -99,7 +100,7 @@ def consolidated_table(results: Results) -> Table:
     # Of a complete sweep every row has the same folds.
     if evidence.missing:
         columns.insert(1, Column("Folds"))
-    if _is_paper(evidence):
+    if evidence.cited:
         columns += [Column("Paper: macro"), Column("Paper: weighted")]
     rows = []
     for summary in _all(results):
@@ -113,15 +114,15 @@ def consolidated_table(results: Results) -> Table:
         ]
         if evidence.missing:
             cells.insert(1, len(summary.tally.folds))
-        if _is_paper(evidence):
-            printed = _paper_scores(summary.tally)
+        if evidence.cited:
+            printed = _paper_scores(evidence, summary.tally)
             cells += (
                 [Score(printed.macro_f1, digits=4), Score(printed.weighted_f1, digits=4)]
                 if printed
                 else [None, None]
             )
         rows.append(_row(summary, cells))
-    title = "Macro and weighted F1" + (" (the paper's Table 5)" if _is_paper(evidence) else "")
+    title = f"Macro and weighted F1{their_place(evidence.cited, 'consolidated')}"
     caption = (
         f"{OVER_FOLDS}. Macro F1 is the plain mean of the classes' F1; weighted F1 weighs them by "
         "their true counts. Pooled: from the confusion matrix summed over folds; the interval is "
@@ -148,11 +149,9 @@ def accuracy_table(results: Results) -> Table:
         f"{OVER_FOLDS}. Accuracy is the share of right predictions; mean one-vs-rest accuracy the "
         "mean over classes of (TP + TN) / N, which is never lower."
     )
-    if _is_paper(results.evidence):
-        caption += (
-            f" The paper prints {paper.BEST_OVR_ACCURACY:.2%} and specificity "
-            f"{paper.BEST_SPECIFICITY} for its best model; the former fits the one-vs-rest mean."
-        ).replace("%", " %")
+    cited = results.evidence.cited
+    if cited and "accuracy" in cited.remarks:
+        caption += f" {cited.remarks['accuracy']}"
     return Table("accuracy", "Accuracy, under each of its meanings", columns, rows, caption)
 
 
@@ -253,10 +252,7 @@ def _interval(estimate: Estimate) -> Interval:
     return Interval(estimate.low, estimate.high)
 
 
-def _is_paper(evidence: Evidence) -> bool:
-    return paper.is_paper_task(evidence.cohort.classes)
-
-
-def _paper_scores(tally: Tally) -> paper.PaperScores | None:
-    """The paper's row for a variant; further axes are not the paper's."""
-    return None if tally.extra else paper.SCORES.get((tally.model, tally.weights))
+def _paper_scores(evidence: Evidence, tally: Tally) -> PrintedScores | None:
+    """The paper's row for a variant."""
+    cited = evidence.cited
+    return cited.printed(tally.model, tally.weights, tally.extra) if cited else None

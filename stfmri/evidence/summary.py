@@ -133,15 +133,18 @@ def _summary(tally: Tally, classes: Sequence[str], bootstrap: PatientBootstrap) 
     folds = np.stack(tally.fold_confusions)
     drawn = bootstrap.confusions(tally.patient_confusions)
     overall = {
-        name: _estimate(metric(folds), metric(tally.pooled), metric(drawn))
-        for name, metric in metrics.OVERALL.items()
+        metric.name: _estimate(of(folds), of(tally.pooled), of(drawn))
+        for metric in metrics.overall()
+        if (of := metric.from_counts)
     }
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
-    for metric_name, metric in metrics.PER_CLASS.items():
-        over_folds, pooled, over_draws = metric(folds), metric(tally.pooled), metric(drawn)
+    for metric in metrics.per_class():
+        if not (of := metric.from_counts):
+            continue
+        over_folds, pooled, over_draws = of(folds), of(tally.pooled), of(drawn)
         ends = interval(over_draws)
         for number, name in enumerate(classes):
-            per_class[name][metric_name] = _from_parts(
+            per_class[name][metric.name] = _from_parts(
                 over_folds[:, number], pooled[number], ends[:, number]
             )
     return Summary(tally, per_class, overall, metrics.macro_f1(folds), metrics.macro_f1(drawn))

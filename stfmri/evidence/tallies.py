@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.lookups import BASELINE_LABELS, BASELINES, baseline_table
-from stfmri.evidence.references.chatterjee2022 import MODEL_NAMES
+from stfmri.evidence.references import Reference
 from stfmri.study import predictions
+from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.predictions import PredictionError, PredictionTable
 from stfmri.study.runs import Run
 
@@ -88,6 +89,14 @@ class Evidence:
     missed: Counter[str]
     # `key=value` of every choice about data, networks and training that is not the default.
     choices: tuple[str, ...] = ()
+    # The published study that the configuration names.
+    reference: Reference | None = None
+
+    @property
+    def cited(self) -> Reference | None:
+        """The study to print beside the scores; None where its classes are not the cohort's."""
+        reference = self.reference
+        return reference if reference and reference.fits(self.cohort.classes) else None
 
     @property
     def missing(self) -> list[str]:
@@ -161,7 +170,7 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
 def _new_tally(run: Run, cohort: Cohort) -> Tally:
     """An empty tally for the variant of `run`."""
     extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
-    words = [MODEL_NAMES.get(run.model, run.model)]
+    words = [MODEL_LABELS.get(run.model, run.model)]
     if run.weights == "kinetics":
         words.append("pre-trained")
     if extra:

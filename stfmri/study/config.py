@@ -13,6 +13,7 @@ from typing import Any
 
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import safe_name, write_atomic
+from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 
 SLICE_AXES = ("axial", "coronal", "sagittal")
@@ -128,7 +129,7 @@ class ModelConfig:
     slice_axis: str = "axial"  # the network's pseudo-time axis
 
     def __post_init__(self) -> None:
-        _one_of("model.name", self.name, ("r3d_18", "mc3_18", "r2plus1d_18"))
+        _one_of("model.name", self.name, tuple(MODEL_LABELS))
         _one_of("model.weights", self.weights, ("scratch", "kinetics"))
         _one_of("model.stem", self.stem, ("basic", "factorised"))
         _one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from stfmri.study import predictions
-from stfmri.study.config import Config, DataConfig, SplitConfig, SweepConfig
+from stfmri.study.config import Config, DataConfig, ReferenceConfig, SplitConfig, SweepConfig
 from stfmri.study.files import write_atomic
 from stfmri.study.runs import Run, Sweep, write_sweep
 from stfmri.study.shards import IndexRow, write_index
@@ -63,6 +63,7 @@ def make_sweep(
     folds: int = 3,
     note: str = "",
     name: str = "full",
+    reference: str = "chatterjee2022",
 ) -> Sweep:
     """Write index, split, sweep.yaml, and predictions right as often as `accuracies` say.
 
@@ -76,6 +77,7 @@ def make_sweep(
         data=DataConfig(name="tiny", classes=classes),
         split=SplitConfig(n=folds),
         sweep=SweepConfig(name=name, note=note),
+        reference=ReferenceConfig(reference),
     )
     subjects = subjects_of(sources)
     write_index(config.cache, [_index_row(subject) for subject in subjects])

@@ -156,7 +156,7 @@ def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) 
     with (tmp_path / "runs/full/collect/written.txt").open("a") as record:
         record.write(f"../outside.csv\n{outside}\ntables/../../outside.csv\n")
     assert run(tmp_path) == 0
-    assert not list((results / "figures").glob("confusion_mc3_18.*"))
+    assert not list((results / "figures").glob("confusion_mc3_18_scratch.*"))
     assert len(list((results / "figures").glob("confusion_*.pdf"))) == 1
     assert all(path.read_text() == "mine" for path in mine)
     assert outside.exists()

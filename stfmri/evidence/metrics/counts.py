@@ -2,7 +2,7 @@
 
 A confusion matrix is an array of counts of shape (..., K, K): rows are the true classes, columns
 the predicted ones, and any leading axes (folds, bootstrap draws) are kept. Per-class metrics have
-shape (..., K), the others (...). A quotient 0/0 is undefined and comes out as NaN.
+shape (..., K), the others (...). What is undefined is NaN; `metrics.defined` has the rule.
 
 The definitions are scikit-learn's, with undefined left undefined:
 
@@ -14,17 +14,20 @@ The definitions are scikit-learn's, with undefined left undefined:
 - weighted F1 weighs the classes' F1 by their true counts.
 - accuracy is the share of right predictions; one-versus-rest accuracy the mean over the classes
   of `(TP + TN) / N`, never the lower of the two.
+- Matthews correlation and Cohen's kappa compare the right predictions with those expected by
+  chance from the row and column sums; a prediction that is always the same class leaves Matthews
+  correlation undefined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-Metric = Callable[[npt.ArrayLike], FloatArray]
+from stfmri.evidence.metrics.defined import mean_of_defined, ratio
+from stfmri.evidence.metrics.record import FloatArray, Metric
 
 
 def confusion_matrix(
@@ -54,13 +57,13 @@ def confusion_matrix(
 def precision(confusion: npt.ArrayLike) -> FloatArray:
     """Share of the predictions of a class that are right; shape (..., K), in [0, 1]."""
     counts = _counts(confusion)
-    return _ratio(_true_positives(counts), counts.sum(axis=-2))
+    return ratio(_true_positives(counts), counts.sum(axis=-2))
 
 
 def recall(confusion: npt.ArrayLike) -> FloatArray:
     """Share of the members of a class that are found; shape (..., K), in [0, 1]."""
     counts = _counts(confusion)
-    return _ratio(_true_positives(counts), counts.sum(axis=-1))
+    return ratio(_true_positives(counts), counts.sum(axis=-1))
 
 
 def specificity(confusion: npt.ArrayLike) -> FloatArray:
@@ -68,13 +71,13 @@ def specificity(confusion: npt.ArrayLike) -> FloatArray:
     counts = _counts(confusion)
     others = counts.sum(axis=(-2, -1))[..., np.newaxis] - counts.sum(axis=-1)
     false_positives = counts.sum(axis=-2) - _true_positives(counts)
-    return _ratio(others - false_positives, others)
+    return ratio(others - false_positives, others)
 
 
 def f1(confusion: npt.ArrayLike) -> FloatArray:
     """Harmonic mean of precision and recall of each class; shape (..., K), in [0, 1]."""
     counts = _counts(confusion)
-    return _ratio(2 * _true_positives(counts), counts.sum(axis=-2) + counts.sum(axis=-1))
+    return ratio(2 * _true_positives(counts), counts.sum(axis=-2) + counts.sum(axis=-1))
 
 
 def class_accuracy(confusion: npt.ArrayLike) -> FloatArray:
@@ -82,25 +85,25 @@ def class_accuracy(confusion: npt.ArrayLike) -> FloatArray:
     counts = _counts(confusion)
     total = counts.sum(axis=(-2, -1))[..., np.newaxis]
     wrong = counts.sum(axis=-2) + counts.sum(axis=-1) - 2 * _true_positives(counts)
-    return _ratio(total - wrong, np.broadcast_to(total, wrong.shape))
+    return ratio(total - wrong, np.broadcast_to(total, wrong.shape))
 
 
 def macro_f1(confusion: npt.ArrayLike) -> FloatArray:
     """Plain mean of the classes' F1; shape (...), in [0, 1]."""
-    return _mean_of_defined(f1(confusion))
+    return mean_of_defined(f1(confusion))
 
 
 def weighted_f1(confusion: npt.ArrayLike) -> FloatArray:
     """Mean of the classes' F1, weighted by their true counts; shape (...), in [0, 1]."""
     counts = _counts(confusion)
     support = counts.sum(axis=-1)
-    return _ratio((np.nan_to_num(f1(counts)) * support).sum(axis=-1), support.sum(axis=-1))
+    return ratio((np.nan_to_num(f1(counts)) * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def accuracy(confusion: npt.ArrayLike) -> FloatArray:
     """Share of right predictions among all; shape (...), in [0, 1]."""
     counts = _counts(confusion)
-    return _ratio(_true_positives(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
+    return ratio(_true_positives(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
 
 
 def ovr_accuracy(confusion: npt.ArrayLike) -> FloatArray:
@@ -111,35 +114,38 @@ def ovr_accuracy(confusion: npt.ArrayLike) -> FloatArray:
 
 def balanced_accuracy(confusion: npt.ArrayLike) -> FloatArray:
     """Mean recall of the classes that occur; shape (...), in [0, 1]."""
-    return _mean_of_defined(recall(confusion))
+    return mean_of_defined(recall(confusion))
 
 
 def macro_specificity(confusion: npt.ArrayLike) -> FloatArray:
     """Mean specificity over the classes; shape (...), in [0, 1]."""
-    return _mean_of_defined(specificity(confusion))
+    return mean_of_defined(specificity(confusion))
 
 
-PER_CLASS: Mapping[str, Metric] = {
-    "precision": precision,
-    "recall": recall,
-    "specificity": specificity,
-    "f1": f1,
-    "accuracy": class_accuracy,
-}
-OVERALL: Mapping[str, Metric] = {
-    "macro_f1": macro_f1,
-    "weighted_f1": weighted_f1,
-    "accuracy": accuracy,
-    "ovr_accuracy": ovr_accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_specificity": macro_specificity,
-}
+def mcc(confusion: npt.ArrayLike) -> FloatArray:
+    """Matthews correlation of truth and prediction; shape (...), in [-1, 1].
+
+    Source: Gorodkin (2004), Comparing two K-category assignments by a K-category correlation
+    coefficient, equation 8.
+    """
+    right, expected, total, true_squared, predicted_squared = _agreement(_counts(confusion))
+    spread = np.sqrt((total**2 - true_squared) * (total**2 - predicted_squared))
+    return ratio(right * total - expected, spread)
+
+
+def kappa(confusion: npt.ArrayLike) -> FloatArray:
+    """Cohen's kappa, `(p_o - p_e) / (1 - p_e)`; shape (...), in [-1, 1].
+
+    Source: Cohen (1960), A coefficient of agreement for nominal scales.
+    """
+    right, expected, total, _, _ = _agreement(_counts(confusion))
+    return ratio(right * total - expected, total**2 - expected)
 
 
 def row_shares(confusion: npt.ArrayLike) -> FloatArray:
     """Each row divided by its sum, for display; shape (..., K, K), NaN in rows without a scan."""
     counts = _counts(confusion)
-    return _ratio(counts, np.broadcast_to(counts.sum(axis=-1, keepdims=True), counts.shape))
+    return ratio(counts, np.broadcast_to(counts.sum(axis=-1, keepdims=True), counts.shape))
 
 
 def _counts(confusion: npt.ArrayLike) -> FloatArray:
@@ -155,13 +161,112 @@ def _true_positives(counts: FloatArray) -> FloatArray:
     return np.diagonal(counts, axis1=-2, axis2=-1)
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide, with NaN where the denominator is zero."""
-    undefined = np.full(np.shape(numerator), np.nan)
-    return np.divide(numerator, denominator, out=undefined, where=np.asarray(denominator) != 0)
+def _agreement(counts: FloatArray) -> tuple[FloatArray, ...]:
+    """Right predictions, expected ones times N, N, and the squared sums of rows and columns."""
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    return (
+        _true_positives(counts).sum(axis=-1),
+        (true * predicted).sum(axis=-1),
+        true.sum(axis=-1),
+        (true**2).sum(axis=-1),
+        (predicted**2).sum(axis=-1),
+    )
 
 
-def _mean_of_defined(values: FloatArray) -> FloatArray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(float))
+COUNT_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "precision",
+        "Precision",
+        "Share of the predictions of a class that are right, TP/(TP+FP).",
+        per_class=True,
+        from_counts=precision,
+    ),
+    Metric(
+        "recall",
+        "Recall",
+        "Share of the members of a class that are found, TP/(TP+FN); also called sensitivity.",
+        per_class=True,
+        from_counts=recall,
+    ),
+    Metric(
+        "specificity",
+        "Specificity",
+        "Share of the other classes' members that are not taken for a class, TN/(TN+FP).",
+        per_class=True,
+        from_counts=specificity,
+    ),
+    Metric(
+        "f1",
+        "F1",
+        "Harmonic mean of precision and recall of a class, 2TP/(2TP+FP+FN).",
+        per_class=True,
+        from_counts=f1,
+    ),
+    Metric(
+        "accuracy",
+        "Accuracy (class against rest)",
+        "Share of right answers to whether a scan is of a class, (TP+TN)/N.",
+        per_class=True,
+        from_counts=class_accuracy,
+    ),
+    Metric(
+        "macro_f1",
+        "Macro F1",
+        "Plain mean of the classes' F1; not the F1 of mean precision and mean recall.",
+        per_class=False,
+        from_counts=macro_f1,
+    ),
+    Metric(
+        "weighted_f1",
+        "Weighted F1",
+        "Mean of the classes' F1, weighted by their true counts.",
+        per_class=False,
+        from_counts=weighted_f1,
+    ),
+    Metric(
+        "accuracy",
+        "Accuracy",
+        "Share of right predictions.",
+        per_class=False,
+        from_counts=accuracy,
+    ),
+    Metric(
+        "ovr_accuracy",
+        "Mean one-vs-rest accuracy",
+        "Mean over the classes of (TP+TN)/N, each class against the rest; never below accuracy.",
+        per_class=False,
+        from_counts=ovr_accuracy,
+    ),
+    Metric(
+        "balanced_accuracy",
+        "Balanced accuracy",
+        "Mean recall of the classes that occur.",
+        per_class=False,
+        from_counts=balanced_accuracy,
+    ),
+    Metric(
+        "macro_specificity",
+        "Mean specificity",
+        "Plain mean of the classes' specificity.",
+        per_class=False,
+        from_counts=macro_specificity,
+    ),
+    Metric(
+        "mcc",
+        "Matthews correlation",
+        "Multi-class Matthews correlation of true and predicted class (Gorodkin 2004): 1 is "
+        "perfect, 0 no better than chance.",
+        per_class=False,
+        from_counts=mcc,
+        bounds=(-1.0, 1.0),
+    ),
+    Metric(
+        "kappa",
+        "Cohen's kappa",
+        "Agreement of true and predicted class beyond what their frequencies give by chance "
+        "(Cohen 1960): 1 is perfect, 0 no better than chance.",
+        per_class=False,
+        from_counts=kappa,
+        bounds=(-1.0, 1.0),
+    ),
+)

@@ -43,9 +43,14 @@ class Metric:
         per_class: whether it has one value a class.
         from_counts: confusion matrices (..., K, K), rows true, to (...,), or (..., K) per class.
         from_scores: predictions and weights (D, N) of them, to (D,), or (D, K) per class. Weights
-            are at least 0; a prediction of weight 2 counts twice. A row of ones gives the plain
-            value.
+            are at least 0, of any number type; a prediction of weight 2 counts twice. A row of ones
+            gives the plain value.
         higher_is_better: False for losses and errors.
+        bounds: the least and the greatest value it can take.
+        mean_of: the per-class metric whose plain mean over classes it is, if that is to save time.
+
+    Raises:
+        ValueError: if both or neither of `from_counts` and `from_scores` are given.
     """
 
     name: str
@@ -53,5 +58,14 @@ class Metric:
     definition: str
     per_class: bool
     from_counts: Callable[[npt.ArrayLike], FloatArray] | None = None
-    from_scores: Callable[[Scores, FloatArray], FloatArray] | None = None
+    from_scores: Callable[[Scores, npt.ArrayLike], FloatArray] | None = None
     higher_is_better: bool = True
+    bounds: tuple[float, float] = (0.0, 1.0)
+    mean_of: Metric | None = None
+
+    def __post_init__(self) -> None:
+        if (self.from_counts is None) == (self.from_scores is None):
+            raise ValueError(
+                f"expected one of from_counts and from_scores for metric {self.name}, found "
+                f"{'neither' if self.from_counts is None else 'both'}"
+            )
