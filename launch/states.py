@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from slurm.logs import CAUSE, error_in, last_error_line
 from slurm.queue import Job, JobState, alive, has_slurm
-from stfmri.study import locks
+from stfmri.study import history, locks
 from stfmri.study.runs import Run, Submission, Sweep, last_jobs
 
 LOGS = "logs"  # in the sweep's folder: what SLURM and submitit write
 ERROR_LOG = "train.err"  # in the run's folder: the standard error of its last attempt
 OUTPUT_LOG = "train.out"  # beside it, of a run that shares its job with others
-METRICS = "metrics.csv"
 
 DONE, RUNNING, PENDING = "done", "running", "pending"
 FAILED, STOPPED, NEW = "failed", "stopped", "not submitted"
@@ -94,7 +92,7 @@ def _state(
         return RunState(run, RUNNING, job, queued, holder)
     if why_failed(run, job, sweep_folder) is not None:
         return RunState(run, FAILED, job)
-    if job is not None or (run.folder / METRICS).exists():
+    if job is not None or (run.folder / history.FILE_NAME).exists():
         return RunState(run, STOPPED, job)
     return RunState(run, NEW)
 
@@ -121,11 +119,7 @@ def why_failed(run: Run, job: Submission | None, sweep_folder: Path) -> str | No
 
 def epochs_of(run: Run) -> Epochs:
     """How many epochs the run has finished, and how long they took."""
-    try:
-        with (run.folder / METRICS).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        last = rows[-1]
-        seconds = sum(float(row["seconds"]) for row in rows)
-        return Epochs(int(last["epoch"]), seconds, float(last["train_loss"]))
-    except (FileNotFoundError, IndexError, ValueError, TypeError, KeyError, csv.Error):
+    epochs = history.read(run.folder / history.FILE_NAME)
+    if not {"epoch", "seconds", "train_loss"} <= epochs.keys():
         return Epochs()  # not there yet, or cut off: the run's checkpoint writes it again
+    return Epochs(len(epochs["epoch"]), sum(epochs["seconds"]), epochs["train_loss"][-1])

@@ -13,6 +13,30 @@ from stfmri.study.files import write_atomic
 
 T = TypeVar("T")
 
+FILE_NAME = "metrics.csv"
+
+
+def read(path: Path) -> dict[str, list[float]]:
+    """Read the epochs that a run has finished.
+
+    Args:
+        path: its `metrics.csv`.
+
+    Returns:
+        One list a column, all of the same length, by the column's name; NaN where a cell is empty,
+        as in a column that began later. Without any column where the file is missing, has no epoch
+        or is broken: what a kill cut off is written again when the run is resumed.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        columns: dict[str, list[float]] = {}
+        for name in rows[0] if rows else ():
+            columns[name] = [float(row[name] if row[name] != "" else "nan") for row in rows]
+    except (FileNotFoundError, ValueError, TypeError, csv.Error):
+        return {}
+    return columns
+
 
 class History:
     """The epochs of a run so far. Only what a checkpoint holds survives a kill."""

@@ -13,7 +13,8 @@ import pytest
 
 from stfmri import collect
 from stfmri.evidence.cohort import read_cohort
-from stfmri.evidence.curves import training_curves
+from stfmri.evidence.figures import draw_all
+from stfmri.evidence.figures.from_results import drawable_of
 from stfmri.evidence.list_tables import hardest_table
 from stfmri.evidence.report import render
 from stfmri.evidence.score_tables import all_tables
@@ -49,7 +50,7 @@ def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path
     assert {path.suffix for path in (complete / "figures").iterdir()} == {".png", ".pdf"}
     for name in ("table1_parameters", "table2_f1_LGG", "table5_consolidated", "confusion"):
         assert (complete / "tables" / f"{name}.csv").is_file()
-    for name in ("forest_macro_f1", "confusion_r3d_18", "class_heatmaps", "training_curves"):
+    for name in ("forest", "confusion", "confusion_r3d_18_scratch", "classwise", "training"):
         assert (complete / "figures" / f"{name}.pdf").stat().st_size > 1000
     page = (complete / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/svg+xml;base64,") == 4
@@ -147,7 +148,7 @@ def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) 
     mine = [results / "notes.txt", results / "tables/mine.csv", results / "figures/forest.svg"]
     for path in mine:
         path.write_text("mine")
-    assert (results / "figures/confusion_mc3_18.pdf").is_file()
+    assert (results / "figures/confusion_mc3_18_scratch.pdf").is_file()
     make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.7}, classes=("HGG", "Healthy", "LGG"))
     # A record that was tampered with deletes nothing outside the results.
     outside = tmp_path / "results" / "outside.csv"
@@ -155,7 +156,7 @@ def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) 
     with (tmp_path / "runs/full/collect/written.txt").open("a") as record:
         record.write(f"../outside.csv\n{outside}\ntables/../../outside.csv\n")
     assert run(tmp_path) == 0
-    assert not list((results / "figures").glob("confusion_mc3_18.*"))
+    assert not list((results / "figures").glob("confusion_mc3_18_scratch.*"))
     assert len(list((results / "figures").glob("confusion_*.pdf"))) == 1
     assert all(path.read_text() == "mine" for path in mine)
     assert outside.exists()
@@ -213,7 +214,7 @@ def test_a_broken_record_of_a_run_spoils_no_report(
     (sweep.runs[0].folder / name).write_bytes(content)
     cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
     results = summarise(gather("full", "", sweep.runs, cohort))
-    training_curves(results)
+    assert list(draw_all(drawable_of(results)))
     tables = all_tables(results)
     assert render(results, tables, [], None, hardest_table(results.evidence))
 

@@ -1,0 +1,45 @@
+"""Which figures there are, the one that people look at first in front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+
+from stfmri.evidence.figures import (
+    calibration,
+    classwise,
+    confusion,
+    discrimination,
+    forest,
+    precision,
+    subgroups,
+    training,
+)
+from stfmri.evidence.figures.inputs import Drawable
+from stfmri.evidence.figures.record import DrawnFigure, FigureKind
+from stfmri.evidence.figures.style import STYLE, settle
+
+FIGURES: tuple[FigureKind, ...] = (
+    forest.FOREST,
+    confusion.CONFUSION,
+    discrimination.ROC,
+    discrimination.PRECISION_RECALL,
+    calibration.RELIABILITY,
+    classwise.CLASSWISE,
+    subgroups.SUBGROUPS,
+    precision.PRECISION_PLAN,
+    training.TRAINING,
+)
+
+
+def draw_all(drawable: Drawable) -> Iterator[DrawnFigure]:
+    """Draw one kind after the other."""
+    for kind in FIGURES:
+        with mpl.rc_context(STYLE):
+            drawn = tuple(kind.draw(drawable))
+            for one in drawn:
+                settle(one.figure)
+                if one.narrow is not None:
+                    settle(one.narrow)
+        yield from drawn
