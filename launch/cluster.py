@@ -1,14 +1,14 @@
-"""A sweep on SLURM: one array of runs, and behind it the job that collects."""
+"""A sweep on SLURM: arrays of networks and of baselines, and behind them the job that collects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from launch.job import Collect, TrainRuns
+from launch.job import Collect, TrainRuns, baselines_by_fold
 from launch.show import how_many
 from launch.states import LOGS, job_of
 from slurm.errors import ClusterError
@@ -28,26 +28,25 @@ def uses_slurm(cluster: ClusterConfig) -> bool:
 def submit_to_slurm(
     out: Console, sweep: Sweep, runs: Sequence[Run], cluster: ClusterConfig, code: Path
 ) -> None:
-    """Submit `runs`, `cluster.runs_per_gpu` to a job, and then the collector.
+    """Submit `runs`, and then the collector.
+
+    Networks go `cluster.runs_per_gpu` to a job, baselines a fold to a job.
 
     Raises:
         ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
     """
+    networks = [run for run in runs if not run.baseline]
     size = cluster.runs_per_gpu
-    packs = [runs[first : first + size] for first in range(0, len(runs), size)]
+    packs = [networks[first : first + size] for first in range(0, len(networks), size)]
     calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
+    jobs = _submit(sweep, packs, calls, cluster.train, sweep.name, code)
+    folds = baselines_by_fold(sweep.folder, runs)
+    name = f"{sweep.name[:90]}-baselines"
+    jobs += _submit(sweep, list(folds.values()), list(folds), cluster.baselines, name, code)
     logs = sweep.folder / LOGS
-    try:
-        jobs = submit_array(
-            calls, resources(cluster.train), folder=logs, name=sweep.name, workdir=code
-        )
-    except SubmissionError as error:
-        _record(sweep, packs, error.submitted)
-        raise
-    _record(sweep, packs, jobs)
     last = last_jobs(sweep.folder)
     # All of the sweep's jobs, earlier submissions' too: the last collector sees every run.
-    awaited = [job_of(last[run.name]) for run in sweep.runs if run.name in last]
+    awaited = [job_of(last[run.name]) for run in sweep.all_runs if run.name in last]
     [collector] = submit_array(
         [Collect(sweep.config.root, sweep.name)],
         resources(cluster.collect),
@@ -58,14 +57,35 @@ def submit_to_slurm(
     )
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])
-    numbers = ", ".join(dict.fromkeys(job.job_id for job in jobs))
-    out.print(f"submitted {how_many(runs)} as job {numbers}; job {collector.job_id} collects them")
+    numbers = list(dict.fromkeys(job.job_id for job in jobs))
+    how = f"job{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+    out.print(f"submitted {how_many(runs)} as {how}; job {collector.job_id} collects them")
     out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
 
 
 def resources(stage: StageResources) -> Resources:
     """A stage's requests, as the cluster's room has them."""
     return Resources(**asdict(stage))
+
+
+def _submit(
+    sweep: Sweep,
+    packs: Sequence[Sequence[Run]],
+    calls: Sequence[Callable[[], None]],
+    stage: StageResources,
+    name: str,
+    code: Path,
+) -> list[Job]:
+    """Submit an array with a call for each pack of runs, and note which job each run has."""
+    try:
+        jobs = submit_array(
+            calls, resources(stage), folder=sweep.folder / LOGS, name=name, workdir=code
+        )
+    except SubmissionError as error:
+        _record(sweep, packs, error.submitted)
+        raise
+    _record(sweep, packs, jobs)
+    return jobs
 
 
 def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -> None:

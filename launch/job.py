@@ -19,6 +19,8 @@ from launch.states import ERROR_LOG, OUTPUT_LOG
 from preprocessing.cohorts import Scan
 from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError
+from stfmri.study.files import private_dir
+from stfmri.study.runs import Run, load_sweep
 
 POLL_S = 0.5
 ENDING_S = 3.0  # a packed run has this long to end after SIGTERM; the job itself has little more
@@ -101,6 +103,62 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
     except Exception:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+@dataclass(frozen=True)
+class RunBaselines:
+    """Runs baselines of one fold in turn, on features that they share."""
+
+    sweep: str  # its folder
+    fold: int
+    names: tuple[str, ...]
+
+    def __call__(self) -> None:
+        """Run those that are not done; one that fails does not stop the others.
+
+        Raises:
+            JobError: naming the runs that failed; each has its error beside it.
+        """
+        from stfmri.evidence.baselines.run import run_baselines
+
+        sweep = load_sweep(Path(self.sweep))
+        of_fold = [run for run in sweep.baseline_runs if run.fold == self.fold]
+        runs = [run for run in of_fold if run.baseline in self.names]
+        for run in runs:
+            (run.folder / ERROR_LOG).unlink(missing_ok=True)
+        try:
+            failures = run_baselines(sweep, runs)
+        except Exception as error:  # before any of them: the volumes cannot be read, say
+            for run in runs:
+                _log_error(run, error)
+            raise
+        for failure in failures:
+            if not isinstance(failure.error, RunHeldError):
+                _log_error(failure.run, failure.error)
+        if failures:
+            told = "; ".join(f"{failure.run.name}: {failure.error}" for failure in failures)
+            raise JobError(f"{len(failures)} of {len(runs)} baselines failed: {told}")
+
+    def checkpoint(self) -> None:
+        """Nothing to keep: what is done is not run again."""
+
+
+def baselines_by_fold(sweep_folder: Path, runs: Sequence[Run]) -> dict[RunBaselines, list[Run]]:
+    """A call for each fold of the baselines among `runs`, with the runs that it is to do."""
+    folds: dict[int, list[Run]] = {}
+    for run in runs:
+        if run.baseline:
+            folds.setdefault(run.fold, []).append(run)
+    return {
+        RunBaselines(str(sweep_folder), fold, tuple(run.baseline for run in of_fold)): of_fold
+        for fold, of_fold in folds.items()
+    }
+
+
+def _log_error(run: Run, error: Exception) -> None:
+    """Write what ended a run beside it."""
+    log = private_dir(run.folder) / ERROR_LOG
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
 
 @dataclass(frozen=True)

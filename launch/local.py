@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from launch.job import TrainRuns
-from launch.states import LOGS, epochs_of
+from launch.job import TrainRuns, baselines_by_fold
+from launch.states import LOGS, epochs_of, why_failed
 from slurm.local import local_gpus, run_local
 from stfmri.study.config import ClusterConfig
 from stfmri.study.runs import Run, Sweep
@@ -30,11 +30,55 @@ REFRESH_S = 1.0  # between two looks at the runs' metrics
 def train_on_this_machine(
     out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
 ) -> list[Run]:
-    """Train `runs`, `cluster.local_jobs` at a time; one that fails does not stop the others.
+    """Run the baselines among `runs`, then train the networks, `cluster.local_jobs` at a time.
+
+    One that fails does not stop the others.
 
     Returns:
         The runs that failed; why is printed.
     """
+    failed = _run_baselines(out, sweep, runs, cluster, code)
+    networks = [run for run in runs if not run.baseline]
+    return failed + (_train(out, sweep, networks, cluster, code) if networks else [])
+
+
+def _run_baselines(
+    out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
+) -> list[Run]:
+    """Run baselines, a process a fold."""
+    folds = baselines_by_fold(sweep.folder, runs)
+    to_do = [run for of_fold in folds.values() for run in of_fold]
+    if not to_do:
+        return []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=out, disable=not out.is_terminal) as progress:
+        bar = progress.add_task("baselines", total=len(to_do))
+
+        def tell(index: int, state: str) -> None:
+            if not out.is_terminal:
+                out.print(f"baselines, fold {list(folds)[index].fold}: {state}")
+
+        with _repeatedly(
+            lambda: progress.update(bar, completed=sum(run.is_done() for run in to_do))
+        ):
+            run_local(
+                list(folds),
+                limit=cluster.local_jobs,
+                folder=sweep.folder / LOGS,
+                workdir=code,
+                on_change=tell,
+            )
+    failed = [run for run in to_do if not run.is_done()]
+    for run in failed:
+        why = why_failed(run, None, sweep.folder) or "its process ended before its predictions"
+        out.print(f"{run.name} failed: {why}", style="red", soft_wrap=True)
+    return failed
+
+
+def _train(
+    out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
+) -> list[Run]:
+    """Train networks, with a bar for each."""
     gpus = local_gpus()
     at_once = min(cluster.local_jobs, len(runs))
     neighbours = math.ceil(at_once / max(1, len(gpus))) - 1
@@ -108,18 +152,26 @@ def _progress(out: Console, sweep: Sweep, runs: list[Run]) -> Iterator[Callable[
         TextColumn("epochs"),
         TimeRemainingColumn(),
     )
-    ended = threading.Event()
     with Progress(*columns, console=out, disable=not out.is_terminal) as progress:
         board = _Board(progress, sweep, runs)
-
-        def watch() -> None:
-            while not ended.wait(REFRESH_S):
-                board.refresh()
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
+        with _repeatedly(board.refresh):
             yield board.tell
-        finally:
-            ended.set()
-            watcher.join()
+
+
+@contextmanager
+def _repeatedly(refresh: Callable[[], None]) -> Iterator[None]:
+    """Call `refresh` every so often, in a thread of its own, while the block lasts."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(REFRESH_S):
+            refresh()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        refresh()

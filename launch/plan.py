@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from stfmri.evidence.baselines import fitting_baselines
 from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import safe_name
 from stfmri.study.overrides import flatten
 from stfmri.study.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
+from stfmri.study.shards import read_index
+from stfmri.study.splits import Subject, subjects_of
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
 SET_BY_SWEEP = {
@@ -66,7 +69,8 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     folder = sweep_folder(root, config.sweep.name)
     if not (folder / SWEEP_FILE).is_file():
         sweep = Sweep(config, expand(config, choose), choice, _absolute(asked, config))
-        return Opened(sweep, config.cluster, is_new=True)
+        fitting = fitting_baselines(config, _known_subjects(sweep.first))
+        return Opened(replace(sweep, baselines=fitting), config.cluster, is_new=True)
 
     saved = load_sweep(folder)
     _refuse_changes(saved, choice, asked, flatten(config))
@@ -74,6 +78,15 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     before = [text for text in saved.typed if not (cluster and _is_cluster(text))]
     today = composed([*before, *cluster])
     return Opened(saved, today.cluster, is_new=False, note=_drift(saved, flatten(today)))
+
+
+def _known_subjects(config: Config) -> list[Subject]:
+    """The cohort; nobody where it has yet to be preprocessed, which is refused later."""
+    try:
+        rows = read_index(config.cache)
+        return subjects_of(rows, config.data.label, config.cache / "index.csv")
+    except UserError:
+        return []
 
 
 def _is_cluster(text: str) -> bool:

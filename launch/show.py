@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,20 +11,25 @@ from rich.text import Text
 
 from launch.plan import Opened
 from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
-from stfmri.study.config import StageResources
+from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.runs import Run
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
 STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
 
 
 def show_plan(
-    out: Console, opened: Opened, states: Sequence[RunState], where: str, request: str
+    out: Console,
+    opened: Opened,
+    states: Sequence[RunState],
+    where: str,
+    request: Callable[[Run], str],
 ) -> None:
     """Print what submitting will do with each run.
 
     Args:
         where: runs are submitted to.
-        request: what each job asks for.
+        request: what the job of a run asks for.
     """
     sweep = opened.sweep
     table = Table("run", "state", "submit to", "asking for", box=None, pad_edge=False)
@@ -34,7 +39,7 @@ def show_plan(
             state.run.name,
             styled(state.state),
             "" if leave else where,
-            job_and_node(state) if leave else request,
+            job_and_node(state) if leave else request(state.run),
         )
     out.print(f"sweep {sweep.name} in {sweep.folder}", soft_wrap=True)
     out.print(table)
@@ -44,6 +49,13 @@ def show_plan(
     out.print(f"{count_states(states)}; {to_do} to submit{new}")
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
+
+
+def request_of(cluster: ClusterConfig, run: Run) -> str:
+    """What the run's job asks SLURM for."""
+    if run.baseline:
+        return requests(cluster.baselines, 1)
+    return requests(cluster.train, cluster.runs_per_gpu)
 
 
 def requests(stage: StageResources, runs_a_job: int) -> str:

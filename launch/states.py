@@ -69,7 +69,7 @@ def states_of(sweep: Sweep) -> list[RunState]:
         ClusterError: where SLURM does not say which jobs are alive.
     """
     last = last_jobs(sweep.folder)
-    unfinished = [run for run in sweep.runs if not run.is_done()]
+    unfinished = [run for run in sweep.all_runs if not run.is_done()]
     asked = any(run.name in last for run in unfinished) and has_slurm()
     queue = alive() if asked else {}
     pending = {run.name for run in unfinished}
@@ -77,7 +77,7 @@ def states_of(sweep: Sweep) -> list[RunState]:
         _state(run, last.get(run.name), queue, sweep.folder)
         if run.name in pending
         else RunState(run, DONE, last.get(run.name))
-        for run in sweep.runs
+        for run in sweep.all_runs
     ]
 
 

@@ -75,7 +75,11 @@ def overview(sweep: Sweep, states: Sequence[RunState]) -> Group:
     """The table, why runs failed, and the summary line."""
     total = sweep.config.train.epochs
     epochs = {state.run.name: epochs_of(state.run) for state in states}
-    totals = {state.run.name: state.run.overrides.get("train.epochs", total) for state in states}
+    totals = {
+        # A baseline has none.
+        state.run.name: 0 if state.run.baseline else state.run.overrides.get("train.epochs", total)
+        for state in states
+    }
     headings = ("run", "state", "epochs", "loss", "trained for", "left", "where")
     table = Table(*headings, box=None, pad_edge=False)
     for state in states[:MOST_ROWS]:
@@ -84,7 +88,7 @@ def overview(sweep: Sweep, states: Sequence[RunState]) -> Group:
         table.add_row(
             state.run.name,
             styled(state.state),
-            f"{so_far.finished}/{totals[state.run.name]}",
+            f"{so_far.finished}/{totals[state.run.name]}" if totals[state.run.name] else "",
             "" if so_far.loss is None else f"{so_far.loss:.4f}",
             minutes(so_far.seconds) if so_far.finished else "",
             minutes(left) if left is not None else "",
@@ -127,7 +131,7 @@ def _summary(states: Sequence[RunState], epochs: dict[str, Epochs], totals: dict
     spent = sum(item.seconds for item in epochs.values())
     open_runs = [state.run.name for state in states if state.state != DONE]
     to_come = sum(totals[name] - epochs[name].finished for name in open_runs)
-    at_work = sum(state.state == RUNNING for state in states)
+    at_work = sum(state.state == RUNNING and totals[state.run.name] > 0 for state in states)
     text = count_states(states)
     if finished and to_come and at_work:
         left = spent / finished * to_come / at_work

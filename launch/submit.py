@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from launch import inputs
@@ -13,7 +14,7 @@ from launch.cluster import check_queue, submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
 from launch.local import train_on_this_machine
 from launch.plan import open_sweep
-from launch.show import requests, show_plan
+from launch.show import request_of, show_plan
 from launch.states import states_of
 from stfmri.collect import main as collect
 from stfmri.study import config as configuration
@@ -33,7 +34,8 @@ group.key=value, and a sweep of your own is a file in conf/sweep/.
 
 The same command again submits what has failed or stopped since, and leaves alone what is done or
 alive. The first submission freezes the choices in runs/<name>/sweep.yaml and the code beside it, so
-no later edit reaches a waiting run. The last job writes results/<name>/report.html.
+no later edit reaches a waiting run. Baselines (sweep.baselines) run beside the networks, without a
+GPU. The last job writes results/<name>/report.html.
 
 exit status: 0 submitted, or trained; 1 in part or not at all; 2 the call was wrong"""
 
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep, cluster = opened.sweep, opened.cluster
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
-    request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
+    request = partial(request_of, cluster) if on_slurm else lambda run: ""  # noqa: ARG005
     for line in inputs.rejected(sweep):
         out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
             out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
         return 0
-    if not all(run.is_done() for run in sweep.runs):
+    if not all(run.is_done() for run in sweep.all_runs):
         inputs.check(sweep)
         if not on_slurm:
             inputs.check_precision(sweep)
@@ -97,10 +99,11 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
     Returns:
         The frozen code, which is the jobs' working directory.
     """
-    complete = inputs.prepare(sweep, runs)
+    networks = [run for run in runs if not run.baseline]
+    complete = inputs.prepare(sweep, networks)
     if not (sweep.folder / SWEEP_FILE).exists():
         write_sweep(sweep)
-    for run in runs:
+    for run in networks:
         if not run.config_file.exists():
             private_dir(run.folder)
             configuration.save(complete[run.name], run.config_file)
@@ -109,11 +112,10 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
 
 def collect_here(sweep: Sweep) -> int:
     """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
-    done = [run for run in sweep.runs if run.is_done()]
-    if not done:
+    if not any(run.is_done() for run in sweep.runs):
         return 1
     status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"])
-    return status or int(len(done) < len(sweep.runs))
+    return status or int(not all(run.is_done() for run in sweep.all_runs))
 
 
 if __name__ == "__main__":

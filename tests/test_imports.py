@@ -49,6 +49,7 @@ STARTS_WITHOUT_TORCH = [
     ["-m", "preprocessing", "--help"],
     ["-m", "preprocessing.phantom", "--help"],
     ["-m", "stfmri.collect", "--help"],
+    ["-m", "stfmri.baselines", "--help"],
     ["-m", "stfmri.train", "--help"],
     ["-m", "slurm.devcluster", "--help"],
 ]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +13,9 @@ import torch
 from stfmri.learning import device as devices
 from stfmri.learning import models
 from stfmri.study.config import ModelConfig
-from stfmri.study.git import git_state
+from stfmri.study.git import code_state
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy", "scikit-learn", "torchio")
-CODE = Path(__file__).resolve().parents[2]
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -71,14 +68,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or "CPU")
-
-
-def code_state() -> dict[str, Any]:
-    """The commit this code is of, from `git.json` in a frozen copy, else from git itself."""
-    frozen = CODE / "git.json"
-    if frozen.is_file():
-        return json.loads(frozen.read_text(encoding="utf-8"))
-    return git_state(CODE)
 
 
 def _versions() -> dict[str, str]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 20
+CODE = Path(__file__).resolve().parents[2]
+
+
+def code_state() -> dict[str, Any]:
+    """The commit this code is of, from `git.json` in a frozen copy, else from git itself."""
+    frozen = CODE / "git.json"
+    if frozen.is_file():
+        return json.loads(frozen.read_text(encoding="utf-8"))
+    return git_state(CODE)
 
 
 def git_state(folder: Path, parts: Sequence[str] = ()) -> dict[str, Any]:

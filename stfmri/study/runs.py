@@ -4,6 +4,7 @@ runs/<sweep>/sweep.yaml           the configuration and the list of runs, writte
 runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
 runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetics>, then the
                                   value of each further axis, in the sweep's order
+runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
 
 @dataclass(frozen=True)
 class Run:
-    """One variant on one fold."""
+    """One variant, or one baseline, on one fold."""
 
     variant: str
     model: str
@@ -45,6 +46,7 @@ class Run:
     fold: int
     folder: Path
     overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config
+    baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
 
     @property
     def name(self) -> str:
@@ -66,9 +68,10 @@ class Sweep:
     """A sweep as submitted."""
 
     config: Config
-    runs: list[Run]
+    runs: list[Run]  # of networks
     choice: str = ""  # of conf/sweep
     typed: tuple[str, ...] = ()  # the overrides of the first submission, paths absolute
+    baselines: tuple[str, ...] = ()  # those run on the same folds, which fit the cohort
 
     @property
     def name(self) -> str:
@@ -90,19 +93,39 @@ class Sweep:
         return _without_axes(self.config)
 
     @cached_property
-    def _first(self) -> Config:
-        # Where voxel size is an axis each variant has a cache; they hold the same subjects.
+    def baseline_runs(self) -> list[Run]:
+        """Every baseline on every fold that networks are tested on."""
+        folds = sorted({run.fold for run in self.runs})
+        return [
+            Run(variant, "", "", fold, self.folder / variant / f"fold{fold}", {}, baseline)
+            for baseline in self.baselines
+            for variant in [safe_name(f"baseline-{baseline}", "a baseline's folder")]
+            for fold in folds
+        ]
+
+    @property
+    def all_runs(self) -> list[Run]:
+        """Baselines, which run first on one machine, and networks."""
+        return [*self.baseline_runs, *self.runs]
+
+    @cached_property
+    def first(self) -> Config:
+        """The configuration of its first run.
+
+        Where voxel size is an axis each variant has a cache; they hold the same subjects, and the
+        first one's volumes are those that baselines see.
+        """
         return self.config_of(self.runs[0]) if self.runs else self.config
 
     @property
     def cache(self) -> Path:
         """The folder of shards, of the first run."""
-        return self._first.cache
+        return self.first.cache
 
     @property
     def splits(self) -> Path:
         """The split file, of the first run."""
-        return self._first.split_file
+        return self.first.split_file
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -244,6 +267,7 @@ def write_sweep(sweep: Sweep) -> None:
         "choice": sweep.choice,
         "typed": list(sweep.typed),
         "config": to_dict(sweep.config),
+        "baselines": list(sweep.baselines),
         "runs": runs,
     }
     private_dir(sweep.folder)
@@ -272,7 +296,9 @@ def load_sweep(folder: Path) -> Sweep:
             sweep=replace(config.sweep, name=folder.name),
         )
         runs = [_run(config, item) for item in content["runs"]]
-        return Sweep(config, runs, content["choice"], tuple(content["typed"]))
+        # A sweep of an earlier version has no baselines.
+        baselines = tuple(content.get("baselines", ()))
+        return Sweep(config, runs, content["choice"], tuple(content["typed"]), baselines)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or use another --name"

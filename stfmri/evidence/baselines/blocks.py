@@ -23,8 +23,7 @@ def block_means(volume_CDHW: npt.NDArray[np.generic], spacing_mm: float) -> Floa
         float32 (C · D' · H' · W',), channel by channel.
     """
     edge = max(1, round(BLOCK_MM / spacing_mm))
-    channels, *sides = volume_CDHW.shape
-    missing = [-side % edge for side in sides]
+    missing = [-side % edge for side in volume_CDHW.shape[1:]]
     if any(missing):
         volume_CDHW = np.pad(volume_CDHW, [(0, 0), *((0, count) for count in missing)])
     # From the last axis on, which lies contiguously: each sum then has fewer numbers to add.
@@ -33,4 +32,5 @@ def block_means(volume_CDHW: npt.NDArray[np.generic], spacing_mm: float) -> Floa
         shape = sums.shape
         split = (*shape[:axis], shape[axis] // edge, edge, *shape[axis + 1 :])
         sums = sums.reshape(split).sum(axis=axis + 1)
-    return sums.reshape(channels * sums[0].size) / np.float32(edge**3)
+    means = sums.reshape(-1) / edge**3
+    return means.astype(np.float32, copy=False)

@@ -101,7 +101,9 @@ def _lacking(
     volumes = {subject.sha256: subject for subject in subjects}
     tables = [known.get(_key(extractor), {}) for extractor in extractors]
     return [
-        subject for sha256, subject in volumes.items() if any(sha256 not in table for table in tables)
+        subject
+        for sha256, subject in volumes.items()
+        if any(sha256 not in table for table in tables)
     ]
 
 

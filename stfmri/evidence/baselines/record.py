@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
-# Key of `Fitted.facts`: the inner cross-validation score of the hyper-parameters that were chosen, a
-# log loss in which all classes weigh the same; None where there was nothing to choose by.
+# Key of `Fitted.facts`: the inner cross-validation score of the chosen hyper-parameters, a log loss
+# in which all classes weigh the same; None where there was nothing to choose by.
 INNER_LOSS = "inner_log_loss"
 
 

@@ -18,7 +18,7 @@ def extent(volume_CDHW: Float32Array, spacing_mm: float) -> Float32Array:
     Returns:
         float32 (EXTENT_NUMBERS,).
     """
-    mask_DHW = (volume_CDHW > 0).any(axis=0)
+    mask_DHW = np.asarray((volume_CDHW > 0).any(axis=0))
     voxels = int(mask_DHW.sum())
     row = np.zeros(EXTENT_NUMBERS, np.float32)
     if voxels:
@@ -34,7 +34,8 @@ def extent(volume_CDHW: Float32Array, spacing_mm: float) -> Float32Array:
 
 def coarse_mask(volume_CDHW: Float32Array, spacing_mm: float) -> Float32Array:
     """The share of each block of about 8 mm that the mask fills."""
-    return block_means((volume_CDHW > 0).any(axis=0)[None], spacing_mm)
+    mask_CDHW = np.asarray((volume_CDHW > 0).any(axis=0, keepdims=True))
+    return block_means(mask_CDHW, spacing_mm)
 
 
 EXTENT = Extractor("extent", 1, extent)

@@ -60,8 +60,8 @@ BASELINE = Baseline(
     name="source_only",
     label="Source only",
     phrase="the look-up from source alone, which sees no image",
-    meaning="Knowing where a scan comes from is enough for such a score, so that a network which is "
-    "not above it need not have learned any anatomy.",
+    meaning="Knowing where a scan comes from is enough for such a score; a network that is not "
+    "above it need not have learned any anatomy.",
     sees_images=False,
     predict=predict,
     is_lookup=True,

@@ -1,0 +1,172 @@
+"""Baselines on folds: the runs of those that are fitted, and the tables of look-ups.
+
+`runs/<sweep>/baseline-<name>/fold<k>/` holds `provenance.json` and, written last,
+`predictions.csv`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from stfmri.evidence.baselines import BASELINES
+from stfmri.evidence.baselines.features import Progress, VolumeFeatures, volume_features
+from stfmri.evidence.baselines.record import Baseline, Fitted, Task
+from stfmri.evidence.cohort import Cohort, read_cohort
+from stfmri.study import locks, predictions
+from stfmri.study.config import Config
+from stfmri.study.files import private_dir, write_atomic
+from stfmri.study.git import code_state
+from stfmri.study.predictions import PredictionTable, of_subject
+from stfmri.study.runs import Run, Sweep
+
+PACKAGES = ("scikit-learn", "numpy", "scipy", "h5py")
+PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that was not done, and why."""
+
+    run: Run
+    error: Exception
+
+
+def run_baselines(
+    sweep: Sweep,
+    runs: Sequence[Run],
+    on_end: Callable[[Run], None] = lambda run: None,  # noqa: ARG005
+    progress: Progress = iter,
+) -> list[Failure]:
+    """Run those of `runs` that are not done; one that fails does not stop the others.
+
+    Args:
+        sweep: as it was submitted.
+        runs: some of its `baseline_runs`.
+        on_end: told of each run as it ends.
+        progress: wraps the subjects whose features are extracted.
+
+    Returns:
+        The runs that failed, or that another process holds.
+
+    Raises:
+        UserError: where the cohort, its split or its volumes cannot be read.
+    """
+    to_do = [run for run in runs if not run.is_done()]
+    failures: list[Failure] = []
+    if to_do:
+        cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
+        began = time.perf_counter()
+        features = _features(sweep.first, cohort, to_do, progress)
+        features_s = time.perf_counter() - began
+    for run in runs:
+        if run in to_do:
+            try:
+                _run(sweep.first, cohort, run, features, features_s)
+            except Exception as error:
+                failures.append(Failure(run, error))
+        on_end(run)
+    return failures
+
+
+def task_of(
+    config: Config, cohort: Cohort, fold: int, features: VolumeFeatures | None = None
+) -> Task:
+    """One fold of the cohort, as a baseline sees it."""
+    parts = cohort.folds[fold]
+    return Task(
+        train=[cohort.subjects[name] for name in parts.train],
+        test=[cohort.subjects[name] for name in parts.test],
+        classes=cohort.classes,
+        fold=fold,
+        covariates=config.data.covariates,
+        features=features,
+    )
+
+
+def fitting_lookups(config: Config, cohort: Cohort) -> list[Baseline]:
+    """The look-ups that can be used on the cohort, in the order of the registry."""
+    return [
+        one for one in BASELINES.values() if one.is_lookup and not one.unfit(config, cohort.used)
+    ]
+
+
+def lookup_table(
+    lookup: Baseline, config: Config, cohort: Cohort, fold: int
+) -> tuple[PredictionTable, Fitted]:
+    """What a look-up predicts of a fold's test set, as a table like a network's.
+
+    Args:
+        lookup: one of `fitting_lookups`.
+
+    Returns:
+        One row for each test subject, in the split's order; and the same with the look-up's facts.
+    """
+    task = task_of(config, cohort, fold)
+    fitted = lookup.predict(task)
+    rows = tuple(
+        of_subject(subject, fold, cohort.classes, tuple(map(float, shares)))
+        for subject, shares in zip(task.test, fitted.probability_NK, strict=True)
+    )
+    return PredictionTable(Path(f"{lookup.name}/fold{fold}"), cohort.classes, rows), fitted
+
+
+def _features(
+    config: Config, cohort: Cohort, runs: Sequence[Run], progress: Progress
+) -> VolumeFeatures | None:
+    """What the runs read of the volumes; None where they read none."""
+    names = dict.fromkeys(run.baseline for run in runs)
+    extractors = [one for name in names for one in BASELINES[name].extractors]
+    if not extractors:
+        return None
+    spacing_mm = config.preprocessing.spacing_mm
+    return volume_features(config.cache, spacing_mm, cohort.used, extractors, progress)
+
+
+def _run(
+    config: Config,
+    cohort: Cohort,
+    run: Run,
+    features: VolumeFeatures | None,
+    features_s: float,
+) -> None:
+    """Fit one baseline on one fold, and write what it says."""
+    with locks.lock(private_dir(run.folder)):
+        if run.is_done():  # by another process, meanwhile
+            return
+        task = task_of(config, cohort, run.fold, features)
+        began = time.perf_counter()
+        fitted = BASELINES[run.baseline].predict(task)
+        timings = {"features_s": features_s, "fit_s": time.perf_counter() - began}
+        record = {**_origin(), "baseline": run.baseline, "timings": timings}
+        record["facts"] = dict(fitted.facts)
+        write_atomic(run.folder / PROVENANCE, json.dumps(record, indent=1) + "\n")
+        predictions.write(
+            run.folder / predictions.FILE_NAME,
+            subjects=task.test,
+            fold=run.fold,
+            classes=cohort.classes,
+            probabilities=fitted.probability_NK,
+        )
+
+
+def _origin() -> dict[str, Any]:
+    """Versions, code and machine of this process."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in PACKAGES},
+        },
+        "code": code_state(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "device": "CPU",
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
