@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
     request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
-    for line in inputs.rejected(sweep):
+    for line in inputs.notes(sweep):
         out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
         show_plan(out, opened, states_of(sweep), where, request)
@@ -97,6 +97,7 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
     Returns:
         The frozen code, which is the jobs' working directory.
     """
+    sweep = inputs.with_splits(sweep)
     complete = inputs.prepare(sweep, runs)
     if not (sweep.folder / SWEEP_FILE).exists():
         write_sweep(sweep)
