@@ -58,7 +58,7 @@ class SplitFile:
 
     def differences(self, expected: SplitFile) -> list[str]:
         """What was drawn otherwise than `expected`, in words; the folds apart."""
-        pairs = {
+        pairs: dict[str, tuple[object, object]] = {
             "kind": (self.kind, expected.kind),
             "label": (self.label, expected.label),
             "classes": (list(self.classes), list(expected.classes)),
