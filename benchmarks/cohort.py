@@ -103,16 +103,20 @@ def _write_split(config: Config, rows: Sequence[IndexRow]) -> None:
             cut = min(len(ids) - 1, round(0.7 * len(ids)))
             train += ids[:cut]
             test += ids[cut:]
-        folds.append({"train": sorted(train), "val": [], "test": sorted(test)})
-    content = {
-        "format": splits.FORMAT,
-        "kind": split.kind,
-        "label": config.data.label,
-        "classes": list(CLASSES),
-        "seed": split.seed,
-        "test_fraction": split.test_fraction,
-        "val_fraction": split.val_fraction,
-        "cohort_sha256": splits.cohort_sha256(subjects),
-        "folds": folds,
-    }
-    write_atomic(config.split_file, json.dumps(content))
+        folds.append(splits.Fold(tuple(sorted(train)), (), tuple(sorted(test))))
+    splits.write_file(
+        splits.SplitFile(
+            path=config.split_file,
+            kind=split.kind,
+            label=config.data.label,
+            classes=CLASSES,
+            folds=tuple(folds),
+            cohort_sha256=splits.cohort_sha256(subjects),
+            settings={
+                "n": split.n,
+                "seed": split.seed,
+                "test_fraction": split.test_fraction,
+                "val_fraction": split.val_fraction,
+            },
+        )
+    )

@@ -12,12 +12,12 @@ from slurm.local import local_gpus
 from stfmri.learning import weights
 from stfmri.study import splits
 from stfmri.study.compose import compose, groups
-from stfmri.study.config import FP16_NEEDS_CUDA, Config, ModelConfig
+from stfmri.study.config import FP16_NEEDS_CUDA, Config, DataConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.overrides import flatten
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
-from stfmri.study.runs import Run, Sweep
+from stfmri.study.runs import SWEEP_FILE, Run, Sweep
 from stfmri.study.shards import read_index
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
@@ -31,21 +31,53 @@ REQUIRED = {
 
 
 def missing(sweep: Sweep) -> list[str]:
-    """What is not there yet, each with the command or step that makes it; writes nothing."""
+    """What is not there yet, each with the command or step that makes it; writes nothing.
+
+    Raises:
+        ConfigError: where the call itself was wrong, such as a class that nobody has.
+    """
     found = []
     for config in sweep.by_cache.values():
-        if not (config.cache / "index.csv").is_file():
-            found.append(
-                f"no preprocessed volumes at {config.cache}; build them: "
-                f"{preprocessing_command(config)}"
-            )
-            continue
         try:
+            require_volumes(config)
             _check_table(config)
             splits.check(config)
+        except ConfigError:
+            raise
         except UserError as error:
             found.append(str(error))
     return found
+
+
+def require_volumes(config: Config) -> None:
+    """Refuse a configuration whose cache, or whose external cohort's, is not built yet.
+
+    Raises:
+        UserError: naming the command that builds it.
+    """
+    needed = [(config.cache, replace(config, data=replace(config.data, external=None)))]
+    if config.external_cache is not None:
+        # Where its scans are is not known here: the command says what to fill in.
+        data = DataConfig(name=str(config.data.external), label=config.data.label)
+        needed.append((config.external_cache, replace(config, data=data)))
+    for cache, wanted in needed:
+        if not (cache / "index.csv").is_file():
+            raise UserError(
+                f"no preprocessed volumes at {cache}; build them: {preprocessing_command(wanted)}"
+            )
+
+
+def notes(sweep: Sweep) -> list[str]:
+    """What should be known before anything trains: scans rejected, weak points of the split."""
+    found = rejected(sweep)
+    for config in sweep.by_cache.values():
+        if not config.split.sha256 and (sweep.folder / SWEEP_FILE).is_file():
+            found.append(f"split: {splits.UNHASHED}")
+        try:
+            found += [f"split: {note}" for note in splits.check(config).notes]
+        except UserError:
+            continue  # `missing` and `check` say what is wrong
+    return list(dict.fromkeys(found))
 
 
 def _check_table(config: Config) -> None:
@@ -124,17 +156,25 @@ def check(sweep: Sweep) -> None:
         raise UserError(lacking[0])
 
 
+def with_splits(sweep: Sweep) -> Sweep:
+    """Draw the splits, once, and give the sweep their hashes.
+
+    Raises:
+        UserError: where a split does not fit its cohort, or is not the one that was submitted.
+    """
+    drawn = {cache: splits.ensure(config).sha256 for cache, config in sweep.by_cache.items()}
+    return sweep.with_splits(drawn)
+
+
 def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
-    """Complete the inputs of `runs`: the splits are drawn and the weights fetched once.
+    """Complete the inputs of `runs`: the weights are fetched once.
 
     Returns:
         The complete configuration of each run by its name, with the weights' place and sha256.
 
     Raises:
-        UserError: where a split does not fit its cohort, or weights cannot be had.
+        UserError: where weights cannot be had.
     """
-    for config in sweep.by_cache.values():
-        splits.ensure(config)
     found: dict[ModelConfig, ModelConfig] = {}
     complete = {}
     for run in runs:

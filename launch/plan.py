@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launch import inputs
 from stfmri.evidence.baselines import fitting_baselines
+from stfmri.study import splits
 from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import safe_name
 from stfmri.study.overrides import flatten
 from stfmri.study.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
-from stfmri.study.shards import read_index
-from stfmri.study.splits import Subject, subjects_of
+from stfmri.study.splits import Subject, subjects_in
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
 SET_BY_SWEEP = {
@@ -68,25 +69,50 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     config = composed(typed)
     folder = sweep_folder(root, config.sweep.name)
     if not (folder / SWEEP_FILE).is_file():
-        sweep = Sweep(config, expand(config, choose), choice, _absolute(asked, config))
+        config = _with_folds(config, choose)
+        runs = expand(config, lambda choices: replace(choose(choices), split=config.split))
+        sweep = Sweep(config, runs, choice, _absolute(asked, config))
         fitting = fitting_baselines(config, _known_subjects(sweep.first))
         return Opened(replace(sweep, baselines=fitting), config.cluster, is_new=True)
 
     saved = load_sweep(folder)
-    _refuse_changes(saved, choice, asked, flatten(config))
+    _refuse_changes(saved, choice, asked, flatten(splits.as_submitted(config, saved.config)))
     cluster = [text for text in typed if _is_cluster(text)]
     before = [text for text in saved.typed if not (cluster and _is_cluster(text))]
-    today = composed([*before, *cluster])
+    today = splits.as_submitted(composed([*before, *cluster]), saved.config)
     return Opened(saved, today.cluster, is_new=False, note=_drift(saved, flatten(today)))
 
 
 def _known_subjects(config: Config) -> list[Subject]:
     """The cohort; nobody where it has yet to be preprocessed, which is refused later."""
     try:
-        rows = read_index(config.cache)
-        return subjects_of(rows, config.data.label, config.cache / "index.csv")
+        return subjects_in(splits.rows_of(config), config.data.label)
     except UserError:
         return []
+
+
+def _with_folds(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> Config:
+    """The number of folds filled in, where it takes the data to know it.
+
+    Raises:
+        UserError: where the data is not there, or the sweep's caches differ in it.
+    """
+    if not splits.needs_data(config):
+        return config
+    # A single fold of each variant: for the caches that its runs read.
+    draft = replace(config, sweep=replace(config.sweep, folds=(0,)))
+    caches = Sweep(draft, expand(draft, choose)).by_cache.values()
+    for each in caches:
+        inputs.require_volumes(each)
+    found = {each.cache: splits.resolved(each).split for each in caches}
+    first, *others = found.values()
+    if any((other.n, other.column) != (first.n, first.column) for other in others):
+        counts = ", ".join(f"{cache}: {split.n}" for cache, split in found.items())
+        raise UserError(
+            f"the caches of this sweep give different numbers of folds ({counts}); preprocess the "
+            "same scans for each, or make a sweep of each with --name"
+        )
+    return replace(config, split=replace(config.split, n=first.n, column=first.column))
 
 
 def _is_cluster(text: str) -> bool:
@@ -122,8 +148,8 @@ def _refuse_changes(
     ]
     if differing:
         raise UserError(
-            f"{saved.folder} was submitted otherwise: {'; '.join(differing)}. A sweep goes on as "
-            "it began: leave these out, or make another sweep with --name"
+            f"{saved.folder} was submitted with other values: {'; '.join(differing)}. A sweep "
+            "goes on as it began: leave these out, or make another sweep with --name"
         )
 
 

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
     request = partial(request_of, cluster) if on_slurm else lambda run: ""  # noqa: ARG005
-    for line in inputs.rejected(sweep):
+    for line in inputs.notes(sweep):
         out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
         show_plan(out, opened, states_of(sweep), where, request)
@@ -100,6 +100,7 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
         The frozen code, which is the jobs' working directory.
     """
     networks = [run for run in runs if not run.baseline]
+    sweep = inputs.with_splits(sweep)
     complete = inputs.prepare(sweep, networks)
     if not (sweep.folder / SWEEP_FILE).exists():
         write_sweep(sweep)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stfmri.study.compose import compose
+from stfmri.study.duplicates import FILE_NAME, sentence
 from stfmri.study.errors import exit_on_error
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ def tell(report: Report, console: Console) -> int:
         console.print(f"rejected {subject}: {reason}", style="yellow", markup=False)
     if len(report.rejected) > REJECTED_SHOWN:
         console.print(f"… and more, all in {report.cache / 'rejected.csv'}", markup=False)
+    for pair in report.duplicates[:REJECTED_SHOWN]:
+        console.print(
+            f"almost the same: {sentence(pair)}, of two patients; if it is one person, give both "
+            "scans one patient_id",
+            style="yellow",
+            markup=False,
+        )
+    if len(report.duplicates) > REJECTED_SHOWN:
+        console.print(f"… and more, all in {report.cache / FILE_NAME}", markup=False)
     return 1 if report.rejected else 0
 
 

@@ -6,7 +6,8 @@ A cache changes in this order, and each step is a file renamed into place:
 2. `qc/<key>.json` and `.png`: a volume's numbers and its picture;
 3. `shard-….h5`: some volumes with their keys; a shard is never changed;
 4. `parts/<part>/record.json`: which key each scan of the part has, or why it has none;
-5. by `publish`, once every part is there: qc.csv, qc.html, rejected.csv and, last, index.csv.
+5. by `publish`, once every part is there: rejected.csv, duplicates.csv, qc.csv, qc.html and, last,
+   index.csv.
 
 What a kill leaves behind is either complete, and found again by its key, or a temporary file.
 Only after the index is out does anything go that it does not name.
@@ -31,12 +32,13 @@ from preprocessing.cohorts import Scan
 from preprocessing.skullstrip import require, resolve
 from preprocessing.store import ShardWriter, stored_volumes
 from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread, start
+from stfmri.study import duplicates
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
 from stfmri.study.rejected import Rejected, write_rejected
-from stfmri.study.shards import IndexRow, write_index
+from stfmri.study.shards import IndexRow, Volumes, write_index
 
 LOCAL_PART = "local"
 Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
@@ -54,6 +56,7 @@ class Report:
     volumes: int = 0  # rows of the index
     built: int = 0  # of these, made by this build
     rejected: tuple[tuple[str, str], ...] = ()  # subject, reason
+    duplicates: tuple[duplicates.Pair, ...] = ()  # of different patients, almost the same
     unfinished: tuple[str, ...] = ()  # parts without a record
     seconds: dict[str, float] = field(default_factory=dict)  # of all workers, by step
 
@@ -182,7 +185,9 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
     write_rejected(
         cache, (Rejected(scan.subject_id, str(scan.path), reason) for scan, reason in rejected)
     )
-    qc.write(config, rows, measures, rejected)
+    pairs = duplicates.find(Volumes(cache, rows), rows) if rows else ()
+    duplicates.write(cache, pairs)
+    qc.write(config, rows, measures, rejected, pairs)
     write_index(cache, rows)
     _sweep_up(cache, rows)
     return Report(
@@ -190,6 +195,7 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
         volumes=len(rows),
         built=sum(record["built"] for record in records.values()),
         rejected=tuple((scan.subject_id, reason) for scan, reason in rejected),
+        duplicates=pairs,
         seconds={step: sum(r["seconds"][step] for r in records.values()) for step in STEPS},
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from stfmri.study.config import DataConfig
-from stfmri.study.errors import UserError
+from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute, safe_name
 from stfmri.study.shards import INDEX_COLUMNS
 
@@ -85,7 +85,7 @@ def find_scans(data: DataConfig) -> list[Scan]:
         _refuse_duplicates(scans, [str(scan.path) for scan in scans])
     absent = [name for name in data.classes if name not in {scan.label for scan in scans}]
     if absent:
-        raise UserError(
+        raise ConfigError(
             f"data.classes names {', '.join(absent)}, but no scan of the cohort {data.name} has "
             f"that class (found: {', '.join(sorted({scan.label for scan in scans}))})"
         )
@@ -197,7 +197,7 @@ def read_table(data: DataConfig) -> list[Scan]:
     if data.classes:
         unknown = sorted({scan.label for scan in scans} - set(data.classes))
         if unknown:
-            raise UserError(
+            raise ConfigError(
                 f"{table}: column {data.label} holds classes that data.classes does not name: "
                 f"{', '.join(unknown)} (named: {', '.join(data.classes)})"
             )

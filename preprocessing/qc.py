@@ -20,6 +20,7 @@ from preprocessing.nifti import Image
 from preprocessing.picture import montage
 from preprocessing.skullstrip import Mask, bounding_box, faces
 from stfmri.study.config import Config
+from stfmri.study.duplicates import Pair
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.shards import IndexRow
 
@@ -109,15 +110,17 @@ def write(
     rows: Sequence[IndexRow],
     measures: Sequence[dict[str, Any]],
     rejected: Sequence[tuple[Scan, str]],
+    pairs: Sequence[Pair] = (),
 ) -> None:
     """Write `qc.csv` and `qc.html` of the volumes that go into the index.
 
     Args:
         measures: of each row, as `read_measures` returns them.
         rejected: scans without a volume, and why.
+        pairs: scans of different patients that are almost the same.
     """
     cache, label = config.cache, config.data.label
-    warnings = warn(rows, measures)
+    warnings = warn(rows, measures, pairs)
     _write_table(cache, label, rows, measures, warnings)
     cards = [
         Card(
@@ -147,8 +150,14 @@ def write(
     write_atomic(cache / "qc.html", page)
 
 
-def warn(rows: Sequence[IndexRow], measures: Sequence[dict[str, Any]]) -> list[list[str]]:
+def warn(
+    rows: Sequence[IndexRow], measures: Sequence[dict[str, Any]], pairs: Sequence[Pair] = ()
+) -> list[list[str]]:
     """What to look at in each volume, in words; nothing for most."""
+    almost: dict[str, list[str]] = {}
+    for pair in pairs:
+        for one, other in (pair.subject_a, pair.subject_b), (pair.subject_b, pair.subject_a):
+            almost.setdefault(one, []).append(f"{other} ({pair.correlation:.3f})")
     volumes_ml = np.array([numbers["brain_ml"] for numbers in measures])
     twins: dict[str, list[str]] = {}
     for row in rows:
@@ -166,6 +175,9 @@ def warn(rows: Sequence[IndexRow], measures: Sequence[dict[str, Any]]) -> list[l
             > BORDER_CM2,
             "left and right unknown": not numbers["oriented"],
             f"same voxels as {', '.join(same)}": bool(same),
+            f"almost the same as {', '.join(almost.get(row.subject_id, ()))}, of another patient": (
+                row.subject_id in almost
+            ),
         }
         found.append([text for text, holds in conditions.items() if holds])
     return found

@@ -72,7 +72,9 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     from stfmri.evidence.write import write_results
 
     reference = references.get(sweep.config.reference.name)
-    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes))
+    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
+    for note in cohort.notes:
+        console.print(f"split: {note}", style="yellow", soft_wrap=True, markup=False)
 
     def progress(runs: Sequence[Run]) -> Iterable[Run]:
         return track(

@@ -6,29 +6,46 @@ does not matter, since runs and baselines saw only the subjects that the split n
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stfmri.study import duplicates
 from stfmri.study.errors import UserError
-from stfmri.study.shards import read_index
-from stfmri.study.splits import Fold, Subject, group_subjects, guard, subjects_of
+from stfmri.study.splits import (
+    UNHASHED,
+    Fold,
+    SplitFile,
+    Subject,
+    group_subjects,
+    guard,
+    notes_of,
+    read_file,
+    require_unchanged,
+    rows_in,
+    subjects_in,
+)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The subjects of a sweep and the folds they were split into."""
+    """The subjects of a sweep and the folds they were split into.
+
+    Attributes:
+        split: the file, for `splits.describe` and `splits.facts`; None where there is none.
+        notes: what a reader of the results should know of the folds, a sentence each.
+    """
 
     classes: tuple[str, ...]
     subjects: Mapping[str, Subject]
     folds: tuple[Fold, ...]
+    split: SplitFile | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def patient_index(self) -> Mapping[str, int]:
@@ -79,66 +96,56 @@ class Cohort:
         return sum(len(fold.test) for fold in self.folds) / len(self.folds)
 
 
-def read_cohort(cache: Path, splits_path: Path, classes: tuple[str, ...]) -> Cohort:
+def read_cohort(
+    cache: Path, splits_path: Path, classes: tuple[str, ...], *, sha256: str = ""
+) -> Cohort:
     """Read the labels that the baselines and the report need.
 
     Args:
         cache: the folder that holds `index.csv`.
-        splits_path: the split; its `label` names the label column of the index.
+        splits_path: the split; its `label` names the label column of the index, and where it tests
+            another cohort its `external_cache` the folder of that one, beside `cache`.
         classes: class names in the order of the sweep.
+        sha256: of the split as it was submitted; empty where the sweep is older than the hash.
 
     Raises:
-        UserError: if a file is missing or broken, or the split names a subject without a row.
+        UserError: if a file is missing or broken, the split names a subject without a row, or is
+            not the one that was submitted.
         LeakageError: if the split has somebody on both sides.
     """
-    split = _read_split(splits_path)
-    index_path = cache / "index.csv"
-    try:
-        label = split["label"]
-        folds = tuple(
-            Fold(_ids(fold["train"]), _ids(fold.get("val", ())), _ids(fold["test"]))
-            for fold in split["folds"]
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"expected a split with 'label' and 'folds' of 'train' and 'test' in {splits_path}; "
-            f"cannot read it ({error!r})"
-        ) from error
-    named = _named(folds)
-    rows = [row for row in read_index(cache) if row.subject_id in named]
+    split = read_file(splits_path)
+    require_unchanged(split, sha256)
+    external = split.settings.get("external_cache")
+    every_row = rows_in(cache, cache.parent / str(external) if external else None)
+    named = _named(split.folds)
+    rows = [row for row in every_row if row.subject_id in named]
     absent = sorted(named - {row.subject_id for row in rows})
+    index_path = cache / "index.csv"
     if absent or not rows:
         raise UserError(
             f"expected a row in {index_path} for each subject of {splits_path}, found none for "
             f"{', '.join(absent[:5])}; was the cache rebuilt from other scans since the sweep was "
             "submitted?"
         )
-    subjects = {subject.subject_id: subject for subject in subjects_of(rows, label, index_path)}
+    subjects = {subject.subject_id: subject for subject in subjects_in(rows, split.label)}
     for subject in subjects.values():
         if subject.label not in classes:
             raise UserError(
-                f"expected one of {list(classes)} as {label} of subject {subject.subject_id!r} in "
-                f"{index_path}, found {subject.label!r}"
+                f"expected one of {list(classes)} as {split.label} of subject "
+                f"{subject.subject_id!r} in {index_path}, found {subject.label!r}"
             )
-    for number, fold in enumerate(folds):
+    for number, fold in enumerate(split.folds):
         guard(fold, subjects, f"{splits_path}, fold {number}")
-    return Cohort(classes, subjects, folds)
-
-
-def _ids(listed: Iterable[object]) -> tuple[str, ...]:
-    return tuple(map(str, listed))
+    pairs = (*duplicates.read(cache), *split.near_duplicates)
+    return Cohort(
+        classes=classes,
+        subjects=subjects,
+        folds=split.folds,
+        split=split,
+        notes=notes_of(split, subjects, pairs) + (() if sha256 else (UNHASHED,)),
+    )
 
 
 def _named(folds: Sequence[Fold]) -> set[str]:
     """Ids of all subjects of all folds."""
     return {name for fold in folds for part in (fold.train, fold.val, fold.test) for name in part}
-
-
-def _read_split(path: Path) -> Any:
-    """The split file as it stands."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"expected the split of the sweep in {path}, found no such file") from error
-    except ValueError as error:
-        raise UserError(f"expected JSON in {path}, found {error}") from error

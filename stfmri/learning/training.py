@@ -43,7 +43,7 @@ from stfmri.study.config import Config
 from stfmri.study.errors import TrainingError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
-from stfmri.study.shards import Volumes, read_index
+from stfmri.study.shards import Volumes
 
 
 def train_run(config_file: Path, side_by_side: int = 1) -> None:
@@ -103,7 +103,7 @@ class Training:
         self.seed = (config.train.seed, config.split.fold)
         self.split = splits.ensure(config)
         self.fold = self.split.folds[config.split.fold]
-        self.volumes = Volumes(config.cache, read_index(config.cache))
+        self.volumes = Volumes(config.cache, splits.rows_of(config))
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
         self.weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))

@@ -7,7 +7,8 @@ so a run can be trained from its frozen `config.yaml` where Hydra is not install
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stfmri.study.errors import ConfigError
 from stfmri.study.files import safe_name, write_atomic
 from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
+from stfmri.study.splits import SPLITS
 
 SLICE_AXES = ("axial", "coronal", "sagittal")
 # Told by whoever finds out first: the submission, or the run.
@@ -94,24 +96,44 @@ class PreprocessingConfig:
 class SplitConfig:
     """How subjects are divided, and which fold a run takes."""
 
-    kind: str = "random"  # random: n stratified draws (the paper's); kfold: stratified k-fold
-    n: int = 3  # folds
+    kind: str = "random"  # of stfmri/study/splits
+    n: int = 3  # folds; 0: as many as the data gives, for kinds that take them from it
+    repeats: int = 1  # kind=kfold: times that every subject is tested
+    groups: int = 0  # kind=source: groups of sources; 0: each source by itself
+    column: str = ""  # kind=column: of the cohort table; empty: `fold` if there, else `split`
     seed: int = 0
     test_fraction: float = 0.3  # kind=random
     val_fraction: float = 0.0  # of the training part, watched but never trained on
     fold: int = 0
+    sha256: str = ""  # of the folds, filled in at submission; empty: any
 
     def __post_init__(self) -> None:
-        _one_of("split.kind", self.kind, ("random", "kfold"))
-        _at_least("split.n", self.n, 2 if self.kind == "kfold" else 1)
+        _one_of("split.kind", self.kind, SPLITS)
+        kind = SPLITS[self.kind]
+        _at_least("split.n", self.n, kind.least_n)
+        _at_least("split.repeats", self.repeats, 1)
+        _at_least("split.groups", self.groups, 0)
+        usual = {item.name: item.default for item in fields(self)}
+        for key in {key for other in SPLITS.values() for key in other.keys} - {*kind.keys}:
+            if getattr(self, key) != usual[key]:
+                owners = ", ".join(o.name for o in SPLITS.values() if key in o.keys)
+                raise ConfigError(f"split.{key} needs split={owners}, found split={self.kind}")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"split.seed must lie in 0–{2**32 - 1}, found {self.seed}")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"split.test_fraction must lie in (0, 1), found {self.test_fraction}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"split.val_fraction must lie in [0, 1), found {self.val_fraction}")
-        if not 0 <= self.fold < self.n:
+        # Before the data is read, a fold may be any.
+        if self.fold < 0 or (self.n and self.fold >= self.folds):
             raise ConfigError(
-                f"split.fold must lie in 0–{self.n - 1} (split.n={self.n}), found {self.fold}"
+                f"split.fold must lie in 0–{self.folds - 1} (split.n={self.n}), found {self.fold}"
             )
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are; 0 before the data is read, for kinds that need it."""
+        return SPLITS[self.kind].folds(self)
 
 
 @dataclass(frozen=True)
@@ -318,11 +340,29 @@ class Config:
         return Path(self.root) / "data" / "cache" / name
 
     @property
+    def external_cache(self) -> Path | None:
+        """The folder of shards that are tested alone; None where the split needs no other cohort.
+
+        Raises:
+            ConfigError: where the split needs another cohort and none is named.
+        """
+        if not SPLITS[self.split.kind].is_external:
+            return None
+        name = self.data.external
+        if not name or name == self.data.name:
+            raise ConfigError(
+                f"split={self.split.kind} needs data.external=NAME, the data.name of another "
+                f"cohort than {self.data.name}; found {name}"
+            )
+        return replace(self, data=replace(self.data, name=name)).cache
+
+    @property
     def split_file(self) -> Path:
         """Where the drawn folds are written, once."""
         split = self.split
         label = safe_name(self.data.label, "data.label")
-        return self.cache / "splits" / f"{split.kind}-{label}-{split.n}-{split.seed}.json"
+        tag = SPLITS[split.kind].tag(self)
+        return self.cache / "splits" / f"{split.kind}-{label}{tag}-{split.seed}.json"
 
     @property
     def sweep_folder(self) -> Path:
@@ -358,7 +398,8 @@ def load(path: Path) -> Config:
     return from_dict(Config, values, file=str(path))
 
 
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    choices = tuple(choices)
     if value not in choices:
         close = difflib.get_close_matches(value, choices, 1)
         hint = f"; did you mean {close[0]}?" if close else ""

@@ -30,7 +30,14 @@ def choices(config: Config) -> tuple[str, ...]:
     """
     usual = flatten(Config())
     groups = ("preprocessing.", "split.", "model.", "augment.", "train.")
-    aside = ("preprocessing.jobs", "split.fold", "model.name", "model.weights", "train.threads")
+    aside = (
+        "preprocessing.jobs",
+        "split.fold",
+        "split.sha256",
+        "model.name",
+        "model.weights",
+        "train.threads",
+    )
     return tuple(
         f"{key}={value}"
         for key, value in flatten(config).items()

@@ -10,7 +10,6 @@ runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
+from stfmri.study.splits import read_file
 
 SWEEP_FILE = "sweep.yaml"
 JOBS_FILE = "jobs.csv"
@@ -127,18 +127,17 @@ class Sweep:
         """The split file, of the first run."""
         return self.first.split_file
 
+    @property
+    def split_sha256(self) -> str:
+        """Hash of that file's folds as submitted; empty where the sweep is older than the hash."""
+        return self.first.split.sha256
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the tables; as the split found them, if none were given."""
         if self.config.data.classes:
             return self.config.data.classes
-        try:
-            return tuple(json.loads(self.splits.read_text(encoding="utf-8"))["classes"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"expected the classes of sweep {self.name} in {self.splits}, found {error!r}; "
-                "submitting the sweep again writes the file"
-            ) from error
+        return read_file(self.splits).classes
 
     @cached_property
     def by_cache(self) -> dict[Path, Config]:
@@ -146,6 +145,21 @@ class Sweep:
         variants = {run.variant: run for run in self.runs}
         configs = (self.config_of(run) for run in variants.values())
         return {config.cache: config for config in configs}
+
+    def with_splits(self, sha256: Mapping[Path, str]) -> Sweep:
+        """The sweep with the hash of each cache's split in it, as sweep.yaml and its runs have it.
+
+        Args:
+            sha256: of each of `by_cache`.
+        """
+        split = replace(self.config.split, sha256=sha256[self.cache])
+        config = replace(self.config, split=split)
+        runs = []
+        for run in self.runs:
+            own = sha256[self.config_of(run).cache]
+            more = {} if own == split.sha256 else {"split.sha256": own}
+            runs.append(replace(run, overrides={**run.overrides, **more}))
+        return replace(self, config=config, runs=runs)
 
     def config_of(self, run: Run) -> Config:
         """The complete configuration of one of its runs."""
@@ -166,7 +180,7 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     """Every run of `config.sweep`: models × weights × further axes × folds, in that order.
 
     Args:
-        config: what the runs have in common.
+        config: what the runs have in common, its split complete (see `splits.resolved`).
         choose: gives the configuration with other choices of some groups, {group: choice}; asked
             once for each combination of groups.
 
@@ -177,7 +191,7 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     sweep = config.sweep
     grouped = set(to_dict(config)) & set(sweep.axes)
     _check_axes(config, grouped)
-    folds = sweep.folds or tuple(range(config.split.n))
+    folds = sweep.folds or tuple(range(config.split.folds))
     if len(set(folds)) != len(folds):
         raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
     common, base = flatten(config), _without_axes(config)

@@ -63,6 +63,7 @@ class IndexRow:
     key: str
     sha256: str
     columns: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)  # the cache it was read from
 
 
 def write_shard(
@@ -162,7 +163,7 @@ def read_index(cache: Path) -> list[IndexRow]:
             missing = [name for name in INDEX_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
                 raise CacheError(f"{path} lacks the columns {', '.join(missing)}; build it again")
-            rows = [_index_row(line) for line in table]
+            rows = [_index_row(line, cache) for line in table]
     except (csv.Error, ValueError) as error:
         raise CacheError(
             f"{path} is damaged ({error}); python -m preprocessing writes it again"
@@ -177,7 +178,7 @@ def read_index(cache: Path) -> list[IndexRow]:
     return rows
 
 
-def _index_row(line: dict[str, str]) -> IndexRow:
+def _index_row(line: dict[str, str], cache: Path) -> IndexRow:
     """One line of the index; a ValueError says what is wrong with it."""
     absent: Any = None  # the csv module's key for fields too many, and value of those too few
     if absent in line or absent in line.values():
@@ -185,11 +186,14 @@ def _index_row(line: dict[str, str]) -> IndexRow:
     fixed: dict[str, Any] = {name: line.pop(name) for name in INDEX_COLUMNS}
     if Path(fixed["shard"]).name != fixed["shard"]:
         raise ValueError(f"{fixed['shard']!r} is no file of the cache")
-    return IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=line)
+    return IndexRow(**{**fixed, "row": int(fixed["row"])}, columns=line, folder=cache)
 
 
 class Volumes:
-    """The cache's volumes by subject, each shard mapped once and on first use.
+    """The volumes of a cache, or of several, by subject; a shard is mapped once, on first use.
+
+    Args:
+        cache: the folder of rows that were not read from an index.
 
     Mapped arrays survive a fork, and a pickled `Volumes` opens its shards anew.
     """
@@ -197,7 +201,7 @@ class Volumes:
     def __init__(self, cache: Path, rows: Sequence[IndexRow]) -> None:
         self._cache = cache
         self._rows = {row.subject_id: row for row in rows}
-        self._open: dict[str, Shard] = {}
+        self._open: dict[Path, Shard] = {}
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open": {}}
@@ -235,6 +239,7 @@ class Volumes:
 
     def _row_and_shard(self, subject_id: str) -> tuple[IndexRow, Shard]:
         row = self._rows[subject_id]
-        if row.shard not in self._open:
-            self._open[row.shard] = open_shard(self._cache / row.shard)
-        return row, self._open[row.shard]
+        path = (row.folder or self._cache) / row.shard
+        if path not in self._open:
+            self._open[path] = open_shard(path)
+        return row, self._open[path]

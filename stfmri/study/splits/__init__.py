@@ -1,0 +1,379 @@
+"""Which subjects train and which test: drawn once, seeded, written, then only read.
+
+Subjects that share a patient or an identical volume stay on one side: scores from a split that
+ignores either can be too high by tens of points. A kind of split is a record in a file of its own,
+listed in `SPLITS`; nothing else knows its name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stfmri.study import duplicates
+from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.serialise import load_yaml
+from stfmri.study.shards import IndexRow, Volumes, read_index
+from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate
+from stfmri.study.splits.column import COLUMN
+from stfmri.study.splits.external import EXTERNAL
+from stfmri.study.splits.facts import Facts, Tested, facts
+from stfmri.study.splits.file import FORMAT, SplitFile, require_unchanged
+from stfmri.study.splits.file import read as read_file
+from stfmri.study.splits.file import write as write_file
+from stfmri.study.splits.groups import (
+    cohort_sha256,
+    group_subjects,
+    subjects_in,
+    subjects_of,
+)
+from stfmri.study.splits.kfold import KFOLD
+from stfmri.study.splits.random import RANDOM
+from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
+from stfmri.study.splits.source import SOURCE
+from stfmri.study.splits.stratify import held_out
+from stfmri.study.splits.words import counted, listed
+
+if TYPE_CHECKING:
+    # At run time it is the configuration that imports the kinds.
+    from stfmri.study.config import Config
+
+__all__ = [
+    "FORMAT",
+    "SPLITS",
+    "UNHASHED",
+    "Facts",
+    "Fold",
+    "Split",
+    "SplitFile",
+    "SplitKind",
+    "Subject",
+    "Tested",
+    "as_submitted",
+    "check",
+    "cohort_sha256",
+    "describe",
+    "draw",
+    "ensure",
+    "facts",
+    "group_subjects",
+    "guard",
+    "needs_data",
+    "notes_of",
+    "read_file",
+    "require_unchanged",
+    "resolved",
+    "rows_in",
+    "rows_of",
+    "subjects_in",
+    "subjects_of",
+    "write_file",
+]
+
+SPLITS: Mapping[str, SplitKind] = {
+    kind.name: kind for kind in (RANDOM, KFOLD, SOURCE, COLUMN, EXTERNAL)
+}
+# Keys of `split` that a submission fills in; empty or 0 until then.
+FILLED_IN = ("n", "column", "sha256")
+UNHASHED = (
+    "the sweep was submitted before split files were hashed: an edit of the file since then would "
+    "go unseen"
+)
+# Of preprocessing, what changes no voxel.
+NO_VOXELS = ("shard_volumes", "jobs")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Every fold of a split, with the subjects that it divides.
+
+    Attributes:
+        subjects: by id; those of an external cohort included.
+        notes: what should be known before anything trains, and by a reader of the results.
+        file: as written, or as it will be.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    subjects: dict[str, Subject]
+    notes: tuple[str, ...]
+    file: SplitFile
+
+    @property
+    def kind(self) -> str:
+        """Name of its kind."""
+        return self.file.kind
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What it was drawn with, as the file has it."""
+        return self.file.settings
+
+    @property
+    def sha256(self) -> str:
+        """Hash of folds, classes and cohort."""
+        return self.file.sha256
+
+    @property
+    def facts(self) -> Facts:
+        """How many patients are tested, how often, and how many never."""
+        return facts(self.folds, self.subjects, self.classes)
+
+
+def ensure(config: Config) -> Split:
+    """Read the split that `config` names, drawing and writing it first where there is none.
+
+    Raises:
+        UserError: where the cohort has changed since the split was written, a class is too small,
+            a fold lacks a class, or the file on disk was drawn with other settings or is not the
+            one that `split.sha256` tells of.
+        LeakageError: where the file puts a patient or a volume on both sides.
+    """
+    split = check(config)
+    if not split.path.is_file():
+        write_file(split.file)
+    return split
+
+
+def check(config: Config) -> Split:
+    """As `ensure`, but nothing is written."""
+    config = resolved(config)
+    kind = SPLITS[config.split.kind]
+    index = config.cache / "index.csv"
+    rows = rows_of(config)
+    subjects = subjects_in(rows, config.data.label)
+    own = [s for s, row in zip(subjects, rows, strict=True) if row.folder == config.cache]
+    external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != config.cache]
+    classes = config.data.classes or tuple(sorted({subject.label for subject in own}))
+    _check_classes(own, external, classes, config)
+    if config.external_cache is not None:
+        _check_preprocessing(config, rows)
+    expected = SplitFile(
+        path=config.split_file,
+        kind=kind.name,
+        label=config.data.label,
+        classes=classes,
+        folds=(),
+        cohort_sha256=cohort_sha256(subjects),
+        settings={
+            "n": config.split.n,
+            "seed": config.split.seed,
+            **kind.settings(config, own),
+            "val_fraction": config.split.val_fraction,
+        },
+    )
+    file = _read(expected) if expected.path.is_file() else _drawn(expected, own, external, config)
+    require_unchanged(file, config.split.sha256)
+    by_id = {subject.subject_id: subject for subject in subjects}
+    count = kind.folds(config.split)
+    if len(file.folds) != count:
+        raise UserError(
+            f"{file.path} has {len(file.folds)} folds, expected split.n={count}; delete it to draw "
+            "it anew"
+        )
+    for number, fold in enumerate(file.folds):
+        guard(fold, by_id, f"{file.path}, fold {number}")
+    where = str(file.path) if file.path.is_file() else f"split={kind.name} of {index}"
+    refuse_degenerate(file.folds, by_id, classes, kind, where)
+    notes = notes_of(file, by_id, (*duplicates.read(config.cache), *file.near_duplicates))
+    return Split(file.path, classes, file.folds, by_id, notes, file)
+
+
+def draw(
+    subjects: Sequence[Subject], config: Config, external: Sequence[Subject] = ()
+) -> tuple[Fold, ...]:
+    """Draw the folds: whole groups at a time, from the split's seed.
+
+    Args:
+        subjects: of the cohort itself.
+        external: of the cohort that is only tested, for kinds that have one.
+
+    Raises:
+        UserError: where the cohort is too small, or a fold would lack a class.
+        LeakageError: where the user's own folds divide a patient or a volume.
+    """
+    split, kind = config.split, SPLITS[config.split.kind]
+    classes = tuple(sorted({subject.label for subject in subjects}))
+    drawn = kind.draw(Request(subjects, external, classes, split))
+    folds = tuple(_fold(sides, split.val_fraction, split.seed) for sides in drawn)
+    by_id = {subject.subject_id: subject for subject in (*subjects, *external)}
+    refuse_degenerate(folds, by_id, classes, kind, f"split={kind.name}")
+    return folds
+
+
+def resolved(config: Config) -> Config:
+    """`config` with what its split takes from the data filled in: the number of folds, a column.
+
+    Raises:
+        UserError: where the data does not fit the kind of split, or is not there.
+    """
+    resolve = SPLITS[config.split.kind].resolve
+    if resolve is None:
+        return config
+    rows = read_index(config.cache)
+    subjects = subjects_of(rows, config.data.label, config.cache / "index.csv")
+    return replace(config, split=resolve(config, subjects))
+
+
+def needs_data(config: Config) -> bool:
+    """Whether the number of folds is known only when the data has been read."""
+    return SPLITS[config.split.kind].resolve is not None
+
+
+def as_submitted(config: Config, saved: Config) -> Config:
+    """`config`, with what a submission fills in as `saved` has it where `config` leaves it open."""
+    missing = {
+        key: getattr(saved.split, key) for key in FILLED_IN if not getattr(config.split, key)
+    }
+    return replace(config, split=replace(config.split, **missing))
+
+
+def rows_of(config: Config) -> list[IndexRow]:
+    """Every volume that the runs of `config` train or test on, each with its cache in `folder`.
+
+    Raises:
+        UserError: where an index cannot be read, or both cohorts of an external test have a
+            subject of one name.
+    """
+    return rows_in(config.cache, config.external_cache)
+
+
+def rows_in(cache: Path, external: Path | None) -> list[IndexRow]:
+    """The rows of a cache, and those of an external cohort's."""
+    rows = read_index(cache)
+    if external is None:
+        return rows
+    others = read_index(external)
+    if shared := sorted({row.subject_id for row in rows} & {row.subject_id for row in others}):
+        raise UserError(
+            f"{cache} and {external} both have the subject {listed(shared)}; rename the subjects "
+            "of one cohort, or leave those scans out of it"
+        )
+    return [*rows, *others]
+
+
+def notes_of(
+    file: SplitFile, subjects: Mapping[str, Subject], pairs: Sequence[duplicates.Pair]
+) -> tuple[str, ...]:
+    """What should be known of the folds, a sentence each.
+
+    Args:
+        subjects: by id, those of the cohort and of the external one.
+        pairs: suspicious ones, of which some may stand on two sides.
+    """
+    kind = SPLITS.get(file.kind)
+    if kind is None:  # an old file, which does not say
+        return ()
+    return tuple(notes_on(file.folds, subjects, file.classes, kind, pairs))
+
+
+def describe(split: Described, folds: Sequence[int] | None = None) -> str:
+    """What a paper would call the split, without a full stop.
+
+    Args:
+        folds: those that were run, where it is not all of them.
+    """
+    kind = SPLITS.get(split.kind)
+    count = len(split.folds)
+    if kind is None:
+        whole = f"{counted(count)} split{'' if count == 1 else 's'} into training and test"
+    else:
+        whole = kind.sentence(split)
+    if folds is None or len(set(folds)) == count:
+        return whole
+    run = len(set(folds))
+    return f"{counted(run)} of the {counted(count)} folds of: {whole}"
+
+
+def _fold(sides: Sides, val_fraction: float, seed: int) -> Fold:
+    train, val = sides.train, sides.val
+    if val_fraction:
+        held = held_out(train, val_fraction, seed)
+        train, val = held.train, held.test
+    parts = (
+        tuple(sorted(subject.subject_id for group in part for subject in group))
+        for part in (train, val, sides.test)
+    )
+    return Fold(*parts)
+
+
+def _drawn(
+    expected: SplitFile, own: Sequence[Subject], external: Sequence[Subject], config: Config
+) -> SplitFile:
+    folds = draw(own, config, external)
+    pairs = _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
+    return replace(expected, folds=folds, near_duplicates=pairs)
+
+
+@functools.cache
+def _pairs_between(cache: Path, external: Path) -> tuple[duplicates.Pair, ...]:
+    """Suspicious pairs of two cohorts; kept, since a submission checks before it writes."""
+    ours, theirs = read_index(cache), read_index(external)
+    return duplicates.between(Volumes(cache, [*ours, *theirs]), ours, theirs)
+
+
+def _read(expected: SplitFile) -> SplitFile:
+    """The file at `expected.path`, which must have been drawn with these very settings."""
+    found = read_file(expected.path)
+    if found.cohort_sha256 != expected.cohort_sha256:
+        raise UserError(
+            f"{found.path} was drawn for another cohort: subjects, classes or voxels have changed "
+            "since. Restore the cache, choose another split.seed, or delete the file and its "
+            "sweeps' runs"
+        )
+    if differing := found.differences(expected):
+        raise UserError(
+            f"{found.path} was drawn with other settings: {'; '.join(differing)}. Choose another "
+            "split.seed, or delete the file and its sweeps' runs"
+        )
+    return found
+
+
+def _check_classes(
+    own: Sequence[Subject], external: Sequence[Subject], classes: Sequence[str], config: Config
+) -> None:
+    file, label = config.cache / "index.csv", config.data.label
+    found = {subject.label for subject in own}
+    if unknown := sorted(found - set(classes)):
+        raise ConfigError(
+            f"{file}: column {label!r} holds the unknown class {', '.join(unknown)}; "
+            f"data.classes lists {', '.join(classes)}"
+        )
+    if absent := sorted(set(classes) - found):
+        raise ConfigError(
+            f"{file}: no subject of the class {', '.join(absent)} in data.classes; it has "
+            f"{', '.join(sorted(found))}"
+        )
+    if len(found) < 2:
+        raise ConfigError(f"{file}: column {label!r} holds one class only, {', '.join(found)}")
+    if unknown := sorted({subject.label for subject in external} - found):
+        raise ConfigError(
+            f"the external cohort {config.data.external} holds the class {', '.join(unknown)} in "
+            f"column {label!r}, which {file} does not: no network could learn it; leave those "
+            "scans out, or name its classes alike"
+        )
+
+
+def _check_preprocessing(config: Config, rows: Sequence[IndexRow]) -> None:
+    """Refuse an external cohort whose voxels were made otherwise, naming the key."""
+    volumes = Volumes(config.cache, rows)
+    first = {(row.folder, row.shard): row.subject_id for row in rows}
+    chains = [(folder, _chain(volumes.preprocessing(name))) for (folder, _), name in first.items()]
+    [own, *_] = [chain for folder, chain in chains if folder == config.cache]
+    for folder, chain in chains:
+        for key in sorted({*own, *chain} - set(NO_VOXELS)):
+            if own.get(key) != chain.get(key):
+                raise UserError(
+                    f"{folder} was made with preprocessing.{key}={chain.get(key)}, {config.cache} "
+                    f"with {own.get(key)}: a network would see other voxels than it learned from; "
+                    "preprocess both alike"
+                )
+
+
+def _chain(text: str) -> dict[str, Any]:
+    found = load_yaml(text, "preprocessing of a shard")
+    return found if isinstance(found, dict) else {}

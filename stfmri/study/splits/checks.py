@@ -1,0 +1,159 @@
+"""What is refused of a split, and what is said of it before anything trains."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from stfmri.study.duplicates import Pair
+from stfmri.study.errors import LeakageError, UserError
+from stfmri.study.splits.record import Fold, SplitKind, Subject
+from stfmri.study.splits.words import listed, percent
+
+POINTS = 0.05  # by which a class's share may differ from the cohort's, unsaid
+
+
+def guard(fold: Fold, subjects: Mapping[str, Subject], where: str) -> None:
+    """Refuse a fold that has a subject, a patient or an identical volume on two sides.
+
+    Raises:
+        LeakageError: naming what is shared.
+        UserError: where it names somebody else, or nobody.
+    """
+    sides = {"train": fold.train, "val": fold.val, "test": fold.test}
+    named = [name for ids in sides.values() for name in ids]
+    if strangers := sorted(set(named) - set(subjects)):
+        raise UserError(
+            f"{where}: the cohort has no {', '.join(strangers[:5])}; delete the file to draw it "
+            "anew"
+        )
+    if not fold.train or not fold.test:
+        raise UserError(f"{where}: nobody to train or to test on; delete the file to draw it anew")
+    for what in ("subject_id", "patient_id", "sha256"):
+        seen: dict[str, tuple[str, str]] = {}
+        shared = []
+        for side, ids in sides.items():
+            for subject_id in ids:
+                value = getattr(subjects[subject_id], what)
+                other = seen.setdefault(value, (side, subject_id))
+                if other[0] != side:
+                    shared.append(f"{other[1]} ({other[0]}) and {subject_id} ({side})")
+        if shared:
+            name = {"subject_id": "subject", "patient_id": "patient", "sha256": "volume"}[what]
+            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+            raise LeakageError(
+                f"{where}: the same {name} stands on both sides: {', '.join(shared[:5])}{more}; "
+                "nothing is trained on such a split: delete the file to draw it anew"
+            )
+
+
+def refuse_degenerate(
+    folds: Sequence[Fold],
+    subjects: Mapping[str, Subject],
+    classes: Sequence[str],
+    kind: SplitKind,
+    where: str,
+) -> None:
+    """Refuse folds from which a class cannot be learned, or tested where it should be.
+
+    Args:
+        where: the folds stand, for the message.
+
+    Raises:
+        UserError: naming the fold and the class.
+    """
+    for number, fold in enumerate(folds):
+        if lacking := _lacking(fold.train, subjects, classes):
+            raise UserError(
+                f"{where}: fold {number} has no training subject of the class "
+                f"{listed(lacking)}, so no network could learn it; {kind.remedy}"
+            )
+        if kind.is_drawn and (lacking := _lacking(fold.test, subjects, classes)):
+            raise UserError(
+                f"{where}: fold {number} tests no subject of the class {listed(lacking)}; "
+                f"{kind.remedy}"
+            )
+
+
+def notes_on(
+    folds: Sequence[Fold],
+    subjects: Mapping[str, Subject],
+    classes: Sequence[str],
+    kind: SplitKind,
+    pairs: Sequence[Pair] = (),
+) -> Iterator[str]:
+    """What a reader of the results should know of the folds, a sentence each."""
+    yield from _untested(folds, subjects, classes)
+    if kind.is_drawn:
+        yield from _uneven(folds, subjects, classes)
+    yield from kind.notes(folds, subjects)
+    yield from _near_duplicates(folds, pairs)
+
+
+def _lacking(
+    ids: Sequence[str], subjects: Mapping[str, Subject], classes: Sequence[str]
+) -> list[str]:
+    held = {subjects[name].label for name in ids}
+    return [name for name in classes if name not in held]
+
+
+def _untested(
+    folds: Sequence[Fold], subjects: Mapping[str, Subject], classes: Sequence[str]
+) -> Iterator[str]:
+    without: dict[str, list[int]] = defaultdict(list)
+    for number, fold in enumerate(folds):
+        for name in _lacking(fold.test, subjects, classes):
+            without[name].append(number)
+    for name, numbers in without.items():
+        if len(numbers) == len(folds):
+            yield f"the class {name} is never tested: no score of it can be given"
+        else:
+            where = "fold" if len(numbers) == 1 else "folds"
+            yield f"the class {name} is not tested in {where} {listed(numbers)}"
+
+
+def _uneven(
+    folds: Sequence[Fold], subjects: Mapping[str, Subject], classes: Sequence[str]
+) -> Iterator[str]:
+    labels = Counter(subject.label for subject in subjects.values())
+    found = []
+    for number, fold in enumerate(folds):
+        for side, ids in (("training", fold.train), ("test", fold.test)):
+            counts = Counter(subjects[name].label for name in ids)
+            for name in classes:
+                share, usual = counts[name] / len(ids), labels[name] / len(subjects)
+                if abs(share - usual) > POINTS:
+                    text = f"{name} is {percent(share)} of the {side} part of fold {number} and "
+                    found.append((abs(share - usual), f"{text}{percent(usual)} of the cohort"))
+    if found:
+        found.sort(key=lambda item: -item[0])
+        yield (
+            "class shares differ from the cohort's by more than five points: "
+            f"{listed([text for _, text in found], most=2)}"
+        )
+
+
+def _near_duplicates(folds: Sequence[Fold], pairs: Sequence[Pair]) -> Iterator[str]:
+    side_of = [
+        {name: side for side in ("train", "val", "test") for name in getattr(fold, side)}
+        for fold in folds
+    ]
+    found = []
+    for pair in pairs:
+        numbers = [
+            number
+            for number, sides in enumerate(side_of)
+            if {pair.subject_a, pair.subject_b} <= set(sides)
+            and sides[pair.subject_a] != sides[pair.subject_b]
+        ]
+        if numbers:
+            where = f"fold{'' if len(numbers) == 1 else 's'} {listed(numbers)}"
+            found.append(
+                f"{pair.subject_a} and {pair.subject_b} (correlation {pair.correlation:.3f}, "
+                f"{where})"
+            )
+    if found:
+        yield (
+            "perhaps the same scan on two sides: "
+            f"{listed(found)}; if it is, give both one patient_id and preprocess again"
+        )
