@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +24,10 @@ from rich.progress import track
 from stfmri.study import locks
 from stfmri.study.errors import exit_on_error
 from stfmri.study.files import absolute
-from stfmri.study.overrides import choices
 from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
 
 if TYPE_CHECKING:
-    from stfmri.evidence.tallies import RunRecord
+    from stfmri.evidence.collected import RunRecord
 
 WORK_FOLDER = "collect"  # in the sweep's: the lock, and the list of files that were written
 WAIT_S = 600.0  # for another collection of the sweep; one takes seconds, of a thousand runs minutes
@@ -39,9 +37,8 @@ Exit status: 0 written; 1 runs are missing and nothing was written; 2 the call w
 Of an incomplete sweep nothing is written, since a mean over the folds that happened to finish is
 not the mean that was asked for; --allow-partial writes it all the same, marked as incomplete.
 
-Every table holds two baselines computed from the same splits: the majority class, and source_only,
-a look-up from each scan's source to the most frequent training class. A score means little until
-it is above both.
+Every table also holds the baselines: those that see the images, which were run with the sweep, and
+look-ups from the cohort table. A score means little until it is above them.
 """
 
 
@@ -62,19 +59,13 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 
 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
-    # Matplotlib, pandas and SciPy take seconds to import: --help and a wrong name come first.
-    from stfmri.evidence import references
-    from stfmri.evidence.cohort import read_cohort
-    from stfmri.evidence.score_tables import consolidated_table
-    from stfmri.evidence.summary import summarise
+    # Matplotlib and SciPy take seconds to import: --help and a wrong name come first.
+    from stfmri.evidence.collected import collect_evidence
+    from stfmri.evidence.score_tables import scores_table
+    from stfmri.evidence.sentences import headline
+    from stfmri.evidence.summarise import summarise
     from stfmri.evidence.tables import to_terminal
-    from stfmri.evidence.tallies import gather
     from stfmri.evidence.write import write_results
-
-    reference = references.get(sweep.config.reference.name)
-    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
-    for note in cohort.notes:
-        console.print(f"split: {note}", style="yellow", soft_wrap=True, markup=False)
 
     def progress(runs: Sequence[Run]) -> Iterable[Run]:
         return track(
@@ -85,18 +76,21 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
             disable=not console.is_terminal,
         )
 
-    evidence = gather(sweep.name, sweep.note, sweep.runs, cohort, progress)
-    evidence = replace(evidence, choices=choices(sweep.config), reference=reference)
+    evidence = collect_evidence(sweep, progress)
+    for note in evidence.split_notes:
+        console.print(f"split: {note}", style="yellow", soft_wrap=True, markup=False)
     if evidence.missing:
         _tell_missing(evidence.records, allow_partial, console)
         if not allow_partial:
             return 1
     with console.status("bootstrap over patients, tables, figures"):
         record = sweep.folder / WORK_FOLDER / "written.txt"
-        summary = summarise(evidence)
+        summary = summarise(evidence, sweep.config.data.subgroups)
         report = write_results(summary, results, record)
     terminal = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-    terminal.print(to_terminal(consolidated_table(summary), sweep.note))
+    terminal.print(to_terminal(scores_table(summary), sweep.note))
+    for sentence in headline(summary):
+        terminal.print(sentence, markup=False, highlight=False)
     console.print(f"written: {report}", soft_wrap=True, markup=False, highlight=False)
     return 0
 

@@ -34,12 +34,10 @@ def report_predictions(
         UserError: naming file and row, where a file is no such table or contradicts another.
     """
     # Matplotlib and SciPy take seconds to import, and most of this package does without them.
-    from stfmri.evidence.summarise import summarise
     from stfmri.evidence.imported import read_evidence
+    from stfmri.evidence.summarise import summarise
     from stfmri.evidence.write import write_results
 
-    evidence = read_evidence(
-        files, cohort_file=cohort, label=label, classes=classes, name=name
-    )
-    results = summarise(evidence, subgroups=subgroups)
+    evidence = read_evidence(files, cohort_file=cohort, label=label, classes=classes, name=name)
+    results = summarise(evidence, subgroups)
     return write_results(results, out, out / ".written.txt")

@@ -27,8 +27,8 @@ Columns of a file of predictions:
   patient_id      optional: scans of one patient are kept together
   source          optional: centre or study; gives the source-only baseline
 
-The predictions.csv of this toolkit's own runs are such files. docs/predictions.md shows how to write
-them from MONAI, scikit-learn and nnU-Net.
+The predictions.csv of this toolkit's own runs are such files. docs/predictions.md shows how to
+write them from MONAI, scikit-learn and nnU-Net.
 
 examples:
   python -m stfmri.evidence predictions.csv

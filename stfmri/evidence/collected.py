@@ -13,16 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stfmri.evidence import references
 from stfmri.evidence.baselines import BASELINES
 from stfmri.evidence.baselines.record import Baseline, Task
-from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.cohort import Cohort, read_cohort
+from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
 from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.overrides import choices
 from stfmri.study.predictions import PredictionError, PredictionTable, of_subject
-from stfmri.study.runs import Run
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.shards import Volumes
+from stfmri.study.splits import describe, rows_of
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,12 @@ class Evidence:
         variants: predictions of the networks, or of other tools.
         baselines: those of the baselines, in the order of the registry.
         records: every run that was expected, of networks and of image baselines.
-        config: the sweep's configuration; None for predictions of other tools.
         choices: `key=value` of each choice that is not the default.
         split: a sentence on how the subjects were divided; empty where it is not known.
         split_notes: what is unusual about the division, a sentence each.
         reference: a published study to print beside, if it has the same classes.
+        study: what the methods text is written from; None for predictions of other tools.
+        volumes: of the subjects; None where they are not at hand.
     """
 
     sweep: str
@@ -58,11 +64,12 @@ class Evidence:
     variants: tuple[Predicted, ...]
     baselines: tuple[Predicted, ...]
     records: tuple[RunRecord, ...] = ()
-    config: Config | None = None
     choices: tuple[str, ...] = ()
     split: str = ""
     split_notes: tuple[str, ...] = ()
     reference: Reference | None = None
+    study: Study | None = None
+    volumes: Volumes | None = None
     kinds: Mapping[str, Baseline] = field(default_factory=lambda: BASELINES)
 
     @property
@@ -73,7 +80,7 @@ class Evidence:
     @property
     def network_records(self) -> list[RunRecord]:
         """The runs that trained a network."""
-        return [record for record in self.records if not record.run.is_baseline]
+        return [record for record in self.records if not record.run.baseline]
 
     @cached_property
     def missed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -85,6 +92,47 @@ class Evidence:
             mistakes = variant.subject_N[variant.prediction_N != variant.label_N]
             wrong += np.bincount(mistakes, minlength=count)
         return tested, wrong
+
+
+def collect_evidence(
+    sweep: Sweep, progress: Callable[[Sequence[Run]], Iterable[Run]] = iter
+) -> Evidence:
+    """Everything that a sweep left behind.
+
+    Args:
+        sweep: as submitted.
+        progress: wraps the reading of runs, to show how far it is.
+
+    Raises:
+        UserError: if its split or its index cannot be read, or is not the one that was submitted.
+    """
+    reference = references.get(sweep.config.reference.name)
+    cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
+    variants, baselines, records = gather(sweep.all_runs, cohort, progress)
+    labels = {variant.name: variant.label for variant in variants}
+    provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        if not record.missing_because:
+            provenances[record.run.variant].append(record.provenance)
+    caches = [sweep.cache]
+    if sweep.first.external_cache is not None:
+        caches.append(sweep.first.external_cache)
+    return Evidence(
+        sweep=sweep.name,
+        note=sweep.note,
+        cohort=cohort,
+        variants=variants,
+        baselines=baselines,
+        records=records,
+        choices=choices(sweep.config),
+        split=""
+        if cohort.split is None
+        else describe(cohort.split, [run.fold for run in sweep.runs]),
+        split_notes=cohort.notes,
+        reference=reference if reference and reference.fits(cohort.classes) else None,
+        study=read_study(sweep, cohort, labels, provenances, caches),
+        volumes=Volumes(sweep.cache, rows_of(sweep.first)),
+    )
 
 
 def gather(
@@ -118,7 +166,7 @@ def gather(
         records.append(RunRecord(run, "", _provenance(run.folder)))
     variants, baselines = [], {}
     for name, run in first.items():
-        if run.is_baseline:
+        if run.baseline:
             baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
         else:
             variants.append(_variant(run, tables.pop(name), cohort))
@@ -143,9 +191,7 @@ def look_ups(cohort: Cohort, folds: Sequence[int]) -> list[Predicted]:
             fitted = baseline.predict(Task(train, test, cohort.classes, number))
             rows = tuple(
                 of_subject(subject, number, cohort.classes, tuple(probabilities))
-                for subject, probabilities in zip(
-                    test, fitted.probability_NK.tolist(), strict=True
-                )
+                for subject, probabilities in zip(test, fitted.probability_NK.tolist(), strict=True)
             )
             tables.append(PredictionTable(Path(name) / f"fold{number}", cohort.classes, rows))
         if tables:
@@ -153,9 +199,7 @@ def look_ups(cohort: Cohort, folds: Sequence[int]) -> list[Predicted]:
     return found
 
 
-def baseline_predicted(
-    name: str, tables: Sequence[PredictionTable], cohort: Cohort
-) -> Predicted:
+def baseline_predicted(name: str, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the baseline `name`."""
     label = BASELINES[name].label
     return from_tables(tables, cohort, name=name, label=label, kind="baseline")

@@ -76,7 +76,9 @@ def compare(
             continue
         columns = np.array(order)
         family = (
-            procedures_family(pooled[columns], drawn_DV[:, columns], _part(variance, columns), pairs)
+            procedures_family(
+                pooled[columns], drawn_DV[:, columns], _part(variance, columns), pairs
+            )
             if of_procedure
             else networks_family(pooled[columns], drawn_DV[:, columns], pairs)
         )
@@ -86,8 +88,13 @@ def compare(
         found += _with_holm(
             [
                 _comparison(
-                    family, row, listed, results.evidence.cohort, once=once,
-                    name=name, of_procedure=of_procedure,
+                    family,
+                    row,
+                    listed,
+                    results.evidence.cohort,
+                    once=once,
+                    name=name,
+                    of_procedure=of_procedure,
                 )
                 for row in rows
             ]
@@ -117,7 +124,7 @@ def _comparison(
     test = corrected_resampled_t_test(
         a.fold_scores - b.fold_scores, cohort.mean_train_size(), cohort.mean_test_size()
     )
-    right = [_right_by_subject(one.predicted) for one in (a, b)]
+    right_a, right_b = _right_by_subject(a.predicted), _right_by_subject(b.predicted)
     auc_difference, auc_p = _auc_test(a, b, once=once)
     return Comparison(
         a=a.predicted.name,
@@ -128,9 +135,9 @@ def _comparison(
         low=float(family.low[row]),
         high=float(family.high[row]),
         p=float(family.p[row]),
-        effect=float(cohens_h(right[0].mean(), right[1].mean())),
+        effect=float(cohens_h(right_a.mean(), right_b.mean())),
         t_test_p=test.p,
-        mcnemar_p=mcnemar(*right).p if once else math.nan,
+        mcnemar_p=mcnemar(right_a, right_b).p if once else math.nan,
         auc_difference=auc_difference,
         auc_p=auc_p,
     )
@@ -180,11 +187,11 @@ def _delong_error(a: Predicted, b: Predicted) -> float:
 
 def _with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct the p-values of the further tests within one family."""
-    corrected = {
-        f"{name}_holm": holm([getattr(item, name) for item in comparisons])
+    t_test, of_mcnemar, of_auc = (
+        holm([getattr(item, name) for item in comparisons]).tolist()
         for name in ("t_test_p", "mcnemar_p", "auc_p")
-    }
+    )
     return [
-        replace(item, **{name: float(values[row]) for name, values in corrected.items()})
-        for row, item in enumerate(comparisons)
+        replace(item, t_test_p_holm=p_t, mcnemar_p_holm=p_mcnemar, auc_p_holm=p_auc)
+        for item, p_t, p_mcnemar, p_auc in zip(comparisons, t_test, of_mcnemar, of_auc, strict=True)
     ]

@@ -160,9 +160,7 @@ def _probabilities(
     columns: Mapping[str, str], named: Sequence[str], file: Path, number: int
 ) -> dict[str, float]:
     try:
-        found = {
-            name.removeprefix(PROBABILITY_PREFIX): float(columns[name]) for name in named
-        }
+        found = {name.removeprefix(PROBABILITY_PREFIX): float(columns[name]) for name in named}
     except ValueError as error:
         raise UserError(f"expected probabilities in row {number} of {file}: {error}") from error
     if not all(0 <= value <= 1 for value in found.values()) or (
@@ -237,9 +235,7 @@ def _folds(rows: Sequence[Row], subjects: Mapping[str, Subject]) -> tuple[Fold, 
     for number in range(max(tested) + 1):
         names = tested.get(number, {})
         patients = {subjects[name].patient_id for name in names}
-        train = (
-            name for name, subject in subjects.items() if subject.patient_id not in patients
-        )
+        train = (name for name, subject in subjects.items() if subject.patient_id not in patients)
         folds.append(Fold(tuple(train) if len(tested) > 1 else (), (), tuple(names)))
     return tuple(folds)
 
@@ -254,7 +250,7 @@ def _tables(
         if row.subject_id in fold:
             other = fold[row.subject_id]
             raise UserError(
-                f"variant {row.variant} predicts subject {row.subject_id} twice in fold {row.fold}: "
+                f"{row.variant} predicts subject {row.subject_id} twice in fold {row.fold}: "
                 f"row {other.number} of {other.file} and row {row.number} of {row.file}; number "
                 "the folds in a column `fold`"
             )
@@ -303,5 +299,3 @@ def _split_sentence(cohort: Cohort) -> str:
         f"{count} folds, as the files of predictions number them; the subjects that a fold does "
         "not test are taken for its training part."
     )
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -139,7 +140,7 @@ def hardest_table(evidence: Evidence) -> Table:
     return Table("hardest", "Subjects that most networks get wrong", columns, rows, caption)
 
 
-def subgroup_table(scores: dict[str, list[GroupScore]]) -> Table:
+def subgroup_table(scores: Mapping[str, list[GroupScore]]) -> Table:
     """Scores within groups, of each variant or baseline that is given by its label."""
     columns = [Column("Column"), Column("Group"), Column("Patients"), Column("Of")]
     columns += [Column("Accuracy"), Column("95 % interval", interval=True), Column("Macro AUC")]

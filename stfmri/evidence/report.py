@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,43 +9,139 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from stfmri.evidence import list_tables, metrics, score_tables
+from stfmri.evidence import list_tables, metrics, score_tables, statements
 from stfmri.evidence.collected import RunRecord
 from stfmri.evidence.estimates import Results
+from stfmri.evidence.methods.checklists import (
+    CHECKLISTS,
+    FilledChecklist,
+    checklist_table,
+    fill,
+    read_checklist,
+)
+from stfmri.evidence.methods.flow import drawing_of, flow_of, flow_table
+from stfmri.evidence.methods.method_text import Paragraph, as_text, method_paragraphs
+from stfmri.evidence.methods.montage import Mistake, MistakeCard, cards_of
+from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.sentences import headline
 from stfmri.evidence.tables import Table, cell_text
 
+# Pictures of mistakes that the page shows of each kind.
+MOST_CARDS = 8
 # Rows of the long lists that the page shows; the CSV files hold all.
 MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
 class EmbeddedFigure:
-    """A figure as the page holds it; `section` says where."""
+    """A figure as the page holds it.
 
+    Attributes:
+        kind: of its `FigureKind`; the page finds it by that.
+        picture: HTML that holds its images.
+    """
+
+    kind: str
     name: str
-    section: str
     title: str
     caption: str
-    svg: bytes
-
-    @property
-    def data_uri(self) -> str:
-        """The figure as the address of an image."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
+    picture: Markup
 
 
 def tables_of(results: Results) -> list[Table]:
     """Every table that is written, in the order of the page."""
+    evidence = results.evidence
     tables = score_tables.all_tables(results)
     leader = results.leader
     if leader:
-        tables.append(list_tables.misclassified_table(leader.predicted, results.evidence))
-    tables.append(list_tables.hardest_table(results.evidence))
-    if results.subgroups:
+        tables.append(list_tables.misclassified_table(leader.predicted, evidence))
+        tables.append(list_tables.hardest_table(evidence))
+    if any(results.subgroups.values()):
         tables.append(list_tables.subgroup_table(results.subgroups))
+    if evidence.study is not None:
+        tables.append(table_one(evidence.cohort, evidence.study.config.data.label))
+        tables.append(split_table(evidence.cohort))
+        tables.append(flow_table(flow_of(evidence.study)))
+    tables += [checklist_table(filled) for filled in checklists_of(results)]
     return tables
+
+
+def documents_of(results: Results) -> dict[str, str]:
+    """Texts that are written beside the report, by file name."""
+    paragraphs = paragraphs_of(results)
+    return {"methods.txt": as_text(paragraphs)} if paragraphs else {}
+
+
+def paragraphs_of(results: Results) -> tuple[Paragraph, ...]:
+    """The methods section; nothing for predictions of other tools, of which too little is known."""
+    evidence = results.evidence
+    if evidence.study is None:
+        return ()
+    return method_paragraphs(
+        evidence.study,
+        [f"{evidence.split[:1].upper()}{evidence.split[1:]}."] if evidence.split else [],
+        statements.baselines_used(results),
+        statements.statistics_used(results),
+    )
+
+
+def checklists_of(results: Results) -> list[FilledChecklist]:
+    """The reporting checklists, filled in as far as the study is known."""
+    study = results.evidence.study
+    if study is None:
+        return []
+    paragraphs = paragraphs_of(results)
+    return [fill(read_checklist(name), study, paragraphs) for name in CHECKLISTS]
+
+
+def mistakes_of(results: Results) -> dict[str, tuple[MistakeCard, ...]]:
+    """Pictures of the leader's surest mistakes, and of the subjects that most variants miss."""
+    evidence, leader = results.evidence, results.leader
+    if leader is None or evidence.volumes is None:
+        return {}
+    predicted = leader.predicted
+    surest = list_tables.surest_mistakes(predicted)
+    of_subject = {int(predicted.subject_N[row]): row for row in reversed(surest)}
+    hardest = [number for number in list_tables.hardest_subjects(evidence) if number in of_subject]
+    groups = {
+        f"Surest mistakes of {predicted.label}": list(
+            dict.fromkeys(int(predicted.subject_N[row]) for row in surest)
+        ),
+        "Missed by most variants": hardest if len(results.variants) > 1 else [],
+    }
+    return {
+        title: cards_of(
+            [_mistake(results, of_subject[number]) for number in numbers[:MOST_CARDS]],
+            evidence.volumes,
+        )
+        for title, numbers in groups.items()
+        if numbers
+    }
+
+
+def _mistake(results: Results, row: int) -> Mistake:
+    """One wrong prediction of the leader, and how all variants did on its subject."""
+    evidence, leader = results.evidence, results.leader
+    assert leader is not None
+    predicted = leader.predicted
+    number = predicted.subject_N[row]
+    subject = evidence.cohort.subjects[evidence.cohort.tested[number]]
+    missed = sum(
+        bool(((one.subject_N == number) & (one.prediction_N != one.label_N)).any())
+        for one in evidence.variants
+    )
+    tested = sum(bool((one.subject_N == number).any()) for one in evidence.variants)
+    return Mistake(
+        subject.subject_id,
+        subject.source,
+        subject.label,
+        evidence.cohort.classes[predicted.prediction_N[row]],
+        float(predicted.probability_NK[row].max()),
+        missed,
+        tested,
+    )
 
 
 def render(results: Results, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]) -> str:
@@ -66,40 +161,40 @@ def render(results: Results, tables: Sequence[Table], figures: Sequence[Embedded
     )
     environment.globals["cell_text"] = cell_text
     evidence = results.evidence
-    by_section: dict[str, list[EmbeddedFigure]] = defaultdict(list)
+    by_kind: dict[str, list[EmbeddedFigure]] = defaultdict(list)
     for figure in figures:
-        by_section[figure.section].append(figure)
+        by_kind[figure.kind].append(figure)
+    study = evidence.study
     return environment.get_template("report.html.j2").render(
-        results=results,
         evidence=evidence,
+        kind=evidence.split or "Test predictions",
         missing=evidence.missing,
         headline=headline(results),
         facts=facts(results),
         tables={table.name: table for table in tables},
         overall_tables=[table.name for table in score_tables.OVERALL_TABLES],
         class_f1=[table for table in tables if table.name.startswith("f1_of_")],
-        figures=by_section,
+        figures=by_kind,
         most_rows=MOST_ROWS,
         precision=precision(results),
+        mistakes=mistakes_of(results),
+        flow=None if study is None else drawing_of(flow_of(study)),
+        paragraphs=paragraphs_of(results),
+        checklists=checklists_of(results),
         provenance=provenance(evidence.network_records),
         records=[_run_row(record) for record in evidence.records],
-        definitions=definitions(),
+        statistics=statements.DEFINITIONS,
+        metrics=[(metric.label, metric.definition) for metric in metrics.METRICS],
         baselines=[evidence.kinds[one.predicted.name] for one in results.baselines],
     )
-
-
-def definitions() -> list[tuple[str, str]]:
-    """What each metric is: (its label, a sentence)."""
-    found = {metric.label: metric.definition for metric in metrics.METRICS}
-    return list(found.items())
 
 
 def precision(results: Results) -> str:
     """How many more patients would halve the leader's interval, in a sentence."""
     plan = results.plan
-    if plan is None or math.isnan(plan.target) or plan.target <= 0:
+    if plan is None or not plan.present > 0:
         return ""
-    whole = 2 * plan.target
+    whole = plan.present
     if math.isinf(plan.patients):
         return (
             f"The 95 % interval of the leading variant is ± {whole:.3f}. More test patients alone "

@@ -12,7 +12,7 @@ from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.references.record import PrintedScores
-from stfmri.evidence.tables import Cell, Column, Interval, Row, Score, Table
+from stfmri.evidence.tables import Cell, Column, Interval, PValue, Row, Score, Table
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
 
@@ -128,7 +128,9 @@ def overall_table(results: Results, table: OverallTable) -> Table:
         )
         for summary in results.everyone
     ]
-    remark = results.evidence.reference.remarks.get(table.name) if results.evidence.reference else ""
+    remark = (
+        results.evidence.reference.remarks.get(table.name) if results.evidence.reference else ""
+    )
     caption = " ".join(filter(None, [OVER_FOLDS, table.caption, remark]))
     return Table(table.name, table.title, columns, rows, caption)
 
@@ -239,12 +241,12 @@ def comparisons_table(results: Results) -> Table:
                 labels[item.b],
                 Score(item.difference),
                 Interval(item.low, item.high),
-                Score(item.p),
+                PValue(item.p),
                 Score(item.effect),
-                Score(item.t_test_p_holm),
-                Score(item.mcnemar_p_holm),
+                PValue(item.t_test_p_holm),
+                PValue(item.mcnemar_p_holm),
                 Score(item.auc_difference),
-                Score(item.auc_p_holm),
+                PValue(item.auc_p_holm),
             ],
             kind="network" if item.family == "variants" else "baseline",
         )
@@ -290,5 +292,3 @@ def _printed_in(evidence: Evidence, key: str, part: str = "") -> str:
     """` (their Table 5)`, where the reference prints the same."""
     place = evidence.reference.place(key, part) if evidence.reference else ""
     return f" (their {place})" if place else ""
-
-

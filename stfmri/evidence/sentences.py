@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from stfmri.evidence.estimates import PRIMARY, Comparison, Results, Summary
+from stfmri.evidence.estimates import PRIMARY, Comparison, Results, Selection, Summary
 
 # A p-value is said to this many digits at least; permutation tests cannot go below 1 / (n + 1).
 LEAST_P = 0.001
@@ -21,7 +21,7 @@ def headline(results: Results) -> list[str]:
         return ["No run of this sweep has predictions yet; only the baselines are shown."]
     sentences = [_lead(leader, results)]
     if results.selection is not None:
-        sentences.append(_selection(results))
+        sentences.append(_selection(results.selection))
     if len(results.variants) > 1:
         sentences.append(_rivals(leader, results))
     for sees_images in (True, False):
@@ -30,7 +30,7 @@ def headline(results: Results) -> list[str]:
             sentences.append(_against(leader, baseline, results))
     sentences.append(_chance(leader, results))
     sentences += _controls(results)
-    sentences += _within_sources(leader, results)
+    sentences += _within_sources(results)
     return [sentence for sentence in sentences if sentence]
 
 
@@ -39,11 +39,11 @@ def _lead(leader: Summary, results: Results) -> str:
     spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"
     folds = len(leader.predicted.folds)
     verb = "leads with" if len(results.variants) > 1 else "reaches"
+    name = f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of"
     value = (
-        f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of {score.mean:.3f} in its one fold"
+        f"{name} {score.mean:.3f} in its one fold"
         if folds == 1
-        else f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of {score.mean:.3f}{spread} over "
-        f"{folds} folds (pooled {score.pooled:.3f})"
+        else f"{name} {score.mean:.3f}{spread} over {folds} folds (pooled {score.pooled:.3f})"
     )
     networks = f"{score.low:.3f} to {score.high:.3f} for these trained networks on new patients"
     if math.isnan(score.procedure_low):
@@ -57,12 +57,11 @@ def _lead(leader: Summary, results: Results) -> str:
     )
 
 
-def _selection(results: Results) -> str:
-    selection = results.selection
+def _selection(selection: Selection) -> str:
     return (
-        f"It was chosen as the best of {len(results.variants)} variants on these same test scans; "
-        f"corrected for that choice, its {PRIMARY.label_in_text} is {selection.value:.3f} (95 % interval "
-        f"{selection.low:.3f} to {selection.high:.3f})."
+        f"It was chosen as the best of {selection.candidates} variants on these same test scans; "
+        f"corrected for that choice, its {PRIMARY.label_in_text} is {selection.value:.3f} "
+        f"(95 % interval {selection.low:.3f} to {selection.high:.3f})."
     )
 
 
@@ -142,7 +141,7 @@ def _controls(results: Results) -> list[str]:
     return said
 
 
-def _within_sources(leader: Summary, results: Results) -> list[str]:
+def _within_sources(results: Results) -> list[str]:
     """Whether the classes are told apart where the source does not help."""
     within = results.within
     if within is None or len(results.sources) < 2:

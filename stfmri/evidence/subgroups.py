@@ -7,6 +7,7 @@ patients, by the same draws as everywhere.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -238,7 +239,7 @@ def _band(number: float, edges: Sequence[float]) -> str:
         return MISSING
     if number < edges[0]:
         return f"below {edges[0]:g}"
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         if low <= number < high:
             return f"{low:g} to {high:g}"
     return f"{edges[-1]:g} and above"

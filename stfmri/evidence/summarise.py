@@ -202,7 +202,9 @@ def _chance(everyone: Sequence[Predicted], contributions: IntArray) -> dict[str,
     }
 
 
-def _look_closer(results: Results, counts: IntArray, names: Sequence[str], draws: Draws, columns: Sequence[str]) -> Results:
+def _look_closer(
+    results: Results, counts: IntArray, names: Sequence[str], draws: Draws, columns: Sequence[str]
+) -> Results:
     """Selection, subgroups and precision: all of the leader.
 
     Args:
@@ -217,9 +219,7 @@ def _look_closer(results: Results, counts: IntArray, names: Sequence[str], draws
         summary.predicted.label: [
             score
             for column in subgroups.columns_of(cohort, columns)
-            for score in subgroups.group_scores(
-                summary.predicted, cohort, column, draws.weights_DP
-            )
+            for score in subgroups.group_scores(summary.predicted, cohort, column, draws.weights_DP)
         ]
         for summary in filter(None, (leader, image))
     }

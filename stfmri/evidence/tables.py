@@ -51,7 +51,20 @@ class Interval:
         return _minus(f"{self.low:.{self.digits}f} to {self.high:.{self.digits}f}")
 
 
-Cell = str | int | Score | Interval | None
+@dataclass(frozen=True)
+class PValue:
+    """A p-value."""
+
+    value: float
+
+    def text(self) -> str:
+        """As printed: three digits, `< 0.001` for what would print as zero."""
+        if math.isnan(self.value):
+            return UNDEFINED
+        return "< 0.001" if self.value < 0.0005 else f"{self.value:.3f}"
+
+
+Cell = str | int | Score | Interval | PValue | None
 
 
 @dataclass(frozen=True)
@@ -245,6 +258,8 @@ def _csv_fields(column: Column, cell: Cell) -> list[str]:
         if column.spread:
             fields.append(_number(math.nan if cell.sd is None else cell.sd))
         return fields
+    if isinstance(cell, PValue):
+        return [_number(cell.value)]
     fields = ["" if cell is None else str(cell)]
     return [*fields, ""] if column.spread else fields
 

@@ -6,9 +6,13 @@ import json
 import re
 from pathlib import Path
 
+from markupsafe import Markup
+
 from stfmri.evidence import report
+from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.estimates import Results
-from stfmri.evidence.figures import style
+from stfmri.evidence.figures import draw_all, to_pdf, to_png
+from stfmri.evidence.figures.page import picture
 from stfmri.evidence.summary_json import as_json
 from stfmri.evidence.tables import to_csv, to_latex, to_markdown
 from stfmri.study.files import private_dir, replacing, write_atomic
@@ -71,11 +75,14 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
         folder.write(f"tables/{table.name}.md", to_markdown(table))
         folder.write(f"tables/{table.name}.tex", to_latex(table))
     embedded = []
-    for drawn in report.figures_of(results):
-        folder.write(f"figures/{drawn.name}.png", style.to_png(drawn.figure))
-        folder.write(f"figures/{drawn.name}.pdf", style.to_pdf(drawn.figure))
-        svg = style.to_svg(drawn.figure)
-        embedded.append(report.EmbeddedFigure(drawn.name, drawn.title, drawn.caption, svg))
+    for kind, drawn in draw_all(drawable_of(results)):
+        folder.write(f"figures/{drawn.name}.png", to_png(drawn.figure))
+        folder.write(f"figures/{drawn.name}.pdf", to_pdf(drawn.figure))
+        if drawn.on_page:
+            html = Markup(picture(drawn))
+            embedded.append(
+                report.EmbeddedFigure(kind.name, drawn.name, drawn.title, drawn.caption, html)
+            )
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
     folder.write("summary.json", summary + "\n")
     for name, text in report.documents_of(results).items():

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stfmri.evidence.figures.from_results import drawable_of
+from stfmri.evidence.summary import summarise
+from stfmri.evidence.tallies import gather
 
 from stfmri import collect
 from stfmri.evidence.cohort import read_cohort
 from stfmri.evidence.figures import draw_all
-from stfmri.evidence.figures.from_results import drawable_of
 from stfmri.evidence.list_tables import hardest_table
 from stfmri.evidence.report import render
 from stfmri.evidence.score_tables import all_tables
-from stfmri.evidence.summary import summarise
-from stfmri.evidence.tallies import gather
 from stfmri.study import locks
 from stfmri.study.config import ModelConfig, TrainConfig
 from stfmri.study.runs import write_sweep

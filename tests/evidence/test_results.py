@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn import metrics as reference
+from stfmri.evidence.summary import Results, as_json, summarise
+from stfmri.evidence.tallies import gather
 
 from stfmri.evidence import list_tables, references, report, score_tables
 from stfmri.evidence.cohort import read_cohort
-from stfmri.evidence.summary import Results, as_json, summarise
 from stfmri.evidence.tables import (
     Column,
     Interval,
@@ -27,7 +28,6 @@ from stfmri.evidence.tables import (
     to_latex,
     to_markdown,
 )
-from stfmri.evidence.tallies import gather
 from stfmri.study import predictions
 from stfmri.study.runs import Sweep
 from tests.evidence.sweeps import PAPER_SOURCES, make_sweep

@@ -148,7 +148,7 @@ class Drawable:
 
     Attributes:
         classes: the K class names.
-        metric_label: the metric that the forest, the subgroups and the plan show.
+        metric_label: the metric that the forest and the plan show; subgroups show accuracy.
         metric_limits: its lowest and highest possible value.
         variants: predictions of every variant, the best first.
         baselines: predictions of every baseline, the best first.

@@ -33,7 +33,7 @@ FIGURES: tuple[FigureKind, ...] = (
 )
 
 
-def draw_all(drawable: Drawable) -> Iterator[DrawnFigure]:
+def draw_all(drawable: Drawable) -> Iterator[tuple[FigureKind, DrawnFigure]]:
     """Draw one kind after the other."""
     for kind in FIGURES:
         with mpl.rc_context(STYLE):
@@ -42,4 +42,4 @@ def draw_all(drawable: Drawable) -> Iterator[DrawnFigure]:
                 settle(one.figure)
                 if one.narrow is not None:
                     settle(one.narrow)
-        yield from drawn
+        yield from ((kind, one) for one in drawn)

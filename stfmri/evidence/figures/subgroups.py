@@ -39,7 +39,7 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
         caption += f" The {MOST_GROUPS} largest groups of a column are drawn."
     yield DrawnFigure(
         "subgroups",
-        f"{drawable.metric_label} by subgroup",
+        "Accuracy by subgroup",
         caption,
         _figure(drawable, subgroups, DOUBLE_MM),
         _figure(drawable, subgroups, SCREEN_MM),
@@ -109,8 +109,8 @@ def _figure(drawable: Drawable, subgroups: Subgroups, width_mm: float) -> Figure
         axes.axvline(one.overall, color=look.colour, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
     axes.set_yticks(ticks, labels)
     axes.set_ylim(position - 0.5, -0.6)
-    _limit(figure, drawable)
-    axes.set_xlabel(drawable.metric_label)
+    _limit(figure)
+    axes.set_xlabel("Accuracy")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -134,10 +134,10 @@ def _words(label: str, category: Category, letters: int) -> str:
     return wrapped(f"{category.value}: {label}", letters, 1)
 
 
-def _limit(figure: Figure, drawable: Drawable) -> None:
+def _limit(figure: Figure) -> None:
     """Keep a whisker from stretching the axis beyond what the metric can be."""
     axes = figure.axes[0]
     low, high = axes.get_xlim()
-    least, most = drawable.metric_limits
+    least, most = 0.0, 1.0
     tolerance = 0.02 * (most - least)
     axes.set_xlim(max(low, least - tolerance), min(high, most + tolerance))

@@ -52,7 +52,7 @@ def against_chance(
         2010), adjusted ones by the single-step maximum (Westfall & Young 1993).
     """
     counts = np.asarray(contributions, dtype=np.float32)
-    variants, clusters, classes, _ = counts.shape
+    variants, _, classes, _ = counts.shape
     observed = metric(counts.sum(axis=1))
     rows = counts.sum(axis=(0, 3))
     pure = (rows > 0).sum(axis=1) == 1

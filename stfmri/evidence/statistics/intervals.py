@@ -100,7 +100,9 @@ class PrecisionPlan:
     """How many patients would narrow an interval.
 
     Attributes:
-        target: half-width aimed at, in units of the score.
+        tested: patients tested in the present study.
+        present: half-width of its interval, in units of the score.
+        target: half-width aimed at.
         floor: half-width that remains however many patients are tested, because training varies;
             0 for the interval of the trained networks.
         patients: number of tested patients needed in all; infinite where `target` is not above
@@ -108,6 +110,8 @@ class PrecisionPlan:
         more: `patients` less those there are.
     """
 
+    tested: int
+    present: float
     target: float
     floor: float
     patients: float
@@ -145,6 +149,6 @@ def precision_plan(
     floor = math.sqrt(max(whole**2 - networks_half_width**2, 0.0))
     target = shrink * whole
     if target <= floor:
-        return PrecisionPlan(target, floor, math.inf, math.inf)
+        return PrecisionPlan(patients, whole, target, floor, math.inf, math.inf)
     needed = math.ceil(patients * networks_half_width**2 / (target**2 - floor**2))
-    return PrecisionPlan(target, floor, needed, max(needed - patients, 0))
+    return PrecisionPlan(patients, whole, target, floor, needed, max(needed - patients, 0))

@@ -1,0 +1,103 @@
+"""What was done to the predictions, for the methods text and the definitions of the report."""
+
+from __future__ import annotations
+
+from stfmri.evidence.estimates import PRIMARY, Results
+from stfmri.evidence.statistics import DRAWS
+
+# (What, in words) for the page's list of definitions.
+DEFINITIONS = (
+    (
+        "Mean ± standard deviation",
+        "Over folds, with n − 1 in the denominator. A class that is absent, or a quotient 0/0, has "
+        "no value (–); means are over what is defined.",
+    ),
+    (
+        "95 % interval, these networks",
+        "Of the metric pooled over folds, for the networks as they were trained, on new patients: "
+        f"{DRAWS:,} weighted draws of patients (Bayesian bootstrap, Rubin 1981), each with all of "
+        "their predictions in all folds, and one further patient of each class whose prediction is "
+        "not known, so that no interval has zero width. Wilson's interval for plain proportions "
+        "where each patient was tested once.",
+    ),
+    (
+        "95 % interval, the procedure",
+        "For networks trained anew in the same way on as many subjects: the same draws with the "
+        "variance between folds that different test patients do not explain, times 1/k + "
+        "n_test/n_train (Nadeau & Bengio 2003). One fold says nothing of it.",
+    ),
+    (
+        "All at once",
+        "Simultaneous intervals and adjusted p-values of a whole family of differences, from the "
+        "largest studentised deviation of each draw (single-step max-t, Westfall & Young 1993).",
+    ),
+    (
+        "Corrected for the choice",
+        "The best of several variants is best partly by luck. Patients drawn at random choose the "
+        "best, those left out score it (BBC-CV, Tsamardinos et al. 2018).",
+    ),
+    (
+        "Permutation test",
+        "Labels are exchanged between patients and meet all predictions there; the p-value allows "
+        "for all variants and baselines by the highest score of each permutation.",
+    ),
+    (
+        "Other tests",
+        "Corrected resampled t-test over folds (Nadeau & Bengio 2003); McNemar's exact test; for "
+        "the AUC DeLong's test with two classes, else paired draws of patients. Corrected by Holm "
+        "within each family. Effect size: Cohen's h of the shares of right predictions.",
+    ),
+    (
+        "Within sources",
+        "The area under the ROC curve over pairs of scans of one source and fold, averaged over "
+        "the sources that hold several classes.",
+    ),
+)
+
+
+def baselines_used(results: Results) -> list[str]:
+    """Whole sentences on what the networks were compared with."""
+    kinds = [results.evidence.kinds[one.predicted.name] for one in results.baselines]
+    compared = [kind.phrase for kind in kinds if not kind.is_control]
+    sentences = []
+    if compared:
+        sentences.append(
+            "The networks were compared on the same folds with " + "; ".join(compared) + "."
+        )
+    if any(kind.sees_images for kind in kinds):
+        sentences.append(
+            "Hyper-parameters of the baselines were chosen by cross-validation inside each "
+            "training part."
+        )
+    sentences += [
+        f"As a control, {kind.phrase} had to score chance." for kind in kinds if kind.is_control
+    ]
+    return sentences
+
+
+def statistics_used(results: Results) -> list[str]:
+    """Whole sentences on metrics, intervals and tests."""
+    sentences = [
+        f"The primary metric was {PRIMARY.label_in_text}, pooled over folds.",
+        f"Its 95 % intervals are from {DRAWS:,} weighted draws of patients (Bayesian bootstrap), "
+        "with all predictions of a patient together.",
+    ]
+    if any(one.primary.procedure_low == one.primary.procedure_low for one in results.everyone):
+        sentences.append(
+            "Intervals of the training procedure and all comparisons add the variance between "
+            "folds that test patients do not explain, times 1/k + n_test/n_train (Nadeau & Bengio "
+            "2003)."
+        )
+    else:
+        sentences.append("With one fold they speak of the trained networks alone.")
+    sentences.append(
+        "Differences were tested as families, with simultaneous intervals by max-t (Westfall & "
+        "Young 1993)."
+    )
+    if results.selection is not None:
+        sentences.append(
+            "The score of the best variant was corrected for its selection by BBC-CV (Tsamardinos "
+            "et al. 2018)."
+        )
+    sentences.append("Scores were tested against chance by permutation of labels over patients.")
+    return sentences
