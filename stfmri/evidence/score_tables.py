@@ -256,7 +256,7 @@ def comparisons_table(results: Results) -> Table:
         f"{PRIMARY.label} of A minus that of B, pooled. The interval and the p-value beside it "
         "hold for all rows of a family at once (max-t over paired draws), with the variance "
         "between trainings where there are several folds: only these decide what the report says. "
-        "The other tests are given for comparison with other papers: corrected resampled t-test "
+        "The other tests are those that readers may look for: corrected resampled t-test "
         "over folds (Nadeau & Bengio 2003), McNemar's test where each patient is tested once, and "
         "a paired test of the macro AUC; each corrected by Holm within its family."
     )

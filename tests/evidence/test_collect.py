@@ -10,16 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stfmri.evidence.figures.from_results import drawable_of
-from stfmri.evidence.summary import summarise
-from stfmri.evidence.tallies import gather
 
 from stfmri import collect
-from stfmri.evidence.cohort import read_cohort
+from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.figures import draw_all
-from stfmri.evidence.list_tables import hardest_table
-from stfmri.evidence.report import render
-from stfmri.evidence.score_tables import all_tables
+from stfmri.evidence.report import render, tables_of
+from stfmri.evidence.summarise import summarise
 from stfmri.study import locks
 from stfmri.study.config import ModelConfig, TrainConfig
 from stfmri.study.runs import write_sweep
@@ -43,20 +40,21 @@ def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path
         "figures",
         "tables",
         "summary.json",
+        "methods.txt",
         "report.html",
     }
     endings = {path.suffix for path in (complete / "tables").iterdir()}
     assert endings == {".csv", ".md", ".tex"}
     assert {path.suffix for path in (complete / "figures").iterdir()} == {".png", ".pdf"}
-    for name in ("table1_parameters", "table2_f1_LGG", "table5_consolidated", "confusion"):
+    for name in ("parameters", "f1_of_0_LGG", "scores", "confusion", "table_one", "flow"):
         assert (complete / "tables" / f"{name}.csv").is_file()
     for name in ("forest", "confusion", "confusion_r3d_18_scratch", "classwise", "training"):
         assert (complete / "figures" / f"{name}.pdf").stat().st_size > 1000
     page = (complete / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/svg+xml;base64,") == 4
+    assert page.count("<picture>") >= 8
     assert "Of no meaning." in page
     assert "Incomplete" not in page
-    assert "The defaults throughout" in page
+    assert "Other than the defaults" not in page
     assert json.loads((complete / "summary.json").read_text(encoding="utf-8"))["complete"]
 
 
@@ -212,11 +210,9 @@ def test_a_broken_record_of_a_run_spoils_no_report(
 ) -> None:
     sweep = make_sweep(tmp_path, accuracies={"r3d_18-scratch": 0.8}, folds=1)
     (sweep.runs[0].folder / name).write_bytes(content)
-    cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
-    results = summarise(gather("full", "", sweep.runs, cohort))
+    results = summarise(collect_evidence(sweep))
     assert list(draw_all(drawable_of(results)))
-    tables = all_tables(results)
-    assert render(results, tables, [], None, hardest_table(results.evidence))
+    assert render(results, tables_of(results), [])
 
 
 def test_a_split_that_leaks_is_no_evidence(

@@ -74,7 +74,7 @@ def test_the_cohort_table_gives_labels_patients_sources_and_subgroups(tmp_path: 
         {
             "subject_id": row["subject_id"],
             "grade": row["label"],
-            "patient_id": str(row["subject_id"])[:3],
+            "patient_id": f"p{int(str(row['subject_id'])[1:]) // 2}",
             "source": "A" if index % 2 else "B",
             "scanner": "old" if index % 3 else "new",
         }
@@ -87,7 +87,7 @@ def test_the_cohort_table_gives_labels_patients_sources_and_subgroups(tmp_path: 
         label="grade",
     )
     subject = evidence.cohort.subjects["s000"]
-    assert (subject.patient_id, subject.columns["scanner"]) == ("s00", cohort_of(cohort, "s000"))
+    assert (subject.patient_id, subject.columns["scanner"]) == ("p0", cohort_of(cohort, "s000"))
     assert {baseline.name for baseline in evidence.baselines} == {"majority", "source_only"}
     for fold in evidence.cohort.folds:
         train = {evidence.cohort.subjects[name].patient_id for name in fold.train}

@@ -62,10 +62,10 @@ def test_numbers_become_bands_and_every_patient_is_in_one() -> None:
     columns = [{"age": age, "sex": "f" if n % 2 else "m"} for n, age in enumerate(ages)]
     cohort = cohort_of(["X"] * COUNT, ["a", "b"] * 60, columns)
     assert columns_of(cohort, []) == ["age", "sex"]
-    assert set(groups_of(cohort, "age").values()) == {"below 40", "40 to 60", "60 and above"}
+    assert set(groups_of(cohort, "age").values()) == {"below 40", "40 to 59", "59 and above"}
     predicted = predicted_of(cohort, np.full(COUNT, 0.9))
     scores = group_scores(predicted, cohort, "age", cluster_weights(COUNT))
-    assert [score.group for score in scores] == ["below 40", "40 to 60", "60 and above"]
+    assert [score.group for score in scores] == ["below 40", "40 to 59", "59 and above"]
     assert sum(score.patients for score in scores) == COUNT
     # Half of each band is of the class that is always predicted.
     assert all(score.low < 0.5 < score.high for score in scores)

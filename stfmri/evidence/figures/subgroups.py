@@ -41,15 +41,15 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
         "subgroups",
         "Accuracy by subgroup",
         caption,
-        _figure(drawable, subgroups, DOUBLE_MM),
-        _figure(drawable, subgroups, SCREEN_MM),
+        _figure(subgroups, DOUBLE_MM),
+        _figure(subgroups, SCREEN_MM),
     )
 
 
 SUBGROUPS = FigureKind("subgroups", "Subgroups", draw)
 
 
-def _figure(drawable: Drawable, subgroups: Subgroups, width_mm: float) -> Figure:
+def _figure(subgroups: Subgroups, width_mm: float) -> Figure:
     letters = letters_in(0.3 * width_mm, SMALL)
     legend_mm = 3.8 * len(subgroups.compared)
     columns = {
