@@ -210,12 +210,12 @@ def draw_counts(
     return matrices[:, :, kept].astype(np.float32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=40)
 def bayesian_weights(clusters: int) -> npt.NDArray[np.float32]:
     return statistics.cluster_weights(clusters)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=40)
 def resampled_weights(clusters: int) -> npt.NDArray[np.float32]:
     """Today's draws: patients with replacement."""
     generator = np.random.default_rng(statistics.SEED)
