@@ -5,6 +5,8 @@ they are, on three classes of 73 : 259 : 259 patients. Each network has a skill,
 normal distribution; a patient is classified rightly where a normal number of which half the
 variance is the patient's own lies below it, and errors fall on the other classes unequally.
 
+designs: 3-splits and 1-split test 30 % of the patients at random, 12-splits 20 %; 5-fold each once
+
 training:
   none    all networks of all variants have the same skill
   own     the skill of each network is drawn, with a standard deviation of 0.2 (of macro F1: some
@@ -48,10 +50,10 @@ SIZES = (60, 178, 600)
 LEVELS = {"weak": 0.50, "middling": 0.75, "ceiling": 0.98}
 # Folds and the part of the patients that each tests.
 DESIGNS = {
-    "3x70/30": (3, 0.3),
+    "3-splits": (3, 0.3),
     "5-fold": (5, 0.2),
-    "12x80/20": (12, 0.2),
-    "1x70/30": (1, 0.3),
+    "12-splits": (12, 0.2),
+    "1-split": (1, 0.3),
 }
 SKILL_SD = 0.2
 # How much easier each class is, and how its errors fall on the others (rows true).
@@ -103,12 +105,12 @@ def all_settings() -> list[Setting]:
     for patients in SIZES:
         for level in LEVELS:
             settings += [Setting(patients, design, level, "shared") for design in several]
-            settings.append(Setting(patients, "1x70/30", level, "none"))
+            settings.append(Setting(patients, "1-split", level, "none"))
         settings += [Setting(patients, design, "middling", "none") for design in several]
-        settings.append(Setting(patients, "3x70/30", "middling", "own"))
-        settings.append(Setting(patients, "3x70/30", "ceiling", "none"))
+        settings.append(Setting(patients, "3-splits", "middling", "own"))
+        settings.append(Setting(patients, "3-splits", "ceiling", "none"))
     for patients in SIZES[1:]:
-        for design in ("3x70/30", "12x80/20"):
+        for design in ("3-splits", "12-splits"):
             settings += [
                 Setting(patients, design, "middling", training, better=True)
                 for training in ("none", "shared")
