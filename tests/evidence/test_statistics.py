@@ -207,6 +207,14 @@ def test_paired_variance_leaves_out_what_is_common_to_a_fold() -> None:
     np.testing.assert_allclose(variance.observed, 0.0, atol=1e-12)
 
 
+def test_the_variance_of_a_difference_of_two_is_that_of_their_paired_folds() -> None:
+    fold_scores = np.random.default_rng(8).normal(0.7, 0.1, size=(2, 4))
+    variance = procedure_variance(fold_scores, np.zeros((5, 2, 4)), 0.45, paired=True)
+    expected = np.var(fold_scores[0] - fold_scores[1], ddof=1)
+    assert variance.observed.sum() == pytest.approx(expected)
+    assert variance.degrees_of_freedom == 3
+
+
 def test_the_noise_of_known_variance_is_students_t() -> None:
     # One variant, no part explained by patients, 3 folds: t with 2 degrees of freedom.
     scores = np.array([[0.6, 0.7, 0.8]])
