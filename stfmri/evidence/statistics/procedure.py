@@ -131,8 +131,11 @@ def procedure_variance(
 ) -> ProcedureVariance:
     """Split the variance between folds into what patients explain and the rest.
 
+    The variances of all variants are drawn towards their mean, as if each had `PRIOR_FOLDS` more
+    folds of an average variant: that of one variant over three folds says little.
+
     Args:
-        fold_scores: shape (V, k), the score of each variant in each fold.
+        fold_scores: shape (V, k), the score of each variant in each fold, all of them defined.
         reassigned: of `reassigned_fold_scores`, shape (times, V, k).
         factor: of `overlap_factor`.
         paired: for differences between variants, where what is common to all variants in a fold
@@ -183,7 +186,8 @@ def _paired_variances(scores: FloatArray) -> FloatArray:
     """Variance of each variant over folds after what is common to all variants; unbiased.
 
     The residuals of the table variants × folds underestimate and mix the variants' variances;
-    for V > 2 both is undone (Grubbs 1948). For two only their sum is known: each gets half.
+    for V > 2 both is undone (Grubbs 1948). Of two variants only the variance of the difference is
+    known; all of it is put down to the first.
 
     Args:
         scores: shape (..., V, k), V at least 2.
@@ -197,5 +201,5 @@ def _paired_variances(scores: FloatArray) -> FloatArray:
     squares = (residuals**2).sum(axis=-1) / (folds - 1)
     mean = squares.sum(axis=-1, keepdims=True) / (variants - 1)
     if variants == 2:
-        return np.broadcast_to(mean, squares.shape)
+        return np.concatenate([2.0 * mean, np.zeros_like(mean)], axis=-1)
     return (squares - mean / variants) / (1 - 2 / variants)

@@ -1,0 +1,186 @@
+"""Tests against published formulas, other libraries and figures worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats import contingency_tables
+
+from stfmri.evidence import metrics
+from stfmri.evidence.statistics import (
+    auc_interval,
+    cohens_h,
+    corrected_resampled_t_test,
+    delong,
+    delong_test,
+    holm,
+    mcnemar,
+    permutation_p,
+)
+
+
+def slow_delong(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Areas and covariance by the double sums of DeLong et al. 1988, equations 2 and 4 to 8."""
+    first, second = scores[:, positive], scores[:, ~positive]
+    variants, m, n = len(scores), first.shape[1], second.shape[1]
+    kernel = np.zeros((variants, m, n))
+    for variant in range(variants):
+        for i in range(m):
+            for j in range(n):
+                x, y = first[variant, i], second[variant, j]
+                kernel[variant, i, j] = 1.0 if x > y else 0.5 if x == y else 0.0
+    areas = kernel.mean(axis=(1, 2))
+    covariance = np.zeros((variants, variants))
+    for a in range(variants):
+        for b in range(variants):
+            of_positives = sum(
+                (kernel[a, i].mean() - areas[a]) * (kernel[b, i].mean() - areas[b])
+                for i in range(m)
+            )
+            of_negatives = sum(
+                (kernel[a, :, j].mean() - areas[a]) * (kernel[b, :, j].mean() - areas[b])
+                for j in range(n)
+            )
+            covariance[a, b] = of_positives / (m - 1) / m + of_negatives / (n - 1) / n
+    return areas, covariance
+
+
+@pytest.fixture
+def scored() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Forty patients and three variants, with ties."""
+    generator = np.random.default_rng(0)
+    positive = np.arange(40) < 15
+    scores = np.round(generator.normal(size=(3, 40)) + 0.8 * positive, 1)
+    return positive, scores
+
+
+def test_without_overlap_the_corrected_test_is_the_plain_t_test() -> None:
+    differences = [0.03, 0.01, 0.05, -0.01]
+    found = corrected_resampled_t_test(differences, train_size=1e12, test_size=1)
+    expected = stats.ttest_1samp(differences, 0.0)
+    assert found.t == pytest.approx(expected.statistic, rel=1e-9)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_the_corrected_test_by_hand() -> None:
+    # Mean 0.03, variance 0.0004; the factor is 1/3 + 20/80, so t = 0.03 / sqrt(0.0004 × 7/12).
+    found = corrected_resampled_t_test([0.03, 0.01, 0.05], train_size=80, test_size=20)
+    assert found.t == pytest.approx(1.963961, abs=1e-6)
+    assert found.degrees_of_freedom == 2
+    # With 2 degrees of freedom p = 1 - t / sqrt(t² + 2).
+    assert found.p == pytest.approx(1 - 1.963961 / np.sqrt(1.963961**2 + 2), abs=1e-6)
+
+
+def test_what_cannot_be_tested_is_undefined() -> None:
+    assert np.isnan(corrected_resampled_t_test([0.1], 70, 30).p)
+    assert np.isnan(corrected_resampled_t_test([0.1, 0.1, 0.1], 70, 30).p)
+    assert corrected_resampled_t_test([0.0, 0.0, 0.0], 70, 30).p == 1.0
+
+
+def test_holms_correction_by_hand_and_blind_to_the_undefined() -> None:
+    found = holm([0.01, np.nan, 0.04, 0.03])
+    np.testing.assert_allclose(found, [0.03, np.nan, 0.06, 0.06], atol=1e-12)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(8, 1), (3, 3), (30, 52), (0, 5)])
+@pytest.mark.parametrize("exact", [True, False])
+def test_mcnemars_test_is_that_of_statsmodels(
+    only_first: int, only_second: int, exact: bool
+) -> None:
+    first = np.repeat([True, False, True, False], [only_first, only_second, 20, 7])
+    second = np.repeat([False, True, True, False], [only_first, only_second, 20, 7])
+    found = mcnemar(first, second, exact_up_to=1000 if exact else 0)
+    table = [[20, only_first], [only_second, 7]]
+    expected = contingency_tables.mcnemar(table, exact=exact, correction=True).pvalue
+    assert found.exact is exact
+    assert (found.only_first, found.only_second) == (only_first, only_second)
+    if only_first == only_second and not exact:
+        # statsmodels squares |0| - 1; Edwards' correction does not go below 0.
+        assert found.p == 1.0
+    else:
+        assert found.p == pytest.approx(expected, abs=1e-12)
+
+
+def test_variants_that_are_right_on_the_same_patients_do_not_differ() -> None:
+    assert mcnemar([True, False, True], [True, False, True]).p == 1.0
+    with pytest.raises(ValueError, match="two arrays of shape"):
+        mcnemar([True], [True, False])
+
+
+def test_delongs_areas_and_covariance_are_those_of_the_published_formulas(
+    scored: tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]],
+) -> None:
+    positive, scores = scored
+    found = delong(positive, scores)
+    areas, covariance = slow_delong(positive, scores)
+    np.testing.assert_allclose(found.auc, areas, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, covariance, atol=1e-12)
+    np.testing.assert_allclose(found.auc, [roc_auc_score(positive, one) for one in scores])
+
+
+def test_delongs_test_is_the_difference_over_its_standard_error(
+    scored: tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]],
+) -> None:
+    positive, scores = scored
+    areas, covariance = slow_delong(positive, scores)
+    found = delong_test(positive, scores[0], scores[1])
+    error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found.z == pytest.approx((areas[0] - areas[1]) / error)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.z)))
+    same = delong_test(positive, scores[0], scores[0])
+    assert (same.difference, same.p) == (0.0, 1.0)
+
+
+def test_delong_refuses_what_has_no_area() -> None:
+    with pytest.raises(ValueError, match="patients of both kinds"):
+        delong([True, True], [0.1, 0.2])
+    with pytest.raises(ValueError, match="without NaN"):
+        delong([True, False], [0.1, np.nan])
+
+
+def test_newcombes_interval_solves_its_equation_and_has_a_width_at_one() -> None:
+    low, high = auc_interval(0.8, positives=20, negatives=30)
+    for area in (low, high):
+        inner = 1 + 24 * (1 - area) / (2 - area) + 24 * area / (1 + area)
+        error = np.sqrt(area * (1 - area) * inner / (20 * 30))
+        assert abs(area - 0.8) == pytest.approx(1.959964 * error, rel=1e-6)
+    low, high = auc_interval(1.0, positives=20, negatives=30)
+    assert 0.8 < low < 0.95
+    assert high == 1.0
+    np.testing.assert_allclose(auc_interval(0.0, 20, 30), [0.0, 1.0 - low], atol=1e-9)
+
+
+def test_for_guessing_the_permutation_p_is_uniform() -> None:
+    generator = np.random.default_rng(4)
+    p = []
+    for _ in range(300):
+        counts = np.zeros((60, 3, 3))
+        # Patients are tested once to three times, with the same guess each time.
+        guess, label = generator.integers(0, 3, 60), generator.integers(0, 3, 60)
+        counts[np.arange(60), label, guess] = generator.integers(1, 4, 60)
+        p.append(permutation_p(counts, metrics.balanced_accuracy, draws=200))
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_the_permutation_p_of_perfect_predictions_is_the_least_possible() -> None:
+    counts = np.zeros((30, 3, 3))
+    counts[np.arange(30), np.arange(30) % 3, np.arange(30) % 3] = 2
+    assert permutation_p(counts, metrics.macro_f1, draws=999) == pytest.approx(0.001)
+
+
+def test_naming_one_class_for_all_is_not_above_chance() -> None:
+    counts = np.zeros((30, 2, 2))
+    counts[np.arange(30), np.arange(30) % 2, 0] = 1
+    assert permutation_p(counts, metrics.macro_f1) == 1.0
+
+
+def test_cohens_h_by_hand() -> None:
+    # 2 asin(sqrt(0.75)) = 2π/3 and 2 asin(sqrt(0.5)) = π/2.
+    assert cohens_h(0.75, 0.5) == pytest.approx(np.pi / 6)
+    assert cohens_h(0.5, 0.75) == pytest.approx(-np.pi / 6)
+    assert cohens_h(1.0, 0.0) == pytest.approx(np.pi)
