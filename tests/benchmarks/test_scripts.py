@@ -16,6 +16,7 @@ QUICK = {
     "resume": ["--device", "cpu"],
     "startup": [],
     "collect": [],
+    "baselines": [],
     "study": ["--device", "cpu"],
 }
 

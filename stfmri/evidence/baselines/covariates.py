@@ -32,7 +32,7 @@ def predict(task: Task) -> Fitted:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    from stfmri.evidence.baselines.fitting import STRENGTHS, fit_predict
+    from stfmri.evidence.baselines.fitting import fit_predict
 
     numeric = [name for name in task.covariates if _is_numeric(task.train, name)]
     words = [name for name in task.covariates if name not in numeric]
@@ -44,14 +44,12 @@ def predict(task: Task) -> Fitted:
         ("numbers", scaled, slice(0, len(numeric))),
         ("words", encoder, slice(len(numeric), None)),
     ]
-    rows = (
+    train, test = (
         np.hstack([_numbers(part, numeric), _coded(part, words, codes)])
         for part in (task.train, task.test)
     )
-    train, test = rows
     used = [part for part, names in zip(parts, (numeric, words), strict=True) if names]
-    settings = {"classify__C": STRENGTHS}
-    fitted = fit_predict(task, train, test, [("columns", ColumnTransformer(used))], settings)
+    fitted = fit_predict(task, train, test, ColumnTransformer(used))
     return Fitted(fitted.probability_NK, {**fitted.facts, "numbers": numeric, "words": words})
 
 

@@ -116,8 +116,13 @@ def _extract(
     progress: Progress,
 ) -> None:
     """Add the features of `subjects` to `known`."""
-    volumes = Volumes(cache, read_index(cache))
-    for subject in progress(subjects):
+    rows = read_index(cache)
+    places = {row.subject_id: (row.shard, row.row) for row in rows}
+    volumes, shard = Volumes(cache, rows), ""
+    # Shard by shard, as they lie on the disk, with one of them mapped at a time.
+    for subject in progress(sorted(subjects, key=lambda one: places[one.subject_id])):
+        if places[subject.subject_id][0] != shard:
+            volumes, shard = Volumes(cache, rows), places[subject.subject_id][0]
         volume_CDHW = volumes[subject.subject_id].astype(np.float32)
         for extractor in extractors:
             table = known.setdefault(_key(extractor), {})
@@ -129,7 +134,8 @@ def _extract(
 def _read(file: Path) -> _Known:
     """What the file holds; nothing where it is missing or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        # Opened here: of a file that is no archive NumPy forgets to close its own.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             kinds = [name for name in arrays.files if f"{name}.sha256" in arrays.files]
             return {
                 kind: dict(zip(arrays[f"{kind}.sha256"].tolist(), arrays[kind], strict=True))

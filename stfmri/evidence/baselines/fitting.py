@@ -12,16 +12,16 @@ This module imports scikit-learn; the registry's modules import it when they pre
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
-from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
@@ -33,16 +33,11 @@ if TYPE_CHECKING:
     from stfmri.study.splits import Subject
 
 INNER_FOLDS = 5
-# Weak regularisation last: of settings that score alike the earlier one is taken.
+# Inverse regularisation, C of the logistic regression; the strongest comes first.
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 IntArray = npt.NDArray[np.intp]
 Split = tuple[IntArray, IntArray]
-
-
-def regression() -> LogisticRegression:
-    """The classifier at the end of every pipeline; its inputs have about unit variance."""
-    return LogisticRegression(class_weight="balanced", max_iter=10_000)
 
 
 # On matrices as small as these, threads that wait for each other cost ten times what they save.
@@ -51,17 +46,17 @@ def fit_predict(
     task: Task,
     train_NF: FloatArray,
     test_MF: FloatArray,
-    steps: Sequence[tuple[str, BaseEstimator]],
-    settings: Mapping[str, Sequence[Any]],
+    preparation: TransformerMixin,
+    settings: Mapping[str, Sequence[Any]] | None = None,
 ) -> Fitted:
     """Choose hyper-parameters by inner cross-validation, fit on all of training, and predict.
 
     Args:
         task: whose `train` and `test` the rows are of.
         train_NF, test_MF: features.
-        steps: of a scikit-learn pipeline, before the classifier `classify`.
-        settings: values to choose from, by parameter of the pipeline; where no choice is possible,
-            because some class has one patient only, the middle one is taken.
+        preparation: what comes before the classifier; its output has about unit variance.
+        settings: values of its parameters to choose from. Where no choice is possible, because some
+            class has one patient only, the middle ones are taken.
 
     Returns:
         Probabilities (M, K), 0 for a class that training does not have.
@@ -73,20 +68,23 @@ def fit_predict(
         probability_MK[:, present] = 1
         return Fitted(probability_MK, {"hyper_parameters": {}, INNER_LOSS: None})
     splits = inner_splits(task.train, code_N, task.seed)
-    # Steps that were fitted to the same rows before are read from there, for all of C at once.
-    with tempfile.TemporaryDirectory() as memory:
-        pipeline = Pipeline([*steps, ("classify", regression())], memory=memory)
-        chosen, scores = _choose(pipeline, train_NF, code_N, settings, splits)
-        pipeline.set_params(**chosen).fit(train_NF, code_N)
-        probability_MK[:, present] = pipeline.predict_proba(test_MF)
+    choice = _choose(preparation, train_NF, code_N, settings or {}, splits)
+    prepared = clone(preparation).set_params(**choice.setting)
+    pipeline = Pipeline([("prepare", prepared), ("classify", _regression(choice.strength))])
+    probability_MK[:, present] = pipeline.fit(train_NF, code_N).predict_proba(test_MF)
     facts = {
-        "hyper_parameters": chosen,
-        **scores,
+        "hyper_parameters": {**choice.setting, "C": choice.strength},
+        INNER_LOSS: choice.loss,
+        "inner_macro_f1": choice.macro_f1,
         "inner_folds": len(splits),
         "features": train_NF.shape[1],
         "training_scans": len(train_NF),
     }
     return Fitted(probability_MK, facts)
+
+
+def _regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, class_weight="balanced", max_iter=10_000)
 
 
 def inner_splits(subjects: Sequence[Subject], code_N: IntArray, seed: int) -> list[Split]:
@@ -116,30 +114,42 @@ def inner_splits(subjects: Sequence[Subject], code_N: IntArray, seed: int) -> li
     return splits
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Hyper-parameters, with their inner scores where there was a choice."""
+
+    setting: dict[str, Any]
+    strength: float
+    loss: float | None = None
+    macro_f1: float | None = None
+
+
 def _choose(
-    pipeline: Pipeline,
+    preparation: TransformerMixin,
     rows_NF: FloatArray,
     code_N: IntArray,
     settings: Mapping[str, Sequence[Any]],
     splits: Sequence[Split],
-) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """The setting of least inner log loss, with its scores."""
+) -> _Choice:
+    """The choice of least inner log loss; of equal ones the first."""
     if not splits:
         middle = {name: values[len(values) // 2] for name, values in settings.items()}
-        return middle, {INNER_LOSS: None, "inner_macro_f1": None}
+        return _Choice(middle, STRENGTHS[len(STRENGTHS) // 2])
     weight_N = compute_sample_weight("balanced", code_N)
-    best: tuple[float, dict[str, Any], float] | None = None
+    shape = (len(STRENGTHS), len(code_N), len(np.unique(code_N)))
+    choices, losses = [], []
     for setting in ParameterGrid(settings):
-        probability_NK = cross_val_predict(
-            clone(pipeline).set_params(**setting),
-            rows_NF,
-            code_N,
-            cv=splits,
-            method="predict_proba",
-        )
-        loss = float(log_loss(code_N, probability_NK, sample_weight=weight_N))
-        if best is None or loss < best[0]:
-            found = probability_NK.argmax(axis=1)
-            best = loss, setting, float(f1_score(code_N, found, average="macro"))
-    assert best
-    return best[1], {INNER_LOSS: best[0], "inner_macro_f1": best[2]}
+        probability_SNK = np.zeros(shape)
+        for train, val in splits:
+            # Prepared once for all strengths, which is why this is no GridSearchCV.
+            prepared = clone(preparation).set_params(**setting).fit(rows_NF[train])
+            fitted, held = prepared.transform(rows_NF[train]), prepared.transform(rows_NF[val])
+            for number, strength in enumerate(STRENGTHS):
+                classifier = _regression(strength).fit(fitted, code_N[train])
+                probability_SNK[number, val] = classifier.predict_proba(held)
+        for strength, probability_NK in zip(STRENGTHS, probability_SNK, strict=True):
+            loss = float(log_loss(code_N, probability_NK, sample_weight=weight_N))
+            score = float(f1_score(code_N, probability_NK.argmax(axis=1), average="macro"))
+            choices.append(_Choice(setting, strength, loss, score))
+            losses.append(loss)
+    return choices[int(np.argmin(losses))]

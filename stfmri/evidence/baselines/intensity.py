@@ -30,11 +30,10 @@ def predict(task: Task) -> Fitted:
     """Logistic regression on the bins, each scaled to unit variance."""
     from sklearn.preprocessing import StandardScaler
 
-    from stfmri.evidence.baselines.fitting import STRENGTHS, fit_predict
+    from stfmri.evidence.baselines.fitting import fit_predict
 
     train, test = task.rows(HISTOGRAM.name)
-    steps = [("scale", StandardScaler())]
-    return fit_predict(task, train, test, steps, {"classify__C": STRENGTHS})
+    return fit_predict(task, train, test, StandardScaler())
 
 
 BASELINE = Baseline(

@@ -48,7 +48,7 @@ def predict(task: Task) -> Fitted:
     from sklearn.preprocessing import StandardScaler
 
     from stfmri.evidence.baselines.components import COUNTS, Components, turned
-    from stfmri.evidence.baselines.fitting import STRENGTHS, fit_predict
+    from stfmri.evidence.baselines.fitting import fit_predict
 
     extents = task.rows(EXTENT.name)
     masks = turned(*task.rows(MASK.name))
@@ -57,8 +57,7 @@ def predict(task: Task) -> Fitted:
         ("extent", StandardScaler(), slice(0, EXTENT_NUMBERS)),
         ("mask", Components(), slice(EXTENT_NUMBERS, None)),
     ]
-    settings = {"parts__mask__count": COUNTS, "classify__C": STRENGTHS}
-    return fit_predict(task, train, test, [("parts", ColumnTransformer(parts))], settings)
+    return fit_predict(task, train, test, ColumnTransformer(parts), {"mask__count": COUNTS})
 
 
 BASELINE = Baseline(

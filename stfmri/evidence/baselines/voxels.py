@@ -11,11 +11,10 @@ VOXELS = Extractor("voxels", 1, block_means)
 def predict(task: Task) -> Fitted:
     """Logistic regression on the principal components of means over blocks of about 8 mm."""
     from stfmri.evidence.baselines.components import COUNTS, Components, turned
-    from stfmri.evidence.baselines.fitting import STRENGTHS, fit_predict
+    from stfmri.evidence.baselines.fitting import fit_predict
 
     train, test = turned(*task.rows(VOXELS.name))
-    settings = {"components__count": COUNTS, "classify__C": STRENGTHS}
-    return fit_predict(task, train, test, [("components", Components())], settings)
+    return fit_predict(task, train, test, Components(), {"count": COUNTS})
 
 
 BASELINE = Baseline(
