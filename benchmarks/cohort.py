@@ -5,7 +5,6 @@ Its sizes are the paper's: 73 LGG, 259 HGG, 259 healthy, 120 × 120 × 78 voxels
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from stfmri.study import splits
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig
-from stfmri.study.files import write_atomic
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 
 CLASSES = ("LGG", "HGG", "Healthy")
