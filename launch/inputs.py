@@ -177,7 +177,10 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
     """
     found: dict[ModelConfig, ModelConfig] = {}
     complete = {}
-    for run in runs:
+    names = {run.name for run in runs}
+    for run in sweep.runs:  # not `runs`, which may lack the hash of their split
+        if run.name not in names:
+            continue
         config = sweep.config_of(run)
         if run.weights == "kinetics":
             if config.model not in found:

@@ -61,12 +61,19 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     named = () if name is None else (f"sweep.name='{safe_name(name, '--name')}'",)
 
     def composed(overrides: Iterable[str]) -> Config:
-        return compose([*overrides, *named], sweep=choice, root=root)
+        config = compose([*overrides, *named], sweep=choice, root=root)
+        # A sweep's file may say how many folds it has with the split that it names itself.
+        split = replace(config.split, n=0) if splits.needs_data(config) else config.split
+        return replace(config, split=split)
 
     def choose(choices: Mapping[str, str]) -> Config:
         return composed([*typed, *(f"{group}={value}" for group, value in choices.items())])
 
     config = composed(typed)
+    if splits.needs_data(config) and any(item.key == "split.n" for item in asked):
+        raise ConfigError(
+            f"split={config.split.kind} takes the number of folds from the data; leave split.n out"
+        )
     folder = sweep_folder(root, config.sweep.name)
     if not (folder / SWEEP_FILE).is_file():
         config = _with_folds(config, choose)

@@ -25,8 +25,15 @@ def tiny_config(root: Path, **changes: object) -> Config:
     return Config(**{**base, **changes})  # type: ignore[arg-type]
 
 
-def tiny_cache(config: Config, per_class: int = 4, seed: int = 0) -> list[IndexRow]:
-    """Fill `config.cache` with noise whose mean tells the class, and write its index."""
+def tiny_cache(
+    config: Config, per_class: int = 4, seed: int = 0, prefix: str = "", chain: str = "{}"
+) -> list[IndexRow]:
+    """Fill `config.cache` with noise whose mean tells the class, and write its index.
+
+    Args:
+        prefix: of every subject's name.
+        chain: the preprocessing that the shard says it was made with, as YAML.
+    """
     generator = np.random.default_rng(seed)
     shape = (1, *config.preprocessing.shape)
     rows, volumes = [], []
@@ -35,7 +42,7 @@ def tiny_cache(config: Config, per_class: int = 4, seed: int = 0) -> list[IndexR
             level = 0.2 + 0.3 * number
             volume = np.clip(level + 0.1 * generator.standard_normal(shape), 0, 1)
             volumes.append(volume.astype(np.float16))
-            name = f"{label}-{repeat:02d}"
+            name = f"{prefix}{label}-{repeat:02d}"
             sha256 = voxel_sha256(volumes[-1])
             row = len(rows)
             columns = {"label": label}
@@ -45,6 +52,6 @@ def tiny_cache(config: Config, per_class: int = 4, seed: int = 0) -> list[IndexR
     affines = np.repeat(np.diag([10.0, 10, 10, 1])[None], len(rows), axis=0)
     ids = [row.subject_id for row in rows]
     config.cache.mkdir(parents=True, exist_ok=True)
-    write_shard(config.cache / "shard-0000.h5", np.stack(volumes), affines, ids, ids, "{}")
+    write_shard(config.cache / "shard-0000.h5", np.stack(volumes), affines, ids, ids, chain)
     write_index(config.cache, rows)
     return rows

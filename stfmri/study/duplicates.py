@@ -55,7 +55,7 @@ class Pair:
 
 
 def find(volumes: Volumes, rows: Sequence[IndexRow]) -> tuple[Pair, ...]:
-    """The pairs of a cohort, best first.
+    """The pairs of different patients that are almost the same, but not to the voxel; best first.
 
     Args:
         volumes: float16 (C, D, H, W) each; channels are averaged.
@@ -64,7 +64,8 @@ def find(volumes: Volumes, rows: Sequence[IndexRow]) -> tuple[Pair, ...]:
     found = []
     for first, second in sorted(set(_candidates(volumes, rows))):
         one, other = rows[first], rows[second]
-        if one.patient_id != other.patient_id:
+        # Of equal voxels the hash tells; a split keeps those together by itself.
+        if one.patient_id != other.patient_id and one.sha256 != other.sha256:
             close = correlation(_volume(volumes, one), _volume(volumes, other))
             if close > SAME:
                 found.append(Pair(one.subject_id, other.subject_id, close))
