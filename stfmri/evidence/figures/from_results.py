@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stfmri.evidence import metrics
+from stfmri.evidence.figures.confusion import file_part
 from stfmri.evidence.figures.inputs import (
     Category,
     ClassRow,
@@ -16,6 +17,7 @@ from stfmri.evidence.figures.inputs import (
 )
 from stfmri.evidence.lookups import baseline_table
 from stfmri.evidence.predicted import Predicted, from_tables
+from stfmri.evidence.references import their_place
 from stfmri.evidence.summary import Results, Summary
 from stfmri.evidence.tallies import read_run
 from stfmri.study import history
@@ -48,7 +50,19 @@ def drawable_of(results: Results) -> Drawable:
             [ClassRow(one.tally.label, category, _class_means(one)) for one, category in rows],
         ),
         training=[_trained(one, results) for one in ranked],
+        remarks=_remarks(results),
     )
+
+
+def _remarks(results: Results) -> dict[str, str]:
+    """Where the cited study shows the same, by the name of the figure."""
+    cited = results.evidence.cited
+    remarks = {"classwise": their_place(cited, "class_heatmaps")}
+    for summary in results.variants:
+        if not summary.tally.extra:
+            name = f"confusion_{file_part(summary.tally.name)}"
+            remarks[name] = their_place(cited, "confusion", summary.tally.model)
+    return remarks
 
 
 def _forest_row(summary: Summary, category: Category) -> ForestRow:

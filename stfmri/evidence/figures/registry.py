@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib as mpl
 
@@ -42,4 +43,5 @@ def draw_all(drawable: Drawable) -> Iterator[DrawnFigure]:
                 settle(one.figure)
                 if one.narrow is not None:
                     settle(one.narrow)
-        yield from drawn
+        for one in drawn:
+            yield replace(one, title=one.title + drawable.remarks.get(one.name, ""))
