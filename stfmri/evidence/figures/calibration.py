@@ -61,7 +61,7 @@ def _figure(compared: Sequence[tuple[Predicted, Look]]) -> Figure:
         upper, lower = grid[:, number]
         found = reliability(one.scores)
         error = float(metrics.ece(one.scores, np.ones((1, len(one.label_N))))[0])
-        letters = letters_in(side, is_bold=True)
+        letters = letters_in(side - 4, is_bold=True)
         upper.set_title(f"{wrapped(one.label, letters)}\nECE {error:.3f}")
         _diagram(upper, found, look)
         lower.stairs(found.count, found.edges, fill=True, color=look.colour, alpha=0.55)

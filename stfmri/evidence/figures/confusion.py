@@ -122,7 +122,7 @@ def _layout(
             wrapped(label, letters_in(side, NORMAL, is_bold=True), 3) for label in labels
         )
         is_turned = name_mm > cell - 0.5
-        below = (name_mm if is_turned else 5.0) + 6
+        below = (name_mm if is_turned else 5.0) + 9
         lines = math.ceil(len(labels) / columns)
         in_line = [titles[start : start + columns] for start in range(0, len(titles), columns)]
         title_mm = sum(3 * max(title.count("\n") for title in line) + 6 for line in in_line)
@@ -168,6 +168,7 @@ def _figure(names: Sequence[str], shown: Sequence[Predicted], layout: _Layout) -
         label="Share of the true class",
         format=PercentFormatter(1, symbol=" %"),
         aspect=30,
+        pad=2 / layout.height,
         shrink=min(1.0, 55 / layout.width),
     )
     bar.outline.set_visible(False)

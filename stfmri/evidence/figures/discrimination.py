@@ -146,9 +146,10 @@ def _figure(
     titles = [wrapped(name, letters_in(side, is_bold=True)) for name in classes]
     title_mm = 5 + 3 * any("\n" in title for title in titles)
     lines = -(-len(classes) // columns)
+    under_mm = 5 if len(classes) % columns else 0  # names of axes above an empty panel
     legend_columns = 2 if width_mm == DOUBLE_MM else 1
     legend_mm = 3.6 * -(-(len(compared) + 1) // legend_columns)
-    figure = new_figure(width_mm, lines * (side + title_mm + 2) + 8 + legend_mm)
+    figure = new_figure(width_mm, lines * (side + title_mm + 2) + 10 + under_mm + legend_mm)
     drawn = panels(figure, len(classes), columns)
     for number, axes in enumerate(drawn):
         axes.set_title(titles[number])
