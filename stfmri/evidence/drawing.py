@@ -8,6 +8,7 @@ import numpy as np
 
 from stfmri.evidence import metrics
 from stfmri.evidence.estimates import PRIMARY, Results, Summary
+from stfmri.evidence.figures.confusion import file_part
 from stfmri.evidence.figures.inputs import (
     Category,
     ClassRow,
@@ -22,6 +23,7 @@ from stfmri.evidence.figures.inputs import (
     Subgroups,
     TrainedRuns,
 )
+from stfmri.evidence.references import their_place
 from stfmri.evidence.subgroups import GroupScore
 from stfmri.study import history
 
@@ -58,7 +60,19 @@ def drawable_of(results: Results) -> Drawable:
         training=[_trained(one, results) for one in results.ranked],
         subgroups=_subgroups(results),
         precision=_precision(results),
+        remarks=_remarks(results),
     )
+
+
+def _remarks(results: Results) -> dict[str, str]:
+    """Where the reference shows the same, by the name of the figure."""
+    reference = results.evidence.reference
+    remarks = {"classwise": their_place(reference, "class_heatmaps")}
+    for variant in results.evidence.variants:
+        if not variant.extra:
+            name = f"confusion_{file_part(variant.name)}"
+            remarks[name] = their_place(reference, "confusion", variant.model)
+    return remarks
 
 
 def _forest_row(summary: Summary, category: Category) -> ForestRow:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence import metrics, subgroups
+from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.collected import Evidence
 from stfmri.evidence.differences import compare
@@ -25,6 +27,7 @@ from stfmri.evidence.metrics import FloatArray, Metric
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
     PrecisionPlan,
+    ProcedureVariance,
     against_chance,
     cluster_weights,
     confusion_draws,
@@ -106,14 +109,15 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     scores = np.stack([summaries[number].fold_scores for number in whole])
     drawn = np.stack([summaries[number].drawn_scores for number in whole], axis=1)
     reassigned = reassigned_fold_scores(counts, PRIMARY.of_counts)
-    alone = procedure_variance(scores, reassigned, factor, paired=False)
+    groups = _alike(evidence.kinds, [everyone[number] for number in whole])
+    alone = variance_of(groups, scores, reassigned, factor, paired=False)
     pooled = np.array([summaries[number].primary.pooled for number in whole])
     ends = procedure_interval(pooled, drawn, alone)
     for position, number in enumerate(whole):
         summaries[number] = _with_procedure(summaries[number], *ends[:, position].tolist())
     count = len(evidence.variants)
     results = Results(evidence, tuple(summaries[:count]), tuple(summaries[count:]))
-    paired = procedure_variance(scores, reassigned, factor, paired=True)
+    paired = variance_of(groups, scores, reassigned, factor, paired=True)
     names = [everyone[number].name for number in whole]
     results = replace(
         results,
@@ -121,6 +125,53 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
         chance=_chance([everyone[number] for number in whole], contributions[whole]),
     )
     return _look_closer(results, counts, names, draws, subgroup_columns)
+
+
+def _alike(kinds: Mapping[str, Baseline], contestants: Sequence[Predicted]) -> list[list[int]]:
+    """Positions of the networks, of the baselines that are fitted, and of the look-ups.
+
+    How much a score varies with training is moderated within such a group: a look-up that always
+    says the same does not show that networks vary little.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for position, one in enumerate(contestants):
+        kind = kinds.get(one.name) if one.kind == "baseline" else None
+        groups["network" if kind is None else f"look-up: {kind.is_lookup}"].append(position)
+    return list(groups.values())
+
+
+def variance_of(
+    groups: Sequence[Sequence[int]],
+    scores: FloatArray,
+    reassigned: FloatArray,
+    factor: float,
+    *,
+    paired: bool,
+) -> ProcedureVariance:
+    """The variance over trainings of all contestants, each moderated by those of its group.
+
+    Args:
+        groups: positions of contestants that are alike.
+        scores: shape (V, F), of each contestant in each fold.
+        reassigned: shape (times, V, F), of `reassigned_fold_scores`.
+        factor: of `overlap_factor`.
+        paired: for differences; a contestant that is alone in its group keeps what all have in
+            common in a fold, which makes its intervals wider.
+    """
+    observed, explained = np.empty(len(scores)), np.empty(len(scores))
+    degrees_of_freedom = math.inf
+    for group in groups:
+        found = procedure_variance(
+            scores[group], reassigned[:, group], factor, paired=paired and len(group) > 1
+        )
+        observed[group], explained[group] = found.observed, found.explained
+        degrees_of_freedom = min(degrees_of_freedom, found.degrees_of_freedom)
+        if math.isnan(found.degrees_of_freedom):
+            degrees_of_freedom = math.nan
+            break
+    if math.isnan(degrees_of_freedom):
+        observed[:] = explained[:] = math.nan
+    return ProcedureVariance(observed, explained, degrees_of_freedom, factor)
 
 
 def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:

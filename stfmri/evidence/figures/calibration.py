@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from stfmri.evidence.figures.curves import Reliability, ece, reliability
+from stfmri.evidence import metrics
 from stfmri.evidence.figures.inputs import Category, Drawable
 from stfmri.evidence.figures.record import DrawnFigure, FigureKind
 from stfmri.evidence.figures.style import (
@@ -20,6 +22,7 @@ from stfmri.evidence.figures.style import (
     new_figure,
     wrapped,
 )
+from stfmri.evidence.metrics.curves import Reliability, reliability
 from stfmri.evidence.predicted import Predicted
 
 # A share among fewer predictions is drawn hollow.
@@ -57,12 +60,13 @@ def _figure(compared: Sequence[tuple[Predicted, Look]]) -> Figure:
     for number, (one, look) in enumerate(compared):
         upper, lower = grid[:, number]
         found = reliability(one.scores)
-        letters = letters_in(side)
-        upper.set_title(f"{wrapped(one.label, letters)}\nECE {ece(one.scores):.3f}")
+        error = float(metrics.ece(one.scores, np.ones((1, len(one.label_N))))[0])
+        letters = letters_in(side - 4, is_bold=True)
+        upper.set_title(f"{wrapped(one.label, letters)}\nECE {error:.3f}")
         _diagram(upper, found, look)
         lower.stairs(found.count, found.edges, fill=True, color=look.colour, alpha=0.55)
         lower.grid(axis="y")
-        lower.yaxis.get_major_locator().set_params(integer=True, nbins=3)
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]))
         upper.set_label(f"reliability {one.name}")
         lower.set_label(f"confidence {one.name}")
     grid[0, 0].set_ylabel("Share right")
@@ -79,7 +83,7 @@ def _diagram(axes: Axes, found: Reliability, look: Look) -> None:
         ("many", many, look.colour),
         ("few", (found.count > 0) & ~many, "white"),
     ):
-        axes.plot(
+        (marks,) = axes.plot(
             found.confidence[chosen],
             found.accuracy[chosen],
             linestyle="none",
@@ -91,6 +95,8 @@ def _diagram(axes: Axes, found: Reliability, look: Look) -> None:
             zorder=3,
             label=words,
         )
+        # Where there are none, they have no place that the layout could make room for.
+        marks.set_in_layout(False)
     axes.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])

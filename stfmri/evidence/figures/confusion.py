@@ -40,8 +40,9 @@ MOST_FILES = 40
 LABEL_LETTERS = 14
 # Side of a cell in mm: share and count need at least so much, then the share alone.
 SHARE_AND_COUNT, SHARE = 6.0, 4.0
-LARGEST_CELL = 11.0
+ROOMY_CELL, LARGEST_CELL = 9.0, 11.0
 GAP_MM, BAR_MM = 3.0, 15.0
+NARROWEST_MM = 30.0  # so that a title is readable
 MOST_ON_A_SCREEN_MM = 2000.0
 
 
@@ -108,26 +109,29 @@ class _Layout:
 def _layout(
     names: Sequence[str], labels: Sequence[str], width_mm: float, most_height_mm: float
 ) -> _Layout:
-    """The layout of the largest cells that fits, or the lowest one where none does."""
+    """The lowest layout with roomy cells; else with the largest that fit, or the lowest of all."""
     name_mm = max(width_of(name, SMALL) for name in names)
     room = width_mm - name_mm - 9  # a label of the axis, and pads
     found = []
     for columns in range(1, len(labels) + 1):
         side = (room - GAP_MM * (columns - 1)) / columns
+        if columns > 1 and side < NARROWEST_MM:
+            break
         cell = max(min(side / len(names), LARGEST_CELL), 0.5)
         titles = tuple(
             wrapped(label, letters_in(side, NORMAL, is_bold=True), 3) for label in labels
         )
         is_turned = name_mm > cell - 0.5
-        below = (name_mm if is_turned else 5.0) + 6
+        below = (name_mm if is_turned else 5.0) + 9
         lines = math.ceil(len(labels) / columns)
-        title_mm = 3.0 * (1 + max(title.count("\n") for title in titles)) + 3
-        height = lines * (cell * len(names) + title_mm) + below + BAR_MM
+        in_line = [titles[start : start + columns] for start in range(0, len(titles), columns)]
+        title_mm = sum(3 * max(title.count("\n") for title in line) + 6 for line in in_line)
+        height = lines * cell * len(names) + title_mm + below + BAR_MM
         found.append(_Layout(width_mm, height, columns, cell, is_turned, titles))
     fitting = [one for one in found if one.height <= most_height_mm]
     if not fitting:
         return min(found, key=lambda one: one.height)
-    return max(fitting, key=lambda one: (round(one.cell, 3), -one.height))
+    return max(fitting, key=lambda one: (min(one.cell, ROOMY_CELL), -one.height))
 
 
 def _figure(names: Sequence[str], shown: Sequence[Predicted], layout: _Layout) -> Figure:
@@ -164,6 +168,7 @@ def _figure(names: Sequence[str], shown: Sequence[Predicted], layout: _Layout) -
         label="Share of the true class",
         format=PercentFormatter(1, symbol=" %"),
         aspect=30,
+        pad=2 / layout.height,
         shrink=min(1.0, 55 / layout.width),
     )
     bar.outline.set_visible(False)

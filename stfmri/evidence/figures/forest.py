@@ -54,6 +54,9 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
             "Thin bar: what the same procedure, trained again on as many other subjects, would. "
         )
     caption += "Rings: the single folds."
+    low = _limits(rows, drawable.metric_limits)[0]
+    if any(row.value < low for row in rows):
+        caption += " Arrows: far to the left, at the value that is printed."
     if len(variants) > MOST_VARIANTS:
         caption += f" The best {MOST_VARIANTS} of {len(variants)} variants are drawn."
     yield DrawnFigure(
@@ -78,10 +81,12 @@ def _by_category(baselines: Sequence[ForestRow]) -> list[ForestRow]:
 
 def _figure(drawable: Drawable, rows: Sequence[ForestRow], width_mm: float) -> Figure:
     is_wide = width_mm == DOUBLE_MM
-    size = NORMAL if is_wide else SMALL
-    letters = letters_in(0.33 * width_mm, size)
-    lines = 2 if not is_wide or len(rows) <= 24 else 1  # so that all rows stand on one page
-    labels = [wrapped(row.label, letters, lines) for row in rows]
+    is_long = len(rows) > 24
+    # Two lines a label only where all rows still stand on one page.
+    lines, size, share = (1, SMALL, 0.42) if is_long else (2, NORMAL, 0.33)
+    if not is_wide:
+        lines, size, share = 3, SMALL, 0.33
+    labels = [wrapped(row.label, letters_in(share * width_mm, size), lines) for row in rows]
     # The vertical axis is in mm, so that a label in two lines makes its row higher.
     row_mm = [4.2 + 2.2 * label.count("\n") for label in labels]
     centre_mm = np.cumsum(row_mm) - np.array(row_mm) / 2
@@ -103,7 +108,10 @@ def _figure(drawable: Drawable, rows: Sequence[ForestRow], width_mm: float) -> F
     )
     low, high = _limits(rows, drawable.metric_limits)
     for number, row in enumerate(rows):
-        _draw_row(axes, number, centre_mm[number], row, low)
+        if row.value < low:
+            _draw_arrow(axes, number, centre_mm[number], row, low + 0.006 * (high - low))
+        else:
+            _draw_row(axes, number, centre_mm[number], row)
     networks = sum(row.category is Category.NETWORK for row in rows)
     if 0 < networks < len(rows):
         axes.axhline(sum(row_mm[:networks]), color=FAINT, linewidth=0.6)
@@ -129,13 +137,9 @@ def _figure(drawable: Drawable, rows: Sequence[ForestRow], width_mm: float) -> F
     return figure
 
 
-def _draw_row(axes: Axes, number: int, y_mm: float, row: ForestRow, low: float) -> None:
+def _draw_row(axes: Axes, number: int, y_mm: float, row: ForestRow) -> None:
     """One variant or baseline: its intervals, its folds, its pooled value."""
     look = LOOKS[row.category]
-    if row.value < low:
-        # Far below the rest it would squeeze everything else: an arrow, and its value in print.
-        axes.plot([low], [y_mm], marker="<", markersize=4, color=look.colour, clip_on=False)
-        return
     if row.procedure is not None:
         _bar(axes, row.procedure, y_mm, look.colour, THIN, f"procedure {number}")
     _bar(axes, row.networks, y_mm, look.colour, THICK, f"models {number}")
@@ -163,6 +167,12 @@ def _draw_row(axes: Axes, number: int, y_mm: float, row: ForestRow, low: float) 
         zorder=5,
         label=f"value {number}",
     )
+
+
+def _draw_arrow(axes: Axes, number: int, y_mm: float, row: ForestRow, x: float) -> None:
+    """Far below the rest it would squeeze everything else: an arrow, and its value in print."""
+    colour = LOOKS[row.category].colour
+    axes.plot([x], [y_mm], marker="<", markersize=4, color=colour, label=f"arrow {number}")
 
 
 def _bar(axes: Axes, ends: Ends, y_mm: float, colour: str, width: float, label: str) -> None:

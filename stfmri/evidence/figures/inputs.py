@@ -152,6 +152,8 @@ class Drawable:
         metric_limits: its lowest and highest possible value.
         variants: predictions of every variant, the best first.
         baselines: predictions of every baseline, the best first.
+        remarks: what to add to the title of a figure, such as where a published study shows the
+            same, by the figure's name.
         forest: rows in the order of the figure; baselines are put below the variants.
     """
 
@@ -162,9 +164,10 @@ class Drawable:
     baselines: Sequence[Compared] = ()
     forest: Sequence[ForestRow] = ()
     class_scores: ClassScores | None = None
-    training: Sequence[TrainedRuns] = field(default=())
+    training: Sequence[TrainedRuns] = ()
     subgroups: Subgroups | None = None
     precision: PrecisionPlan | None = None
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def best_baseline(self, category: Category) -> Predicted | None:
         """The best baseline of a category; None without any."""

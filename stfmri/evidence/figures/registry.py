@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import matplotlib as mpl
 
@@ -42,4 +43,5 @@ def draw_all(drawable: Drawable) -> Iterator[tuple[FigureKind, DrawnFigure]]:
                 settle(one.figure)
                 if one.narrow is not None:
                     settle(one.narrow)
-        yield from ((kind, one) for one in drawn)
+        for one in drawn:
+            yield kind, replace(one, title=one.title + drawable.remarks.get(one.name, ""))

@@ -147,19 +147,22 @@ def settle(figure: Figure) -> None:
 
 
 def wrapped(name: str, letters: int, lines: int = 2) -> str:
-    """A name in at most so many lines of at most so many letters, cut off with an ellipsis."""
+    """A name in at most so many lines of at most so many letters.
+
+    One that does not fit loses its middle: variants often differ at their ends.
+    """
     letters = max(letters, 4)
-    if lines == 1:
-        return name if len(name) <= letters else f"{name[: letters - 1].rstrip()}…"
-    found = textwrap.wrap(
-        name,
-        letters,
+    for kept in range(len(name), 0, -1):
+        shortened = name
+        if kept < len(name):
+            head = -(-kept // 2)
+            shortened = f"{name[:head].rstrip()}…{name[len(name) - kept + head :].lstrip()}"
         # `pre-trained` stays whole, `r3d_18-scratch-lr0.001` need not.
-        break_on_hyphens=max(map(len, name.split()), default=0) > letters,
-    )
-    if len(found) > lines:
-        found[lines - 1] = f"{found[lines - 1][: letters - 1]}…"
-    return "\n".join(found[:lines]) or name
+        on_hyphens = max(map(len, shortened.split()), default=0) > letters
+        found = textwrap.wrap(shortened, letters, break_on_hyphens=on_hyphens)
+        if len(found) <= lines:
+            return "\n".join(found)
+    return name
 
 
 def letters_in(width_mm: float, size: float = NORMAL, *, is_bold: bool = False) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from stfmri.evidence.figures.inputs import Drawable, TrainedRuns
 from stfmri.evidence.figures.record import DrawnFigure, FigureKind
@@ -79,9 +80,9 @@ def _figure(shown: Sequence[TrainedRuns], width_mm: float) -> Figure:
                         label=column,
                     )
         axes.set_label(f"training {one.label}")
-        axes.set_title(wrapped(one.label, letters_in(side - 4)))
+        axes.set_title(wrapped(one.label, letters_in(side - 4, is_bold=True)))
         axes.grid()
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     label_outer(drawn, columns, "Epoch", "Loss")
     handles = [
         Line2D([], [], color=look.colour, linestyle=look.dashes, label=words)
