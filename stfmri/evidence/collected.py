@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from stfmri.evidence import references
 from stfmri.evidence.baselines import BASELINES
-from stfmri.evidence.baselines.record import Baseline, Task
+from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.baselines.run import fitting_lookups, lookup_table
 from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
@@ -24,7 +25,7 @@ from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.overrides import choices
-from stfmri.study.predictions import PredictionError, PredictionTable, of_subject
+from stfmri.study.predictions import PredictionError, PredictionTable
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import describe, rows_of
@@ -108,7 +109,7 @@ def collect_evidence(
     """
     reference = references.get(sweep.config.reference.name)
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
-    variants, baselines, records = gather(sweep.all_runs, cohort, progress)
+    variants, baselines, records, remarks = gather(sweep.all_runs, cohort, progress)
     labels = {variant.name: variant.label for variant in variants}
     provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -128,7 +129,7 @@ def collect_evidence(
         split=""
         if cohort.split is None
         else describe(cohort.split, [run.fold for run in sweep.runs]),
-        split_notes=cohort.notes,
+        split_notes=(*cohort.notes, *remarks),
         reference=reference if reference and reference.fits(cohort.classes) else None,
         study=read_study(sweep, cohort, labels, provenances, caches),
         volumes=Volumes(sweep.cache, rows_of(sweep.first)),
@@ -139,7 +140,7 @@ def gather(
     runs: Sequence[Run],
     cohort: Cohort,
     progress: Callable[[Sequence[Run]], Iterable[Run]] = iter,
-) -> tuple[tuple[Predicted, ...], tuple[Predicted, ...], tuple[RunRecord, ...]]:
+) -> tuple[tuple[Predicted, ...], tuple[Predicted, ...], tuple[RunRecord, ...], list[str]]:
     """Read the predictions of every run; a run without valid ones is recorded as missing.
 
     Args:
@@ -148,7 +149,8 @@ def gather(
         progress: wraps the iteration, to show how far it is.
 
     Returns:
-        The variants, the baselines (look-ups included), and a record of every run.
+        The variants, the baselines (look-ups included), a record of every run, and remarks on the
+        look-ups.
     """
     tables: dict[str, list[PredictionTable]] = defaultdict(list)
     first: dict[str, Run] = {}
@@ -170,33 +172,26 @@ def gather(
             baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
         else:
             variants.append(_variant(run, tables.pop(name), cohort))
-    for look_up in look_ups(cohort, sorted({run.fold for run in runs})):
-        baselines[look_up.name] = look_up
+    found, remarks = look_ups(cohort, sorted({run.fold for run in runs}))
+    baselines |= {look_up.name: look_up for look_up in found}
     ordered = [baselines[name] for name in BASELINES if name in baselines]
-    return tuple(variants), tuple(ordered), tuple(records)
+    return tuple(variants), tuple(ordered), tuple(records), remarks
 
 
-def look_ups(cohort: Cohort, folds: Sequence[int]) -> list[Predicted]:
-    """What the baselines that need the cohort table alone predict of `folds`."""
-    found = []
-    for name, baseline in BASELINES.items():
-        if not baseline.is_lookup or baseline.unfit(Config(), cohort.used):
-            continue
-        tables = []
-        for number in folds:
-            fold = cohort.folds[number]
-            train, test = (
-                [cohort.subjects[one] for one in part] for part in (fold.train, fold.test)
-            )
-            fitted = baseline.predict(Task(train, test, cohort.classes, number))
-            rows = tuple(
-                of_subject(subject, number, cohort.classes, tuple(probabilities))
-                for subject, probabilities in zip(test, fitted.probability_NK.tolist(), strict=True)
-            )
-            tables.append(PredictionTable(Path(name) / f"fold{number}", cohort.classes, rows))
-        if tables:
-            found.append(baseline_predicted(name, tables, cohort))
-    return found
+def look_ups(cohort: Cohort, folds: Sequence[int]) -> tuple[list[Predicted], list[str]]:
+    """What the baselines that need the cohort table alone predict of `folds`.
+
+    Returns:
+        Their predictions, and what a reader should know of them, a sentence each.
+    """
+    found, remarks = [], []
+    for baseline in fitting_lookups(Config(), cohort):
+        told = [lookup_table(baseline, Config(), cohort, number) for number in folds]
+        if told:
+            tables = [table for table, _ in told]
+            found.append(baseline_predicted(baseline.name, tables, cohort))
+            remarks.append(baseline.remark([fitted.facts for _, fitted in told]))
+    return found, [remark for remark in remarks if remark]
 
 
 def baseline_predicted(name: str, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:

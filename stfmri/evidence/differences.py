@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from stfmri.evidence.cohort import Cohort
-from stfmri.evidence.estimates import Comparison, Results, Summary
+from stfmri.evidence.estimates import PRIMARY, Comparison, Results, Summary
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
@@ -35,6 +35,7 @@ from stfmri.evidence.statistics import (
 # All pairs of variants are listed up to this many variants, beyond it only the leader with each
 # other one: 12 make 66 pairs. The intervals allow for all pairs in either case.
 ALL_PAIRS = 12
+WIDEST = PRIMARY.bounds[1] - PRIMARY.bounds[0]
 
 
 def compare(
@@ -132,8 +133,9 @@ def _comparison(
         family=name,
         of_procedure=of_procedure,
         difference=float(family.difference[row]),
-        low=float(family.low[row]),
-        high=float(family.high[row]),
+        # No difference can be larger than the range of the score.
+        low=max(float(family.low[row]), -WIDEST),
+        high=min(float(family.high[row]), WIDEST),
         p=float(family.p[row]),
         effect=float(cohens_h(right_a.mean(), right_b.mean())),
         t_test_p=test.p,

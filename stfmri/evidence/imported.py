@@ -97,8 +97,16 @@ def read_evidence(
         for variant, tables in _tables(rows, subjects, classes).items()
     )
     folds = [number for number, fold in enumerate(cohort.folds) if fold.train]
-    baselines = tuple(look_ups(cohort, folds))
-    return Evidence(name, "", cohort, variants, baselines, split=_split_sentence(cohort))
+    baselines, remarks = look_ups(cohort, folds)
+    return Evidence(
+        name,
+        "",
+        cohort,
+        variants,
+        tuple(baselines),
+        split=_split_sentence(cohort),
+        split_notes=tuple(remarks),
+    )
 
 
 def _read(file: Path) -> list[Row]:

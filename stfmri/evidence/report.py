@@ -57,6 +57,7 @@ def tables_of(results: Results) -> list[Table]:
     leader = results.leader
     if leader:
         tables.append(list_tables.misclassified_table(leader.predicted, evidence))
+    if len(results.variants) > 1:
         tables.append(list_tables.hardest_table(evidence))
     if any(results.subgroups.values()):
         tables.append(list_tables.subgroup_table(results.subgroups))
@@ -167,7 +168,7 @@ def render(results: Results, tables: Sequence[Table], figures: Sequence[Embedded
     study = evidence.study
     return environment.get_template("report.html.j2").render(
         evidence=evidence,
-        kind=evidence.split or "Test predictions",
+        kind=f"{evidence.split[:1].upper()}{evidence.split[1:]}" or "Test predictions",
         missing=evidence.missing,
         headline=headline(results),
         facts=facts(results),

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from stfmri.evidence.baselines.record import Extractor, Float32Array, FloatArray
 from stfmri.study import locks
 from stfmri.study.files import private_dir, replacing
-from stfmri.study.shards import Volumes, read_index
-from stfmri.study.splits import Subject
+from stfmri.study.shards import IndexRow, Volumes
+from stfmri.study.splits import Subject, rows_in
 
 FOLDER = "features"  # in the cache: the file, and the lock of who extracts
 FILE_NAME = "features.npz"
@@ -54,6 +54,8 @@ def volume_features(
     subjects: Sequence[Subject],
     extractors: Sequence[Extractor],
     progress: Progress = iter,
+    *,
+    external: Path | None = None,
 ) -> VolumeFeatures:
     """Read the features of `subjects`, extracting first what the cache's file lacks.
 
@@ -64,6 +66,7 @@ def volume_features(
         spacing_mm: edge of its voxels.
         extractors: what to read.
         progress: wraps the subjects whose volumes are read, to show how far it is.
+        external: folder of another cohort's shards, some of whose subjects are asked for.
 
     Raises:
         CacheError: where a volume cannot be read.
@@ -77,8 +80,9 @@ def volume_features(
             known = _read(file)  # again: another process may have extracted them meanwhile
             lacking = _lacking(known, subjects, extractors)
             if lacking:
-                _extract(cache, spacing_mm, lacking, extractors, known, progress)
-                _write(file, known, {row.sha256 for row in read_index(cache)})
+                rows = rows_in(cache, external)
+                _extract(cache, rows, spacing_mm, lacking, extractors, known, progress)
+                _write(file, known, {row.sha256 for row in rows})
     tables = {
         extractor.name: np.stack([known[_key(extractor)][subject.sha256] for subject in subjects])
         for extractor in extractors
@@ -109,6 +113,7 @@ def _lacking(
 
 def _extract(
     cache: Path,
+    rows: Sequence[IndexRow],
     spacing_mm: float,
     subjects: Sequence[Subject],
     extractors: Sequence[Extractor],
@@ -116,13 +121,12 @@ def _extract(
     progress: Progress,
 ) -> None:
     """Add the features of `subjects` to `known`."""
-    rows = read_index(cache)
-    places = {row.subject_id: (row.shard, row.row) for row in rows}
-    volumes, shard = Volumes(cache, rows), ""
+    places = {row.subject_id: (str(row.folder), row.shard, row.row) for row in rows}
+    volumes, shard = Volumes(cache, rows), ("", "")
     # Shard by shard, as they lie on the disk, with one of them mapped at a time.
     for subject in progress(sorted(subjects, key=lambda one: places[one.subject_id])):
-        if places[subject.subject_id][0] != shard:
-            volumes, shard = Volumes(cache, rows), places[subject.subject_id][0]
+        if places[subject.subject_id][:2] != shard:
+            volumes, shard = Volumes(cache, rows), places[subject.subject_id][:2]
         volume_CDHW = volumes[subject.subject_id].astype(np.float32)
         for extractor in extractors:
             table = known.setdefault(_key(extractor), {})

@@ -114,6 +114,7 @@ class Baseline:
         extractors: the features that it reads.
         unfit: why it cannot be used on a cohort, in words, or "" where it can. Of a cohort that
             has not been preprocessed yet nobody is known.
+        remark: what a reader should know of the facts of all folds, as a sentence, or "".
         is_control: whether it must score chance (labels shuffled), so that no network is compared
             with it.
     """
@@ -127,4 +128,5 @@ class Baseline:
     is_lookup: bool = False
     extractors: tuple[Extractor, ...] = ()
     unfit: Callable[[Config, Sequence[Subject]], str] = lambda config, subjects: ""  # noqa: ARG005
+    remark: Callable[[Sequence[Mapping[str, object]]], str] = lambda facts: ""  # noqa: ARG005
     is_control: bool = False

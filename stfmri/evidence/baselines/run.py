@@ -127,7 +127,14 @@ def _features(
     if not extractors:
         return None
     spacing_mm = config.preprocessing.spacing_mm
-    return volume_features(config.cache, spacing_mm, cohort.used, extractors, progress)
+    return volume_features(
+        config.cache,
+        spacing_mm,
+        cohort.used,
+        extractors,
+        progress,
+        external=config.external_cache,
+    )
 
 
 def _run(

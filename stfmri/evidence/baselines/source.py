@@ -7,7 +7,7 @@ different sources.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,18 @@ def unfit(config: Config, subjects: Sequence[Subject]) -> str:  # noqa: ARG001
     return ""
 
 
+def remark(facts: Sequence[Mapping[str, object]]) -> str:
+    """How many test scans came from a source that their training part lacked."""
+    unseen = sum(int(str(fact["test_scans_of_unseen_source"])) for fact in facts)
+    if not unseen:
+        return ""
+    some = "1 test scan comes" if unseen == 1 else f"{unseen:,} test scans come"
+    return (
+        f"{some} from a source that the training part of the fold lacks; the look-up from source "
+        "takes the rest of the study for it, or else the whole training part."
+    )
+
+
 BASELINE = Baseline(
     name="source_only",
     label="Source only",
@@ -66,4 +78,5 @@ BASELINE = Baseline(
     predict=predict,
     is_lookup=True,
     unfit=unfit,
+    remark=remark,
 )
