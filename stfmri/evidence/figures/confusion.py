@@ -35,8 +35,8 @@ from stfmri.evidence.figures.style import (
 from stfmri.evidence.predicted import Predicted
 
 MOST_MATRICES = 12
-# Each of so many variants has a file of its own; tables/confusion.csv holds every one.
-MOST_FILES = 40
+# So many of the best variants have a file of their own; tables/confusion.csv holds every one.
+MOST_FILES = 12
 LABEL_LETTERS = 14
 # Side of a cell in mm: share and count need at least so much, then the share alone.
 SHARE_AND_COUNT, SHARE = 6.0, 4.0
