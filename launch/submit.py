@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.cluster import check_queue, submit_to_slurm, uses_slurm
@@ -61,12 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
     request = requests(cluster.train, cluster.runs_per_gpu) if on_slurm else ""
-    for line in inputs.notes(sweep):
-        out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
+        lacking = [*inputs.missing(sweep), *inputs.to_fetch(sweep)]
         show_plan(out, opened, states_of(sweep), where, request)
-        for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
-            out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
+        caution(out, [*inputs.notes(sweep), *(f"before submitting: {line}" for line in lacking)])
         return 0
     if not all(run.is_done() for run in sweep.runs):
         inputs.check(sweep)
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if on_slurm and to_do:
             check_queue(sweep)
         show_plan(out, opened, states, where, request)
+        caution(out, inputs.notes(sweep))
         if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
@@ -89,6 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if to_do:
             train_on_this_machine(out, sweep, to_do, cluster, code)
     return collect_here(sweep)
+
+
+def caution(out: Console, lines: Sequence[str]) -> None:
+    """Print what should be known before anything trains."""
+    for line in lines:
+        out.print(line, style="yellow", soft_wrap=True)
 
 
 def prepare(sweep: Sweep, runs: list[Run]) -> Path:
