@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.job import Collect, TrainRuns, baselines_by_fold
-from launch.show import how_many
 from launch.states import LOGS, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.queue import Job, has_slurm, jobs_in
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
+from stfmri.study.words import plural
 
 COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash
 
@@ -59,7 +59,9 @@ def submit_to_slurm(
     append_jobs(sweep.folder, [line])
     numbers = list(dict.fromkeys(job.job_id for job in jobs))
     how = f"job{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-    out.print(f"submitted {how_many(runs)} as {how}; job {collector.job_id} collects them")
+    out.print(
+        f"submitted {plural(len(runs), 'run')} as {how}; job {collector.job_id} collects them"
+    )
     out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
 
 

@@ -6,7 +6,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from launch.show import how_many
 from preprocessing.cohorts import find_scans
 from slurm.local import local_gpus
 from stfmri.learning import weights
@@ -99,7 +98,7 @@ def _check_table(config: Config) -> None:
         if subjects:
             some = ", ".join(sorted(subjects)[:3])
             raise UserError(
-                f"{how_many(subjects, 'subject')} in {here} and not in {there} ({some}): the "
+                f"{plural(len(subjects), 'subject')} in {here} and not in {there} ({some}): the "
                 f"volumes are of another table; build them, {preprocessing_command(config)}, or "
                 "give this cohort a data.name of its own"
             )
@@ -123,7 +122,7 @@ def rejected(sweep: Sweep) -> list[str]:
         subjects = _rejected_subjects(cache)
         if subjects:
             found.append(
-                f"{how_many(subjects, 'scan')} of the cohort rejected, so in no fold; why stands "
+                f"{plural(len(subjects), 'scan')} of the cohort rejected, so in no fold; why stands "
                 f"in {cache / REJECTED}"
             )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,7 @@ from launch.plan import Opened
 from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run
+from stfmri.study.words import plural
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
 STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
@@ -91,12 +92,9 @@ def job_and_node(state: RunState) -> str:
 def count_states(states: Sequence[RunState]) -> str:
     """One line: 18 runs: 4 done, 2 running, 12 pending."""
     counts = Counter(state.state for state in states)
-    return f"{how_many(states)}: " + ", ".join(f"{n} {state}" for state, n in counts.items())
-
-
-def how_many(items: Collection[object], what: str = "run") -> str:
-    """1 run, 2 runs."""
-    return f"{len(items)} {what}" if len(items) == 1 else f"{len(items)} {what}s"
+    return f"{plural(len(states), 'run')}: " + ", ".join(
+        f"{n} {state}" for state, n in counts.items()
+    )
 
 
 def _print_cut(out: Console, rows: int) -> None:

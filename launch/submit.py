@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from rich.console import Console
+
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.cluster import check_queue, submit_to_slurm, uses_slurm
@@ -63,12 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
     request = partial(request_of, cluster) if on_slurm else lambda run: ""  # noqa: ARG005
-    for line in inputs.notes(sweep):
-        out.print(line, style="yellow", soft_wrap=True)
     if options.dry_run:
+        lacking = [*inputs.missing(sweep), *inputs.to_fetch(sweep)]
         show_plan(out, opened, states_of(sweep), where, request)
-        for line in (*inputs.missing(sweep), *inputs.to_fetch(sweep)):
-            out.print(f"before submitting: {line}", style="yellow", soft_wrap=True)
+        caution(out, [*inputs.notes(sweep), *(f"before submitting: {line}" for line in lacking)])
         return 0
     if not all(run.is_done() for run in sweep.all_runs):
         inputs.check(sweep)
@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if on_slurm and to_do:
             check_queue(sweep)
         show_plan(out, opened, states, where, request)
+        caution(out, inputs.notes(sweep))
         if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
@@ -91,6 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if to_do:
             train_on_this_machine(out, sweep, to_do, cluster, code)
     return collect_here(sweep)
+
+
+def caution(out: Console, lines: Sequence[str]) -> None:
+    """Print what should be known before anything trains."""
+    for line in lines:
+        out.print(line, style="yellow", soft_wrap=True)
 
 
 def prepare(sweep: Sweep, runs: list[Run]) -> Path:

@@ -35,7 +35,7 @@ from stfmri.study.splits.random import RANDOM
 from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
 from stfmri.study.splits.source import SOURCE
 from stfmri.study.splits.stratify import held_out
-from stfmri.study.splits.words import counted, listed
+from stfmri.study.words import counted, listed
 
 if TYPE_CHECKING:
     # At run time it is the configuration that imports the kinds.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.splits.record import Fold, SplitKind, Subject
-from stfmri.study.splits.words import listed, percent
+from stfmri.study.words import listed, percent
 
 POINTS = 0.05  # by which a class's share may differ from the cohort's, unsaid
 

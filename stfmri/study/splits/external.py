@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stfmri.study.errors import ConfigError, LeakageError
 from stfmri.study.splits.groups import group_subjects
 from stfmri.study.splits.record import Described, Request, Sides, SplitKind, Subject
-from stfmri.study.splits.words import listed
+from stfmri.study.words import listed
 
 if TYPE_CHECKING:
     from stfmri.study.config import Config, SplitConfig

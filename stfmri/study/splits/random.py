@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stfmri.study.splits.groups import group_subjects
 from stfmri.study.splits.record import Described, Request, Sides, SplitKind, Subject
 from stfmri.study.splits.stratify import Need, require, shuffled
-from stfmri.study.splits.words import counted, percent
+from stfmri.study.words import counted, percent
 
 if TYPE_CHECKING:
     from stfmri.study.config import Config

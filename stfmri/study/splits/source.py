@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.splits.groups import group_subjects
 from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
-from stfmri.study.splits.words import listed, plural
+from stfmri.study.words import listed, plural
 
 if TYPE_CHECKING:
     from stfmri.study.config import Config, SplitConfig
