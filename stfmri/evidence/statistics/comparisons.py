@@ -6,6 +6,9 @@ differences together in 95 % of studies. A pair that is picked after looking, th
 next one say, is in the family already. The critical value is a quantile of the largest
 studentised deviation of the paired draws (single-step max-t: Westfall & Young 1993; Hothorn, Bretz
 & Westfall 2008), so that it allows for how much the differences have in common.
+
+All pairs are always compared, however many variants there are: 300 make 44,850 pairs, whose largest
+deviation is found a few draws at a time, without an array of draws × pairs.
 """
 
 from __future__ import annotations
