@@ -326,7 +326,8 @@ def judge_comparisons(study: Study, setting: Setting, tally: Tally) -> None:
         study.fold_scores[variants], study.reassigned[:, variants], setting.factor, paired=True
     )
     procedures = statistics.procedures_family(scores, draws, variance, pairs)
-    networks = statistics.networks_family(scores, draws, pairs)
+    freedom = statistics.patients_degrees_of_freedom(study.counts.sum(axis=1))
+    networks = statistics.networks_family(scores, draws, pairs, freedom)
     today = statistics.interval(study.today[:, pairs[:, 0]] - study.today[:, pairs[:, 1]])
     found_today = (today[0] > 0) | (today[1] < 0)
     if setting.better:

@@ -215,6 +215,20 @@ def test_the_variance_of_a_difference_of_two_is_that_of_their_paired_folds() -> 
     assert variance.degrees_of_freedom == 3
 
 
+def test_many_variants_show_whether_their_variances_are_alike() -> None:
+    generator = np.random.default_rng(9)
+    spread = np.where(np.arange(200) < 100, 0.02, 0.2)[:, None]
+    nothing = np.zeros((1, 200, 3))
+    alike = procedure_variance(generator.normal(0, 0.1, (200, 3)), nothing, 0.7, paired=False)
+    unlike = procedure_variance(
+        spread * generator.normal(0, 1, (200, 3)), nothing, 0.7, paired=False
+    )
+    assert alike.degrees_of_freedom > 15
+    np.testing.assert_allclose(alike.observed, 0.01, rtol=0.8)
+    # 2 of a variant's own, 4 of the average one: the least.
+    assert unlike.degrees_of_freedom == 6
+
+
 def test_the_noise_of_known_variance_is_students_t() -> None:
     # One variant, no part explained by patients, 3 folds: t with 2 degrees of freedom.
     scores = np.array([[0.6, 0.7, 0.8]])

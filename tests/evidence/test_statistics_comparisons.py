@@ -16,6 +16,7 @@ from stfmri.evidence.statistics import (
     confusion_draws,
     networks_family,
     networks_interval,
+    patients_degrees_of_freedom,
     procedure_variance,
     procedures_family,
     select_best,
@@ -45,14 +46,14 @@ def test_families_name_every_pair_once() -> None:
 
 def test_the_critical_value_of_all_pairs_is_tukeys() -> None:
     draws = np.random.default_rng(0).normal(0.5, 0.02, size=(20_000, 6))
-    family = networks_family(draws.mean(axis=0), draws, all_pairs(6))
+    family = networks_family(draws.mean(axis=0), draws, all_pairs(6), np.inf)
     tukey = stats.studentized_range.ppf(0.95, 6, np.inf) / np.sqrt(2)
     assert family.critical == pytest.approx(tukey, abs=0.03)
 
 
 def test_a_single_difference_has_the_plain_normal_interval_and_p() -> None:
     draws = np.random.default_rng(1).normal(0.5, 0.02, size=(20_000, 2))
-    family = networks_family([0.56, 0.50], draws, all_pairs(2))
+    family = networks_family([0.56, 0.50], draws, all_pairs(2), np.inf)
     error = 0.02 * np.sqrt(2)
     assert family.standard_error[0] == pytest.approx(error, rel=0.02)
     assert family.low[0] == pytest.approx(0.06 - 1.96 * error, abs=0.002)
@@ -60,10 +61,22 @@ def test_a_single_difference_has_the_plain_normal_interval_and_p() -> None:
     assert family.p[0] == pytest.approx(2 * stats.norm.sf(0.06 / error), abs=0.005)
 
 
+def test_few_patients_of_a_class_call_for_students_t() -> None:
+    contributions = np.zeros((1, 22, 3, 3))
+    labels = np.repeat([0, 1, 2], [4, 6, 12])
+    contributions[0, np.arange(22), labels, 1] = 3
+    # 3 / (1/4 + 1/6 + 1/12) = 6.
+    freedom = patients_degrees_of_freedom(contributions)
+    assert freedom == pytest.approx(6.0)
+    draws = np.random.default_rng(1).normal(0.5, 0.02, size=(20_000, 2))
+    family = networks_family([0.56, 0.50], draws, all_pairs(2), freedom)
+    assert family.critical == pytest.approx(stats.t.isf(0.025, 6), abs=0.06)
+
+
 def test_an_interval_leaves_out_zero_where_the_adjusted_p_is_below_five_percent() -> None:
     generator = np.random.default_rng(2)
     draws = generator.normal(0.5, 0.02, size=(2000, 8))
-    family = networks_family(generator.normal(0.5, 0.05, 8), draws, all_pairs(8))
+    family = networks_family(generator.normal(0.5, 0.05, 8), draws, all_pairs(8), np.inf)
     apart = (family.low > 0) | (family.high < 0)
     assert 0 < apart.sum() < len(apart)
     np.testing.assert_array_equal(apart, family.p <= 0.05)
@@ -72,7 +85,7 @@ def test_an_interval_leaves_out_zero_where_the_adjusted_p_is_below_five_percent(
 def test_without_training_variance_procedures_are_compared_as_networks_are() -> None:
     draws = np.random.default_rng(3).normal(0.5, 0.02, size=(500, 4))
     scores = [0.50, 0.52, 0.55, 0.60]
-    networks = networks_family(scores, draws, all_pairs(4))
+    networks = networks_family(scores, draws, all_pairs(4), np.inf)
     procedures = procedures_family(scores, draws, no_training_variance(4), all_pairs(4))
     np.testing.assert_allclose(procedures.low, networks.low)
     np.testing.assert_allclose(procedures.p, networks.p)
@@ -83,7 +96,7 @@ def test_training_variance_widens_every_difference() -> None:
     scores = np.array([0.50, 0.52, 0.60])
     folds = scores[:, None] + np.random.default_rng(4).normal(0.0, 0.05, size=(3, 5))
     variance = procedure_variance(folds, np.zeros((9, 3, 5)), 0.45, paired=True)
-    narrow = networks_family(scores, draws, all_pairs(3))
+    narrow = networks_family(scores, draws, all_pairs(3), np.inf)
     wide = procedures_family(scores, draws, variance, all_pairs(3))
     assert (wide.low < narrow.low).all()
     assert (wide.p >= narrow.p).all()
@@ -101,8 +114,8 @@ def test_procedures_of_a_single_fold_cannot_be_compared() -> None:
 def test_an_undefined_score_leaves_the_rest_of_the_family_alone() -> None:
     draws = np.random.default_rng(6).normal(0.5, 0.02, size=(500, 3))
     draws[:, 2] = np.nan
-    family = networks_family([0.5, 0.6, np.nan], draws, all_pairs(3))
-    alone = networks_family([0.5, 0.6], draws[:, :2], all_pairs(2))
+    family = networks_family([0.5, 0.6, np.nan], draws, all_pairs(3), np.inf)
+    alone = networks_family([0.5, 0.6], draws[:, :2], all_pairs(2), np.inf)
     assert family.low[0] == pytest.approx(alone.low[0])
     assert np.isnan(family.p[1:]).all()
 
@@ -116,7 +129,7 @@ def test_among_equal_networks_a_difference_is_found_in_one_sweep_of_twenty() -> 
         contributions[:, :, 0, 0] = right
         contributions[:, :, 0, 1] = ~right
         draws = metrics.accuracy(confusion_draws(contributions, cluster_weights(120, draws=500)))
-        family = networks_family(right.mean(axis=1), draws, all_pairs(5))
+        family = networks_family(right.mean(axis=1), draws, all_pairs(5), 120)
         found += bool((family.p <= 0.05).any())
     # 5 % of 200 are 10; below 19 with a probability of 99 %.
     assert found < 19

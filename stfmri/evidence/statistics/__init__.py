@@ -27,6 +27,7 @@ from stfmri.evidence.statistics.comparisons import (
     against,
     all_pairs,
     networks_family,
+    patients_degrees_of_freedom,
     procedures_family,
 )
 from stfmri.evidence.statistics.hypothesis import (
@@ -83,6 +84,7 @@ __all__ = [
     "networks_family",
     "networks_interval",
     "overlap_factor",
+    "patients_degrees_of_freedom",
     "permutation_p",
     "precision_plan",
     "procedure_interval",

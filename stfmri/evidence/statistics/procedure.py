@@ -15,14 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize, special
 
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.statistics.bootstrap import CHUNK, SEED, Score
 
 REASSIGNMENTS = 200
 # A variance over few folds is little known. That of each variant is averaged with the mean over
-# all variants, which counts as much as so many further folds (as in Smyth 2004, equation 6).
+# all variants, which counts as much as so many further folds (Smyth 2004, Linear models and
+# empirical Bayes methods). How many can be estimated from this number of variants on.
 PRIOR_FOLDS = 4
+VARIANTS_FOR_PRIOR = 12
 _ASSIGNMENT, _NOISE, _CHI_SQUARE = range(10, 13)
 
 
@@ -131,8 +134,8 @@ def procedure_variance(
 ) -> ProcedureVariance:
     """Split the variance between folds into what patients explain and the rest.
 
-    The variances of all variants are drawn towards their mean, as if each had `PRIOR_FOLDS` more
-    folds of an average variant: that of one variant over three folds says little.
+    The variances of all variants are drawn towards their mean, as if each had more folds of an
+    average variant: 4, or from 12 variants on as many as their likeness suggests, at least 4.
 
     Args:
         fold_scores: shape (V, k), the score of each variant in each fold, all of them defined.
@@ -150,7 +153,7 @@ def procedure_variance(
     observed, explained = spread(fold_scores), spread(reassigned).mean(axis=0)
     if variants == 1 or (paired and variants == 2):
         return ProcedureVariance(observed, explained, own, factor)
-    prior = min(PRIOR_FOLDS, (variants - 1) * own)
+    prior = _prior_degrees_of_freedom(observed, own)
     share = prior / (prior + own)
     observed = np.maximum(share * observed.mean() + (1 - share) * observed, 0.0)
     explained = share * explained.mean() + (1 - share) * explained
@@ -175,6 +178,31 @@ def procedure_noise(variance: ProcedureVariance, draws: int, seed: int = SEED) -
     excess = np.maximum(variance.observed * df / chi_square - variance.explained, 0.0)
     normal = np.random.default_rng([seed, _NOISE]).standard_normal(shape)
     return np.sqrt(variance.factor * excess) * normal
+
+
+def _prior_degrees_of_freedom(variances: FloatArray, own: int) -> float:
+    """How much the mean variance of all variants counts beside a variant's own.
+
+    Logarithms of equal variances would vary as trigamma(own / 2); what they vary more is
+    trigamma(prior / 2) (Smyth 2004, section 6.2).
+
+    Args:
+        variances: shape (V,), of each variant over folds.
+        own: degrees of freedom of each.
+    """
+    most = float((len(variances) - 1) * own)
+    if len(variances) < VARIANTS_FOR_PRIOR:
+        return min(PRIOR_FOLDS, most)
+    # Paired variances may fall below 0; one so small says that variances differ, or nothing.
+    logarithms = np.log(np.maximum(variances, 1e-3 * max(variances.mean(), 1e-12)))
+    surplus = logarithms.var(ddof=1) - special.polygamma(1, own / 2)
+    if surplus <= special.polygamma(1, most / 2):
+        return most
+    if surplus >= special.polygamma(1, PRIOR_FOLDS / 2):
+        return PRIOR_FOLDS
+    return float(
+        optimize.brentq(lambda prior: special.polygamma(1, prior / 2) - surplus, PRIOR_FOLDS, most)
+    )
 
 
 def _variances(scores: FloatArray) -> FloatArray:
