@@ -18,6 +18,7 @@ from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
 from stfmri.study.shards import read_index
+from stfmri.study.words import plural
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
@@ -122,8 +123,8 @@ def rejected(sweep: Sweep) -> list[str]:
         subjects = _rejected_subjects(cache)
         if subjects:
             found.append(
-                f"{plural(len(subjects), 'scan')} of the cohort rejected, so in no fold; why stands "
-                f"in {cache / REJECTED}"
+                f"{plural(len(subjects), 'scan')} of the cohort rejected, so in no fold; see "
+                f"{cache / REJECTED}"
             )
     return found
 

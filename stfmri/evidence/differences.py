@@ -29,6 +29,7 @@ from stfmri.evidence.statistics import (
     holm,
     mcnemar,
     networks_family,
+    patients_degrees_of_freedom,
     procedures_family,
 )
 
@@ -43,6 +44,7 @@ def compare(
     names: Sequence[str],
     drawn_DV: FloatArray,
     variance: ProcedureVariance,
+    contributions_VPKK: npt.ArrayLike,
     *,
     once: bool,
 ) -> tuple[Comparison, ...]:
@@ -52,12 +54,14 @@ def compare(
         names: of the V variants and baselines that were tested on the same folds.
         drawn_DV: their primary metric in each draw.
         variance: of their training, paired.
+        contributions_VPKK: the confusion matrix of each cluster's predictions.
         once: whether each patient has one scan that was tested once.
     """
     number = {name: position for position, name in enumerate(names)}
     by_name = {summary.predicted.name: summary for summary in results.everyone}
     pooled = np.array([by_name[name].primary.pooled for name in names])
-    of_procedure = not math.isnan(variance.degrees_of_freedom)
+    of_procedure = not np.isnan(variance.observed).any()
+    freedom = patients_degrees_of_freedom(contributions_VPKK)
     kinds = results.evidence.kinds
 
     def present(summaries: Sequence[Summary]) -> list[int]:
@@ -81,7 +85,7 @@ def compare(
                 pooled[columns], drawn_DV[:, columns], _part(variance, columns), pairs
             )
             if of_procedure
-            else networks_family(pooled[columns], drawn_DV[:, columns], pairs)
+            else networks_family(pooled[columns], drawn_DV[:, columns], pairs, freedom)
         )
         listed = [by_name[names[position]] for position in order]
         few = name == "baselines" or len(variants) <= ALL_PAIRS
@@ -105,8 +109,11 @@ def compare(
 
 def _part(variance: ProcedureVariance, columns: npt.NDArray[np.intp]) -> ProcedureVariance:
     """The variance of some of the contestants."""
-    return replace(
-        variance, observed=variance.observed[columns], explained=variance.explained[columns]
+    return ProcedureVariance(
+        variance.observed[columns],
+        variance.explained[columns],
+        np.broadcast_to(variance.degrees_of_freedom, variance.observed.shape)[columns],
+        variance.factor,
     )
 
 

@@ -121,7 +121,7 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     names = [everyone[number].name for number in whole]
     results = replace(
         results,
-        comparisons=compare(results, names, drawn, paired, once=draws.once),
+        comparisons=compare(results, names, drawn, paired, contributions[whole], once=draws.once),
         chance=_chance([everyone[number] for number in whole], contributions[whole]),
     )
     return _look_closer(results, counts, names, draws, subgroup_columns)
@@ -158,20 +158,14 @@ def variance_of(
         paired: for differences; a contestant that is alone in its group keeps what all have in
             common in a fold, which makes its intervals wider.
     """
-    observed, explained = np.empty(len(scores)), np.empty(len(scores))
-    degrees_of_freedom = math.inf
+    observed, explained, freedom = np.empty((3, len(scores)))
     for group in groups:
         found = procedure_variance(
             scores[group], reassigned[:, group], factor, paired=paired and len(group) > 1
         )
         observed[group], explained[group] = found.observed, found.explained
-        degrees_of_freedom = min(degrees_of_freedom, found.degrees_of_freedom)
-        if math.isnan(found.degrees_of_freedom):
-            degrees_of_freedom = math.nan
-            break
-    if math.isnan(degrees_of_freedom):
-        observed[:] = explained[:] = math.nan
-    return ProcedureVariance(observed, explained, degrees_of_freedom, factor)
+        freedom[group] = found.degrees_of_freedom
+    return ProcedureVariance(observed, explained, freedom, factor)
 
 
 def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:

@@ -36,13 +36,13 @@ class ProcedureVariance:
     Attributes:
         observed: between folds, moderated over variants.
         explained: the part of it that different test patients explain.
-        degrees_of_freedom: of `observed`.
+        degrees_of_freedom: of `observed`; one number where it is the same for all.
         factor: `1/k + n_test/n_train`, by which the variance of a mean over folds is larger.
     """
 
     observed: FloatArray
     explained: FloatArray
-    degrees_of_freedom: float
+    degrees_of_freedom: float | FloatArray
     factor: float
 
     @property
@@ -171,9 +171,9 @@ def procedure_noise(variance: ProcedureVariance, draws: int, seed: int = SEED) -
         Shape (draws, V), with median 0; NaN where the variance is.
     """
     shape = (draws, len(variance.observed))
-    if np.isnan(variance.degrees_of_freedom):
-        return np.full(shape, np.nan)
     df = variance.degrees_of_freedom
+    if np.isnan(df).any():
+        return np.full(shape, np.nan)
     chi_square = np.random.default_rng([seed, _CHI_SQUARE]).chisquare(df, shape)
     excess = np.maximum(variance.observed * df / chi_square - variance.explained, 0.0)
     normal = np.random.default_rng([seed, _NOISE]).standard_normal(shape)
