@@ -7,7 +7,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from launch.show import how_many
 from preprocessing.cohorts import find_scans
 from slurm.local import local_gpus
 from stfmri.learning import weights
@@ -18,6 +17,7 @@ from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.overrides import flatten
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
 from stfmri.study.shards import read_index
+from stfmri.study.splits.words import plural
 
 REJECTED = "rejected.csv"
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
@@ -99,7 +99,7 @@ def _check_table(config: Config) -> None:
         if subjects:
             some = ", ".join(sorted(subjects)[:3])
             raise UserError(
-                f"{how_many(subjects, 'subject')} in {here} and not in {there} ({some}): the "
+                f"{plural(len(subjects), 'subject')} in {here} and not in {there} ({some}): the "
                 f"volumes are of another table; build them, {preprocessing_command(config)}, or "
                 "give this cohort a data.name of its own"
             )
@@ -123,8 +123,8 @@ def rejected(sweep: Sweep) -> list[str]:
         subjects = _rejected_subjects(cache)
         if subjects:
             found.append(
-                f"{how_many(subjects, 'scan')} of the cohort rejected, so in no fold; why stands "
-                f"in {cache / REJECTED}"
+                f"{plural(len(subjects), 'scan')} of the cohort rejected, so in no fold; why "
+                f"stands in {cache / REJECTED}"
             )
     return found
 
