@@ -22,7 +22,7 @@ from stfmri.evidence.methods.checklists import (
     read_checklist,
 )
 from stfmri.evidence.methods.flow import drawing_of, flow_of, flow_table
-from stfmri.evidence.methods.method_text import Paragraph, as_text, method_paragraphs
+from stfmri.evidence.methods.method_text import Paragraph, method_paragraphs
 from stfmri.evidence.methods.montage import Mistake, MistakeCard, cards_of
 from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.sentences import headline
@@ -50,7 +50,30 @@ class EmbeddedFigure:
     picture: Markup
 
 
-def tables_of(results: Results) -> list[Table]:
+@dataclass(frozen=True)
+class Texts:
+    """What is written in words: the methods section, and the checklists that it answers."""
+
+    paragraphs: tuple[Paragraph, ...]
+    checklists: tuple[FilledChecklist, ...]
+
+
+def texts_of(results: Results) -> Texts:
+    """Methods and checklists; nothing for predictions of other tools, of which too little is known."""
+    evidence = results.evidence
+    if evidence.study is None:
+        return Texts((), ())
+    paragraphs = method_paragraphs(
+        evidence.study,
+        [f"{_capital(evidence.split)}."] if evidence.split else [],
+        statements.baselines_used(results),
+        statements.statistics_used(results),
+    )
+    filled = (fill(read_checklist(name), evidence.study, paragraphs) for name in CHECKLISTS)
+    return Texts(paragraphs, tuple(filled))
+
+
+def tables_of(results: Results, texts: Texts) -> list[Table]:
     """Every table that is written, in the order of the page."""
     evidence = results.evidence
     tables = score_tables.all_tables(results)
@@ -65,36 +88,8 @@ def tables_of(results: Results) -> list[Table]:
         tables.append(table_one(evidence.cohort, evidence.study.config.data.label))
         tables.append(split_table(evidence.cohort))
         tables.append(flow_table(flow_of(evidence.study)))
-    tables += [checklist_table(filled) for filled in checklists_of(results)]
+    tables += [checklist_table(filled) for filled in texts.checklists]
     return tables
-
-
-def documents_of(results: Results) -> dict[str, str]:
-    """Texts that are written beside the report, by file name."""
-    paragraphs = paragraphs_of(results)
-    return {"methods.txt": as_text(paragraphs)} if paragraphs else {}
-
-
-def paragraphs_of(results: Results) -> tuple[Paragraph, ...]:
-    """The methods section; nothing for predictions of other tools, of which too little is known."""
-    evidence = results.evidence
-    if evidence.study is None:
-        return ()
-    return method_paragraphs(
-        evidence.study,
-        [f"{evidence.split[:1].upper()}{evidence.split[1:]}."] if evidence.split else [],
-        statements.baselines_used(results),
-        statements.statistics_used(results),
-    )
-
-
-def checklists_of(results: Results) -> list[FilledChecklist]:
-    """The reporting checklists, filled in as far as the study is known."""
-    study = results.evidence.study
-    if study is None:
-        return []
-    paragraphs = paragraphs_of(results)
-    return [fill(read_checklist(name), study, paragraphs) for name in CHECKLISTS]
 
 
 def mistakes_of(results: Results) -> dict[str, tuple[MistakeCard, ...]]:
@@ -145,11 +140,14 @@ def _mistake(results: Results, row: int) -> Mistake:
     )
 
 
-def render(results: Results, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]) -> str:
+def render(
+    results: Results, texts: Texts, tables: Sequence[Table], figures: Sequence[EmbeddedFigure]
+) -> str:
     """The whole page.
 
     Args:
         results: what the sweep says.
+        texts: of `texts_of`.
         tables: of `tables_of`, found here by name.
         figures: in the order of the page.
     """
@@ -168,7 +166,7 @@ def render(results: Results, tables: Sequence[Table], figures: Sequence[Embedded
     study = evidence.study
     return environment.get_template("report.html.j2").render(
         evidence=evidence,
-        kind=f"{evidence.split[:1].upper()}{evidence.split[1:]}" or "Test predictions",
+        kind=_capital(evidence.split) or "Test predictions",
         missing=evidence.missing,
         headline=headline(results),
         facts=facts(results),
@@ -180,8 +178,8 @@ def render(results: Results, tables: Sequence[Table], figures: Sequence[Embedded
         precision=precision(results),
         mistakes=mistakes_of(results),
         flow=None if study is None else drawing_of(flow_of(study)),
-        paragraphs=paragraphs_of(results),
-        checklists=checklists_of(results),
+        paragraphs=texts.paragraphs,
+        checklists=texts.checklists,
         provenance=provenance(evidence.network_records),
         records=[_run_row(record) for record in evidence.records],
         statistics=statements.DEFINITIONS,
@@ -242,6 +240,10 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
             shown = "; ".join(values[:8]) + (f"; and {len(values) - 8} more" if values[8:] else "")
             rows.append((words, shown))
     return rows
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _run_row(record: RunRecord) -> dict[str, str]:

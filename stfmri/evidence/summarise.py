@@ -42,6 +42,10 @@ from stfmri.evidence.statistics import (
 )
 
 IntArray = npt.NDArray[np.int64]
+Values = dict[Metric, FloatArray]
+# Of very many variants the intervals of probability metrics come from fewer draws: the ends of an
+# interval from 400 draws vary by a tenth of its width, and the time is a fifth.
+MANY_VARIANTS, DRAWS_OF_MANY = 100, 400
 AUC = metrics.by_name("macro_auc")
 
 
@@ -65,10 +69,10 @@ class Draws:
         """Their number P."""
         return self.weights_DP.shape[1]
 
-    def weights_of(self, predicted: Predicted) -> npt.NDArray[np.float32]:
-        """The weight of each prediction in each draw, shape (D, N)."""
+    def weights_of(self, predicted: Predicted, draws: int) -> npt.NDArray[np.float32]:
+        """The weight of each prediction in each of the first draws, shape (D, N)."""
         # Of the transpose, whose rows are contiguous: metrics go through predictions one by one.
-        return self.weights_DP.T[self.cluster_S[predicted.subject_N]].T
+        return self.weights_DP[:draws].T[self.cluster_S[predicted.subject_N]].T
 
     def by_cluster(self, predicted: Predicted) -> IntArray:
         """The confusion matrix of each cluster's predictions, shape (P, K, K)."""
@@ -96,8 +100,16 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     contributions = np.stack([draws.by_cluster(one) for one in everyone])
     drawn_DVKK = confusion_draws(contributions, draws.weights_DP)
     classes = evidence.cohort.classes
+    score_draws = len(drawn_DVKK) if len(everyone) < MANY_VARIANTS else DRAWS_OF_MANY
     summaries = [
-        _summary(one, drawn_DVKK[:, number], draws, classes) for number, one in enumerate(everyone)
+        _summary(
+            one,
+            drawn_DVKK[:, number],
+            draws.weights_of(one, score_draws),
+            classes,
+            once=draws.once,
+        )
+        for number, one in enumerate(everyone)
     ]
     # Trainings can be compared on the same folds only: those of whoever has most.
     full = max((one.folds for one in everyone), key=len)
@@ -176,49 +188,60 @@ def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
 
 
 def _summary(
-    predicted: Predicted, drawn_DKK: FloatArray, draws: Draws, classes: Sequence[str]
+    predicted: Predicted,
+    drawn_DKK: FloatArray,
+    weights_DN: npt.NDArray[np.float32],
+    classes: Sequence[str],
+    *,
+    once: bool,
 ) -> Summary:
-    """Estimate every metric of one variant or baseline."""
-    weights_DN = draws.weights_of(predicted)
+    """Estimate every metric of one variant or baseline.
+
+    Args:
+        drawn_DKK: its confusion matrix in each draw of patients.
+        weights_DN: of its predictions, in as many draws as metrics of probabilities are computed of.
+        once: whether each patient has one scan that was tested once.
+    """
+    over_folds, pooled, drawn = _values(predicted, drawn_DKK, weights_DN)
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
     overall = {}
-    drawn = metrics.of_scores(predicted.scores, weights_DN)
     for metric in metrics.METRICS:
-        if metric.from_counts is not None:
-            drawn[metric] = metric.of_counts(drawn_DKK)
-        found = _estimates(metric, predicted, drawn[metric], draws.once)
+        ends = (
+            wilson(*metric.proportion(predicted.pooled))
+            if once and metric.proportion is not None
+            else networks_interval(pooled[metric], drawn[metric])
+        )
+        # One column a class; a single one of an overall metric.
+        columns = (
+            over_folds[metric].reshape(len(predicted.folds), -1).T,
+            np.atleast_1d(pooled[metric]),
+            *ends.reshape(2, -1),
+        )
+        found = [_estimate(*parts) for parts in zip(*columns, strict=True)]
         if metric.per_class:
             for name, estimate in zip(classes, found, strict=True):
                 per_class[name][metric.name] = estimate
         else:
             overall[metric.name] = found[0]
-    fold_scores = PRIMARY.of_counts(predicted.fold_confusions)
-    return Summary(predicted, per_class, overall, fold_scores, drawn[PRIMARY], drawn[AUC])
+    return Summary(predicted, per_class, overall, over_folds[PRIMARY], drawn[PRIMARY], drawn[AUC])
 
 
-def _estimates(
-    metric: Metric, predicted: Predicted, drawn: FloatArray, once: bool
-) -> list[Estimate]:
-    """One metric of one variant: an estimate, or one a class."""
-    if metric.from_counts is not None:
-        over_folds = metric.of_counts(predicted.fold_confusions)
-        pooled = metric.of_counts(predicted.pooled)
-    else:
-        parts = [predicted.scores.of_fold(fold) for fold in predicted.folds]
-        over_folds = np.stack([metric.of_scores(part) for part in parts])
-        pooled = metric.of_scores(predicted.scores)
-    ends = (
-        wilson(*metric.proportion(predicted.pooled))
-        if once and metric.proportion is not None
-        else networks_interval(pooled, drawn)
-    )
-    # One column a class; a single one of an overall metric.
-    columns = (
-        over_folds.reshape(len(predicted.folds), -1).T,
-        np.atleast_1d(pooled),
-        *ends.reshape(2, -1),
-    )
-    return [_estimate(*parts) for parts in zip(*columns, strict=True)]
+def _values(
+    predicted: Predicted, drawn_DKK: FloatArray, weights_DN: npt.NDArray[np.float32]
+) -> tuple[Values, Values, Values]:
+    """Every metric of each fold, of all folds together, and in each draw."""
+    parts = [predicted.scores.of_fold(fold) for fold in predicted.folds]
+    by_fold = [metrics.of_scores(part, np.ones((1, len(part.label_N)))) for part in parts]
+    together = metrics.of_scores(predicted.scores, np.ones((1, len(predicted.label_N))))
+    over_folds = {metric: np.stack([one[metric][0] for one in by_fold]) for metric in together}
+    pooled = {metric: np.asarray(value[0]) for metric, value in together.items()}
+    drawn = metrics.of_scores(predicted.scores, weights_DN)
+    for metric in metrics.METRICS:
+        if metric.from_counts is not None:
+            over_folds[metric] = metric.of_counts(predicted.fold_confusions)
+            pooled[metric] = metric.of_counts(predicted.pooled)
+            drawn[metric] = metric.of_counts(drawn_DKK)
+    return over_folds, pooled, drawn
 
 
 def _estimate(over_folds: FloatArray, pooled: float, low: float, high: float) -> Estimate:

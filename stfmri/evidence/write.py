@@ -13,6 +13,7 @@ from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.figures import draw_all, to_pdf, to_png
 from stfmri.evidence.figures.page import picture
+from stfmri.evidence.methods.method_text import as_text
 from stfmri.evidence.summary_json import as_json
 from stfmri.evidence.tables import to_csv, to_latex, to_markdown
 from stfmri.study.files import private_dir, replacing, write_atomic
@@ -69,7 +70,8 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
         Path of `report.html`.
     """
     folder = Folder(path, record)
-    tables = report.tables_of(results)
+    texts = report.texts_of(results)
+    tables = report.tables_of(results, texts)
     for table in tables:
         folder.write(f"tables/{table.name}.csv", to_csv(table))
         folder.write(f"tables/{table.name}.md", to_markdown(table))
@@ -85,8 +87,8 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
             )
     summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
     folder.write("summary.json", summary + "\n")
-    for name, text in report.documents_of(results).items():
-        folder.write(name, text)
-    folder.write("report.html", report.render(results, tables, embedded))
+    if texts.paragraphs:
+        folder.write("methods.txt", as_text(texts.paragraphs))
+    folder.write("report.html", report.render(results, texts, tables, embedded))
     folder.drop_others()
     return path / "report.html"

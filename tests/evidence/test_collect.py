@@ -15,7 +15,7 @@ from stfmri import collect
 from stfmri.evidence.collected import collect_evidence
 from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.figures import draw_all
-from stfmri.evidence.report import render, tables_of
+from stfmri.evidence.report import render, tables_of, texts_of
 from stfmri.evidence.summarise import summarise
 from stfmri.study import locks
 from stfmri.study.config import ModelConfig, TrainConfig
@@ -212,7 +212,8 @@ def test_a_broken_record_of_a_run_spoils_no_report(
     (sweep.runs[0].folder / name).write_bytes(content)
     results = summarise(collect_evidence(sweep))
     assert list(draw_all(drawable_of(results)))
-    assert render(results, tables_of(results), [])
+    texts = texts_of(results)
+    assert render(results, texts, tables_of(results, texts), [])
 
 
 def test_a_split_that_leaks_is_no_evidence(

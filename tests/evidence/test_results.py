@@ -222,7 +222,8 @@ def test_small_standard_deviations_print_as_in_the_paper() -> None:
 
 
 def page_of(results: Results) -> str:
-    return report.render(results, report.tables_of(results), [])
+    texts = report.texts_of(results)
+    return report.render(results, texts, report.tables_of(results, texts), [])
 
 
 def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.methods import network_text
 from stfmri.evidence.methods.reasons import kinds_of, named
-from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import (
     NOT_RECORDED,
@@ -137,7 +136,7 @@ def _preprocessing(study: Study) -> tuple[str, ...]:
         f"Volumes were resampled linearly to {asked.spacing_mm:g} mm isotropic voxels in a field "
         f"of {field} mm (right × anterior × superior; {shape} voxels) centred on the brain.",
     ]
-    settings = Settings.of([variant.config for variant in study.variants] or [study.config])
+    settings = study.settings
     if beyond := settings.beyond(DESCRIBED, ("preprocessing.",)):
         found.append(f"Further preprocessing settings: {'; '.join(beyond)}.")
     if len(caches) > 1:

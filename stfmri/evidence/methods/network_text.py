@@ -110,7 +110,7 @@ def sentences(study: Study) -> tuple[str, ...]:
     """What was trained, and how; of alternatives, each variant used one."""
     if not study.variants:
         return ()
-    settings = Settings.of([variant.config for variant in study.variants])
+    settings = study.settings
     found = [
         *architecture(study),
         optimisation(settings),
@@ -133,7 +133,7 @@ def sentences(study: Study) -> tuple[str, ...]:
 
 def architecture(study: Study) -> tuple[str, ...]:
     """Which networks, where their weights came from, and what they took as input."""
-    settings = Settings.of([variant.config for variant in study.variants])
+    settings = study.settings
     return (
         f"{counted(len(study.variants), 'variant')} of "
         f"{counted(len(settings.alternatives(MODEL)), 'network')} "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.methods.settings import Settings
 from stfmri.study.config import Config
 from stfmri.study.rejected import Rejected, read_rejected
 from stfmri.study.runs import Sweep
@@ -54,6 +56,11 @@ class Study:
     cohort: Cohort
     cache: CacheFacts
     variants: tuple[Variant, ...]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configurations of its variants; that of the sweep where there is none."""
+        return Settings.of([variant.config for variant in self.variants] or [self.config])
 
     @property
     def provenances(self) -> tuple[Mapping[str, Any], ...]:

@@ -33,7 +33,7 @@ class Material:
     @property
     def settings(self) -> Settings:
         """Of all variants."""
-        return Settings.of([variant.config for variant in self.study.variants])
+        return self.study.settings
 
 
 def technology(material: Material) -> str:
