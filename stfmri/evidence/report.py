@@ -59,7 +59,7 @@ class Texts:
 
 
 def texts_of(results: Results) -> Texts:
-    """Methods and checklists; nothing for predictions of other tools, of which too little is known."""
+    """Methods and checklists; none for predictions of other tools: too little is known of them."""
     evidence = results.evidence
     if evidence.study is None:
         return Texts((), ())

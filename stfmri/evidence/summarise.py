@@ -199,7 +199,7 @@ def _summary(
 
     Args:
         drawn_DKK: its confusion matrix in each draw of patients.
-        weights_DN: of its predictions, in as many draws as metrics of probabilities are computed of.
+        weights_DN: of its predictions, in the draws that metrics of probabilities use.
         once: whether each patient has one scan that was tested once.
     """
     over_folds, pooled, drawn = _values(predicted, drawn_DKK, weights_DN)

@@ -36,7 +36,7 @@ from stfmri.evidence.predicted import Predicted
 
 MOST_MATRICES = 12
 # So many of the best variants have a file of their own; tables/confusion.csv holds every one.
-MOST_FILES = 12
+MOST_FILES = 6
 LABEL_LETTERS = 14
 # Side of a cell in mm: share and count need at least so much, then the share alone.
 SHARE_AND_COUNT, SHARE = 6.0, 4.0
