@@ -224,7 +224,7 @@ def test_confusion_matrices_hold_the_best_baseline_of_each_kind_and_stop_at_twel
     assert len(matrices) == 12
     assert [f"confusion {one.name}" for one in CATEGORIES] == matrices[-3:]
     assert "best 9 of 30" in together.caption
-    assert len(alone) == 12
+    assert len(alone) == 6
     assert not any(one.on_page for one in alone)
 
 
