@@ -24,11 +24,13 @@ from stfmri.evidence.estimates import (
     Summary,
 )
 from stfmri.evidence.metrics import FloatArray, Metric
+from stfmri.evidence.metrics.defined import mean_of_defined
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
     PrecisionPlan,
     ProcedureVariance,
     against_chance,
+    auc_interval,
     cluster_weights,
     confusion_draws,
     networks_interval,
@@ -43,6 +45,8 @@ from stfmri.evidence.statistics import (
 
 IntArray = npt.NDArray[np.int64]
 Values = dict[Metric, FloatArray]
+# An interval narrower than this has no width but rounding.
+FLAT = 1e-9
 # Of very many variants the intervals of probability metrics come from fewer draws: the ends of an
 # interval from 400 draws vary by a tenth of its width, and the time is a fifth.
 MANY_VARIANTS, DRAWS_OF_MANY = 100, 400
@@ -211,6 +215,8 @@ def _summary(
             if once and metric.proportion is not None
             else networks_interval(pooled[metric], drawn[metric])
         )
+        if metric in (metrics.AUC, AUC):
+            ends = _opened(ends, pooled[metrics.AUC], predicted)
         # One column a class; a single one of an overall metric.
         columns = (
             over_folds[metric].reshape(len(predicted.folds), -1).T,
@@ -224,6 +230,29 @@ def _summary(
         else:
             overall[metric.name] = found[0]
     return Summary(predicted, per_class, overall, over_folds[PRIMARY], drawn[PRIMARY], drawn[AUC])
+
+
+def _opened(ends: FloatArray, auc_K: FloatArray, predicted: Predicted) -> FloatArray:
+    """Intervals of AUC, or of its mean over classes, that have a width where classes are separated.
+
+    Whoever draws patients whose classes are told apart perfectly finds them told apart in each
+    draw. There Newcombe's interval takes the place of the draws.
+    """
+    low, high = ends
+    if (high - low > FLAT).all():
+        return ends
+    subjects_K = [
+        len(np.unique(predicted.subject_N[predicted.label_N == number]))
+        for number in range(len(auc_K))
+    ]
+    everyone = sum(subjects_K)
+    newcombe = np.full((len(auc_K), 2), math.nan)
+    for number, (value, count) in enumerate(zip(auc_K.tolist(), subjects_K, strict=True)):
+        if 0 < count < everyone and not math.isnan(value):
+            newcombe[number] = auc_interval(value, count, everyone - count)
+    if low.ndim == 0:
+        return mean_of_defined(newcombe.T)
+    return np.where(high - low > FLAT, ends, newcombe.T)
 
 
 def _values(

@@ -38,7 +38,7 @@ from stfmri.learning.data import Batch, Part, epoch_order, open_part
 from stfmri.learning.loss import class_weights, weighted_loss
 from stfmri.learning.seeds import mix
 from stfmri.study import config as configuration
-from stfmri.study import locks, predictions, splits
+from stfmri.study import history, locks, predictions, splits
 from stfmri.study.config import Config
 from stfmri.study.errors import TrainingError
 from stfmri.study.files import replacing, write_atomic
@@ -113,7 +113,7 @@ class Training:
         optimizer = optimise.adam(network, config.train)
         self.mean = optimise.mean_weights(network, config.train)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
-        self.history = History(self.run / "metrics.csv")
+        self.history = History(self.run / history.FILE_NAME)
         self.epoch = self._resume()
         self.history.timings["startup_s"] = (
             self.history.timings.get("startup_s", 0.0) + time.perf_counter() - started

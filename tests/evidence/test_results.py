@@ -303,3 +303,14 @@ def test_what_a_run_does_not_know_of_itself_is_left_out_of_the_report(tmp_path: 
         text = json.dumps({"code": {"commit": None, "changed": None}, "precision": "bf16"})
         (run.folder / "provenance.json").write_text(text, encoding="utf-8")
     assert report.provenance(results_of(sweep).evidence.records) == [("Precision", "bf16")]
+
+
+def test_no_interval_has_zero_width_where_everybody_is_right(tmp_path: Path) -> None:
+    results = results_of(make_sweep(tmp_path, accuracies={"r3d_18-scratch": 1.0}, folds=1))
+    perfect = results.variants[0]
+    for name in ("macro_f1", "accuracy", "balanced_accuracy", "mcc", "kappa"):
+        assert perfect.overall[name].pooled == 1.0
+        assert perfect.overall[name].low < 0.99, name
+    for estimates in perfect.per_class.values():
+        for name in ("f1", "recall", "specificity", "auc"):
+            assert estimates[name].high - estimates[name].low > 0.005, name

@@ -25,6 +25,7 @@ from stfmri.evidence.metrics.counts import (
 )
 from stfmri.evidence.metrics.record import FloatArray, Metric, Scores
 from stfmri.evidence.metrics.scores import (
+    AUC,
     SCORE_METRICS,
     auc,
     average_precision,
@@ -37,6 +38,7 @@ from stfmri.evidence.metrics.scores import (
 )
 
 __all__ = [
+    "AUC",
     "METRICS",
     "FloatArray",
     "Metric",
