@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from stfmri.evidence.baselines import covariates, intensity, majority, shape, source, voxels
 from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.baselines.shuffled import control_of
-from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError
 
 if TYPE_CHECKING:
+    from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
 __all__ = ["BASELINES", "fitting_baselines"]

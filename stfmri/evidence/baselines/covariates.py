@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence.baselines.record import Baseline, Fitted, FloatArray, Task
-from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError
 
 if TYPE_CHECKING:
+    from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
 # As tables write a value that nobody knows; n/a is that of BIDS.

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stfmri.study.config import Config
-
 if TYPE_CHECKING:
-    # The registry is read by commands that should start at once, and this brings h5py.
+    # The registry is read by commands that should start at once, and these bring h5py.
+    from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
 FloatArray = npt.NDArray[np.float64]

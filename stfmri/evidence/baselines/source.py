@@ -14,9 +14,9 @@ import numpy as np
 
 from stfmri.evidence.baselines.lookup import class_shares
 from stfmri.evidence.baselines.record import Baseline, Fitted, FloatArray, Task
-from stfmri.study.config import Config
 
 if TYPE_CHECKING:
+    from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
 
