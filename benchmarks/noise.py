@@ -33,7 +33,7 @@ from stfmri.study.splits import subjects_in
 
 CLASSES = ("a", "b")
 SUBJECTS = 48
-STUDIES, QUICK_STUDIES = 100, 2
+STUDIES, QUICK_STUDIES = 100, 1
 VARIANTS, GUESSES = 20, 200
 # Of 100 studies in which nothing is to be found; and how far a mean of 200 may lie from chance.
 FALSE_MARK, CHANCE_MARK = 0.05, 0.02

@@ -17,6 +17,8 @@ QUICK = {
     "startup": [],
     "collect": [],
     "baselines": [],
+    "coverage": [],
+    "noise": [],
     "study": ["--device", "cpu"],
 }
 
