@@ -47,9 +47,10 @@ def _lead(leader: Summary, results: Results) -> str:
     )
     networks = f"{score.low:.3f} to {score.high:.3f} for these trained networks on new patients"
     if math.isnan(score.procedure_low):
+        why = "from one fold" if folds == 1 else "where it is not known how many scans trained"
         return (
             f"{value}; 95 % interval {networks}. How much another training would change it cannot "
-            "be told from one fold."
+            f"be told {why}."
         )
     return (
         f"{value}; 95 % interval {networks}, {score.procedure_low:.3f} to "

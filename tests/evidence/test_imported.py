@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from stfmri.evidence.__main__ import main
 from stfmri.evidence.imported import read_evidence
+from stfmri.evidence.sentences import headline
+from stfmri.evidence.summarise import summarise
 from stfmri.study.errors import UserError
 
 CLASSES = ("ill", "well")
@@ -103,6 +106,20 @@ def test_one_fold_is_an_external_test_without_a_training_part(tmp_path: Path) ->
     evidence = read_evidence([write_rows(tmp_path / "x.csv", rows)])
     assert evidence.cohort.folds[0].train == ()
     assert evidence.baselines == ()
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_fixed_test_part_is_reported_without_the_variance_of_training(
+    folds: int, tmp_path: Path
+) -> None:
+    # Of one test part, or of several networks on it, nobody knows how many scans trained.
+    rows = [row | {"fold": fold} for fold in range(folds) for row in scikit_learn_rows()]
+    results = summarise(read_evidence([write_rows(tmp_path / "x.csv", rows)]))
+    assert results.leader is not None
+    estimate = results.leader.primary
+    assert estimate.low < estimate.pooled < estimate.high
+    assert math.isnan(estimate.procedure_low)
+    assert ("from one fold" in headline(results)[0]) == (folds == 1)
 
 
 def test_a_run_of_this_toolkit_is_called_by_its_variant(tmp_path: Path) -> None:
