@@ -19,6 +19,7 @@ def headline(results: Results) -> list[str]:
     leader = results.leader
     if leader is None:
         return ["No run of this sweep has predictions yet; only the baselines are shown."]
+    folds = leader.predicted.folds
     sentences = [_lead(leader, results)]
     if results.selection is not None:
         sentences.append(_selection(results.selection))
@@ -28,6 +29,8 @@ def headline(results: Results) -> list[str]:
         baseline = results.best_baseline(sees_images=sees_images)
         if baseline is not None:
             sentences.append(_against(leader, baseline, results))
+    if results.baselines and all(one.predicted.folds != folds for one in results.baselines):
+        sentences.append("No baseline was tested on just these folds, so it is compared with none.")
     sentences.append(_chance(leader, results))
     sentences += _controls(results)
     sentences += _within_sources(results)
