@@ -174,6 +174,16 @@ def test_a_file_without_probabilities_says_which_columns_it_has(tmp_path: Path) 
         read_evidence([write_rows(tmp_path / "x.csv", rows)])
 
 
+def test_doubled_columns_and_classes_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("subject_id,label,prob_a,prob_a\ns,a,1,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"each column once in .*, found prob_a twice"):
+        read_evidence([file])
+    file = write_rows(file, scikit_learn_rows())
+    with pytest.raises(UserError, match="expected probabilities of ill, well, ill"):
+        read_evidence([file], classes=("ill", "well", "ill"))
+
+
 def test_help_explains_the_columns_and_starts_at_once() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stfmri.evidence", "--help"],
