@@ -32,7 +32,9 @@ _ASSIGNMENT, _NOISE, _CHI_SQUARE = range(10, 13)
 
 @dataclass(frozen=True)
 class ProcedureVariance:
-    """Variance of a score over trained networks; all of shape (V,), NaN with a single fold or factor.
+    """Variance of a score over trained networks; all of shape (V,).
+
+    NaN with a single fold, and without a factor.
 
     Attributes:
         observed: between folds, moderated over variants.
