@@ -172,7 +172,9 @@ def gather(
             baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
         else:
             variants.append(_variant(run, tables.pop(name), cohort))
-    found, remarks = look_ups(cohort, sorted({run.fold for run in runs}))
+    # A fold that the split lacks makes its runs missing, and is none of a look-up either.
+    folds = sorted({run.fold for run in runs if run.fold < len(cohort.folds)})
+    found, remarks = look_ups(cohort, folds)
     baselines |= {look_up.name: look_up for look_up in found}
     ordered = [baselines[name] for name in BASELINES if name in baselines]
     return tuple(variants), tuple(ordered), tuple(records), remarks

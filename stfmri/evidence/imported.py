@@ -84,7 +84,7 @@ def read_evidence(
     rows = [row for file in files for row in _read(file)]
     classes = tuple(classes or rows[0].probabilities)
     for row in rows:
-        if set(row.probabilities) != set(classes):
+        if sorted(row.probabilities) != sorted(classes):
             raise UserError(
                 f"expected probabilities of {', '.join(classes)} in {row.file}, found "
                 f"{', '.join(row.probabilities)}"
@@ -156,6 +156,8 @@ def _csv(file: Path, required: Iterable[str]) -> tuple[list[str], list[dict[str,
         raise UserError(
             f"expected a column {', '.join(lacking)} in {file}, found {', '.join(header)}"
         )
+    if doubled := sorted({name for name in header if name and header.count(name) > 1}):
+        raise UserError(f"expected each column once in {file}, found {', '.join(doubled)} twice")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise UserError(f"expected {len(header)} fields in row {number} of {file}")

@@ -19,6 +19,7 @@ def headline(results: Results) -> list[str]:
     leader = results.leader
     if leader is None:
         return ["No run of this sweep has predictions yet; only the baselines are shown."]
+    folds = leader.predicted.folds
     sentences = [_lead(leader, results)]
     if results.selection is not None:
         sentences.append(_selection(results.selection))
@@ -28,6 +29,8 @@ def headline(results: Results) -> list[str]:
         baseline = results.best_baseline(sees_images=sees_images)
         if baseline is not None:
             sentences.append(_against(leader, baseline, results))
+    if results.baselines and all(one.predicted.folds != folds for one in results.baselines):
+        sentences.append("No baseline was tested on just these folds, so it is compared with none.")
     sentences.append(_chance(leader, results))
     sentences += _controls(results)
     sentences += _within_sources(results)
@@ -47,9 +50,10 @@ def _lead(leader: Summary, results: Results) -> str:
     )
     networks = f"{score.low:.3f} to {score.high:.3f} for these trained networks on new patients"
     if math.isnan(score.procedure_low):
+        why = "from one fold" if folds == 1 else "where it is not known how many scans trained"
         return (
             f"{value}; 95 % interval {networks}. How much another training would change it cannot "
-            "be told from one fold."
+            f"be told {why}."
         )
     return (
         f"{value}; 95 % interval {networks}, {score.procedure_low:.3f} to "

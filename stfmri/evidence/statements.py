@@ -89,7 +89,7 @@ def statistics_used(results: Results) -> list[str]:
             "2003)."
         )
     else:
-        sentences.append("With one fold they speak of the trained networks alone.")
+        sentences.append("They speak of the trained networks alone.")
     sentences.append(
         "Differences were tested as families, with simultaneous intervals by max-t (Westfall & "
         "Young 1993)."

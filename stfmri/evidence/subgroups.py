@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stfmri.evidence.baselines.covariates import MISSING as NOT_GIVEN
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
@@ -89,7 +90,7 @@ def groups_of(cohort: Cohort, column: str) -> Mapping[str, str]:
     values = {
         subject.subject_id: subject.source
         if column == "source"
-        else subject.columns.get(column, "").strip()
+        else _known(subject.columns.get(column, ""))
         for subject in tested
     }
     numbers = {name: _number(value) for name, value in values.items()}
@@ -98,7 +99,7 @@ def groups_of(cohort: Cohort, column: str) -> Mapping[str, str]:
     if not is_numeric or len(found) <= MOST_VALUES:
         return {name: value or MISSING for name, value in values.items()}
     given = [number for number in numbers.values() if not math.isnan(number)]
-    edges = sorted({round(edge) for edge in np.quantile(given, np.arange(1, BANDS) / BANDS)})
+    edges = _edges(np.quantile(given, np.arange(1, BANDS) / BANDS).tolist())
     return {name: _band(number, edges) for name, number in numbers.items()}
 
 
@@ -226,11 +227,25 @@ def _share_interval(
     return float(low), float(high)
 
 
+def _known(text: str) -> str:
+    """The text, "" where it says that the value is missing."""
+    stripped = text.strip()
+    return "" if stripped.lower() in NOT_GIVEN else stripped
+
+
+def _edges(quantiles: Sequence[float]) -> list[float]:
+    """Edges of bands: whole numbers, or as many digits as tell them apart."""
+    gap = max(quantiles) - min(quantiles)
+    digits = max(0, -math.floor(math.log10(gap))) if gap > 0 else 3
+    return sorted({round(edge, digits) for edge in quantiles})
+
+
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _band(number: float, edges: Sequence[float]) -> str:

@@ -115,8 +115,10 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
         )
         for number, one in enumerate(everyone)
     ]
-    # Trainings can be compared on the same folds only: those of whoever has most.
-    full = max((one.folds for one in everyone), key=len)
+    count = len(evidence.variants)
+    leader = Results(evidence, tuple(summaries[:count]), ()).leader
+    # Trainings can be compared on the same folds only: the leader's.
+    full = everyone[0].folds if leader is None else leader.predicted.folds
     whole = [number for number, one in enumerate(everyone) if one.folds == full]
     counts = np.stack([draws.by_fold_and_cluster(everyone[number]) for number in whole])
     factor = overlap_factor(
@@ -131,7 +133,6 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     ends = procedure_interval(pooled, drawn, alone)
     for position, number in enumerate(whole):
         summaries[number] = _with_procedure(summaries[number], *ends[:, position].tolist())
-    count = len(evidence.variants)
     results = Results(evidence, tuple(summaries[:count]), tuple(summaries[count:]))
     paired = variance_of(groups, scores, reassigned, factor, paired=True)
     names = [everyone[number].name for number in whole]
@@ -187,8 +188,8 @@ def variance_of(
 def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
     cluster_S = cohort.cluster_of_tested
     clusters = int(cluster_S.max()) + 1
-    tests = np.bincount(cluster_S[everyone[0].subject_N], minlength=clusters)
-    return Draws(cluster_S, cluster_weights(clusters), once=bool(tests.max() <= 1))
+    tests = [np.bincount(cluster_S[one.subject_N]).max() for one in everyone]
+    return Draws(cluster_S, cluster_weights(clusters), once=max(tests) <= 1)
 
 
 def _summary(

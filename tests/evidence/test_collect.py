@@ -100,6 +100,17 @@ def test_an_incomplete_sweep_is_written_and_marked_on_request(tmp_path: Path) ->
     assert "missing: no predictions" in page
 
 
+def test_runs_of_a_fold_that_the_split_lacks_are_missing(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    content = json.loads(sweep.splits.read_text(encoding="utf-8"))
+    content["folds"].pop()
+    sweep.splits.write_text(json.dumps(content), encoding="utf-8")
+    assert run(tmp_path, "--allow-partial") == 0
+    summary = json.loads((tmp_path / "results/full/summary.json").read_text(encoding="utf-8"))
+    assert summary["missing"] == ["r3d_18-scratch/fold2", "r3d_18-kinetics/fold2"]
+    assert summary["baselines"]["majority"]["folds"] == 2
+
+
 def test_a_sweep_without_any_predictions_still_gives_a_partial_report(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path)
     for one in sweep.runs:

@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn import metrics as reference
 
 from stfmri.evidence import figures
+from stfmri.evidence.figures.confusion import file_part
 from stfmri.evidence.figures.inputs import (
     Category,
     ClassRow,
@@ -415,3 +416,8 @@ def test_a_long_name_keeps_its_end_in_the_lines_it_has() -> None:
         assert max(map(len, found)) <= 16
     assert wrapped("ResNet3D, pre-trained", 14) == "ResNet3D,\npre-trained"
     assert wrapped("short", 14) == "short"
+
+
+def test_variants_with_letters_that_no_file_name_has_keep_files_of_their_own() -> None:
+    assert file_part("r3d_18-scratch") == "r3d_18_scratch"
+    assert file_part("é-1") != file_part("à-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from stfmri.evidence.__main__ import main
 from stfmri.evidence.imported import read_evidence
+from stfmri.evidence.sentences import headline
+from stfmri.evidence.summarise import summarise
 from stfmri.study.errors import UserError
 
 CLASSES = ("ill", "well")
@@ -105,6 +108,20 @@ def test_one_fold_is_an_external_test_without_a_training_part(tmp_path: Path) ->
     assert evidence.baselines == ()
 
 
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_fixed_test_part_is_reported_without_the_variance_of_training(
+    folds: int, tmp_path: Path
+) -> None:
+    # Of one test part, or of several networks on it, nobody knows how many scans trained.
+    rows = [row | {"fold": fold} for fold in range(folds) for row in scikit_learn_rows()]
+    results = summarise(read_evidence([write_rows(tmp_path / "x.csv", rows)]))
+    assert results.leader is not None
+    estimate = results.leader.primary
+    assert estimate.low < estimate.pooled < estimate.high
+    assert math.isnan(estimate.procedure_low)
+    assert ("from one fold" in headline(results)[0]) == (folds == 1)
+
+
 def test_a_run_of_this_toolkit_is_called_by_its_variant(tmp_path: Path) -> None:
     rows = [row for row in scikit_learn_rows() if row["fold"] == 0]
     for variant in ("a", "b"):
@@ -155,6 +172,16 @@ def test_a_file_without_probabilities_says_which_columns_it_has(tmp_path: Path) 
     rows = [{"subject_id": "a", "label": "ill", "score": 1}]
     with pytest.raises(UserError, match=r"prob_<class>.*found subject_id, label, score"):
         read_evidence([write_rows(tmp_path / "x.csv", rows)])
+
+
+def test_doubled_columns_and_classes_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("subject_id,label,prob_a,prob_a\ns,a,1,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"each column once in .*, found prob_a twice"):
+        read_evidence([file])
+    file = write_rows(file, scikit_learn_rows())
+    with pytest.raises(UserError, match="expected probabilities of ill, well, ill"):
+        read_evidence([file], classes=("ill", "well", "ill"))
 
 
 def test_help_explains_the_columns_and_starts_at_once() -> None:

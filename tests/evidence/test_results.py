@@ -17,6 +17,7 @@ from stfmri.evidence import list_tables, metrics, report, score_tables
 from stfmri.evidence.collected import collect_evidence
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.sentences import headline
+from stfmri.evidence.statistics import wilson
 from stfmri.evidence.summarise import summarise
 from stfmri.evidence.summary_json import as_json
 from stfmri.evidence.tables import (
@@ -109,6 +110,38 @@ def test_one_fold_has_no_standard_deviation(tmp_path: Path) -> None:
     assert found["variants"]["r3d_18-scratch"]["macro_f1"]["ci95_procedure"] == [None, None]
     assert found["comparisons"][0]["t_test_p"] is None
     assert found["comparisons"][0]["of_procedure"] is False
+
+
+def test_variants_that_lack_the_same_fold_are_compared_on_the_others(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    for run in sweep.runs:
+        if run.fold == 2:
+            (run.folder / "predictions.csv").unlink()
+    results = results_of(sweep)
+    assert results.leader is not None
+    # The look-ups have all three folds, and must not keep the variants from being compared.
+    assert not np.isnan(results.leader.primary.procedure_low)
+    assert results.comparisons_of(results.leader.predicted.name, "variants")
+    assert results.leader.predicted.name in results.chance
+    assert results.selection is not None
+    said = " ".join(headline(results))
+    assert "from one fold" not in said
+    assert "No baseline was tested on just these folds" in said
+
+
+def test_a_patient_tested_twice_by_any_variant_is_no_plain_proportion(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    first = sweep.runs[0].variant
+    for run in sweep.runs:
+        if run.variant == first and run.fold > 0:
+            (run.folder / "predictions.csv").unlink()
+    once, several = results_of(sweep).variants
+    assert once.predicted.folds == (0,)
+    counts = several.predicted.pooled
+    accuracy = several.overall["accuracy"]
+    # Wilson's interval would count each test of a patient as a patient.
+    low, high = wilson(np.trace(counts), counts.sum())
+    assert (accuracy.low, accuracy.high) != (low, high)
 
 
 def test_more_than_twelve_variants_are_compared_with_the_leader_alone(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -9,7 +11,13 @@ from sklearn.metrics import roc_auc_score
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import cluster_weights
-from stfmri.evidence.subgroups import columns_of, group_scores, groups_of, within_sources
+from stfmri.evidence.subgroups import (
+    MISSING,
+    columns_of,
+    group_scores,
+    groups_of,
+    within_sources,
+)
 from stfmri.study.splits import Fold, Subject
 
 COUNT = 120
@@ -69,6 +77,19 @@ def test_numbers_become_bands_and_every_patient_is_in_one() -> None:
     assert sum(score.patients for score in scores) == COUNT
     # Half of each band is of the class that is always predicted.
     assert all(score.low < 0.5 < score.high for score in scores)
+
+
+def test_missing_ages_and_small_numbers_still_make_bands() -> None:
+    columns = [
+        {"age": "n/a" if n % 10 == 0 else str(20 + n % 60), "thickness": str(2 + n % 60 / 100)}
+        for n in range(COUNT)
+    ]
+    cohort = cohort_of(["X"] * COUNT, ["a", "b"] * 60, columns)
+    assert len(set(groups_of(cohort, "age").values())) == 4
+    assert MISSING in groups_of(cohort, "age").values()
+    sizes = Counter(groups_of(cohort, "thickness").values())
+    assert len(sizes) == 3
+    assert min(sizes.values()) > COUNT // 5
 
 
 def test_a_group_in_which_everybody_is_right_has_an_interval_of_some_width() -> None:

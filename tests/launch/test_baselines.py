@@ -16,6 +16,7 @@ from launch.states import job_of, states_of
 from slurm.devcluster.cluster import DevCluster
 from stfmri import baselines
 from stfmri.study import locks
+from stfmri.study.errors import UserError
 from stfmri.study.predictions import read as read_predictions
 from stfmri.study.runs import last_jobs, load_sweep
 from tests.launch.conftest import submission
@@ -49,6 +50,15 @@ def test_a_sweep_has_the_baselines_that_fit_its_cohort_on_its_folds(planned: Pat
     ]
     assert len(sweep.runs) == 2
     assert sweep.all_runs == [*sweep.baseline_runs, *sweep.runs]
+
+
+def test_baselines_refuse_a_split_that_was_edited_since(planned: Path) -> None:
+    sweep = load_sweep(planned)
+    content = json.loads(sweep.splits.read_text(encoding="utf-8"))
+    content["folds"][0]["train"].pop()
+    sweep.splits.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match="is not the split that this sweep was submitted with"):
+        RunBaselines(str(planned), 0, ("intensity",))()
 
 
 def test_a_sweep_of_an_earlier_version_has_none(planned: Path) -> None:

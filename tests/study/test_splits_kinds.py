@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.shards import IndexRow, Volumes, read_index, write_index
 from stfmri.study.splits import SPLITS, Split, Subject
+from stfmri.study.splits.column import _natural
 from tests.study.test_splits import PAPER, cohort
 from tests.tiny import tiny_cache, tiny_config
 
@@ -483,3 +485,8 @@ def test_keys_that_do_not_belong_together_are_refused(values: dict[str, object],
 def test_every_kind_has_its_choice_in_conf() -> None:
     folder = Path(__file__).resolve().parents[2] / "conf" / "split"
     assert {path.stem for path in folder.glob("*.yaml")} == set(SPLITS)
+
+
+def test_the_order_of_the_users_folds_is_one_also_where_a_value_reads_as_no_number() -> None:
+    orders = itertools.permutations(["nan", "10", "2", "b"])
+    assert {tuple(sorted(values, key=_natural)) for values in orders} == {("2", "10", "b", "nan")}

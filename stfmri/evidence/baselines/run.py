@@ -62,7 +62,7 @@ def run_baselines(
     to_do = [run for run in runs if not run.is_done()]
     failures: list[Failure] = []
     if to_do:
-        cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes)
+        cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes, sha256=sweep.split_sha256)
         began = time.perf_counter()
         features = _features(sweep.first, cohort, to_do, progress)
         features_s = time.perf_counter() - began

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -90,8 +92,11 @@ CONFUSION = FigureKind("confusion", "Confusion matrices", draw)
 
 
 def file_part(name: str) -> str:
-    """A variant's name as part of a file's name."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+    """A variant's name as part of a file's name; of names that look alike in it, each its own."""
+    part = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+    # A sweep's own variants are called so that this tells them apart.
+    is_plain = re.fullmatch(r"[A-Za-z0-9._+-]*", name)
+    return part if is_plain else f"{part}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ times `1/k + n_test/n_train`, not 1/k (Nadeau & Bengio 2003, section 3).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,16 @@ _ASSIGNMENT, _NOISE, _CHI_SQUARE = range(10, 13)
 
 @dataclass(frozen=True)
 class ProcedureVariance:
-    """Variance of a score over trained networks; all of shape (V,), NaN with a single fold.
+    """Variance of a score over trained networks; all of shape (V,).
+
+    NaN with a single fold, and without a factor.
 
     Attributes:
         observed: between folds, moderated over variants.
         explained: the part of it that different test patients explain.
         degrees_of_freedom: of `observed`; one number where it is the same for all.
-        factor: `1/k + n_test/n_train`, by which the variance of a mean over folds is larger.
+        factor: `1/k + n_test/n_train`, by which the variance of a mean over folds is larger; NaN
+            where it is not known how many trained.
     """
 
     observed: FloatArray
@@ -56,9 +60,15 @@ def overlap_factor(folds: int, train_size: float, test_size: float) -> float:
 
     Args:
         folds: their number k, at least 1.
-        train_size: mean number of training subjects of a fold, above 0.
+        train_size: mean number of training subjects of a fold; 0 where it is not known, as of
+            predictions that another tool made.
         test_size: mean number of test subjects of a fold.
+
+    Returns:
+        NaN where the size of the training part is not known.
     """
+    if not train_size:
+        return math.nan
     return 1.0 / folds + test_size / train_size
 
 
@@ -146,7 +156,7 @@ def procedure_variance(
     """
     spread = _paired_variances if paired else _variances
     variants, folds = fold_scores.shape
-    if folds < 2 or (paired and variants < 2):
+    if folds < 2 or math.isnan(factor) or (paired and variants < 2):
         undefined = np.full(variants, np.nan)
         return ProcedureVariance(undefined, undefined, np.nan, factor)
     own = folds - 1

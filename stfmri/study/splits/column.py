@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -77,9 +78,11 @@ def _values(subjects: Sequence[Subject], column: str) -> list[str]:
 def _natural(value: str) -> tuple[int, float, str]:
     """Numbers by size, before any text."""
     try:
-        return 0, float(value), value
+        number = float(value)
     except ValueError:
-        return 1, 0.0, value
+        number = math.nan
+    # `nan` is a number to Python, but has no place among others.
+    return (1, 0.0, value) if math.isnan(number) else (0, number, value)
 
 
 def _draw(request: Request) -> Sequence[Sides]:
