@@ -80,12 +80,13 @@ def compare(
         if not len(pairs):
             continue
         columns = np.array(order)
+        networks = networks_family(pooled[columns], drawn_DV[:, columns], pairs, freedom)
         family = (
             procedures_family(
                 pooled[columns], drawn_DV[:, columns], _part(variance, columns), pairs
             )
             if of_procedure
-            else networks_family(pooled[columns], drawn_DV[:, columns], pairs, freedom)
+            else networks
         )
         listed = [by_name[names[position]] for position in order]
         few = name == "baselines" or len(variants) <= ALL_PAIRS
@@ -94,6 +95,7 @@ def compare(
             [
                 _comparison(
                     family,
+                    networks,
                     row,
                     listed,
                     results.evidence.cohort,
@@ -119,6 +121,7 @@ def _part(variance: ProcedureVariance, columns: npt.NDArray[np.intp]) -> Procedu
 
 def _comparison(
     family: Family,
+    networks: Family,
     row: int,
     listed: Sequence[Summary],
     cohort: Cohort,
@@ -144,6 +147,8 @@ def _comparison(
         low=max(float(family.low[row]), -WIDEST),
         high=min(float(family.high[row]), WIDEST),
         p=float(family.p[row]),
+        networks_low=max(float(networks.low[row]), -WIDEST),
+        networks_high=min(float(networks.high[row]), WIDEST),
         effect=float(cohens_h(right_a.mean(), right_b.mean())),
         t_test_p=test.p,
         mcnemar_p=mcnemar(right_a, right_b).p if once else math.nan,

@@ -81,6 +81,7 @@ class Comparison:
         of_procedure: whether interval and p-value include the variance between trainings; else
             they speak of these trained networks.
         low, high, p: simultaneous over the family (max-t).
+        networks_low, networks_high: the same for these trained networks on new patients.
         effect: Cohen's h of the shares of right predictions.
         t_test_p: corrected resampled t-test over folds.
         mcnemar_p: McNemar's test, where each patient is tested once.
@@ -96,6 +97,8 @@ class Comparison:
     low: float
     high: float
     p: float
+    networks_low: float
+    networks_high: float
     effect: float
     t_test_p: float
     mcnemar_p: float

@@ -226,8 +226,9 @@ def comparisons_table(results: Results) -> Table:
         Column("A"),
         Column("B"),
         Column("A − B"),
-        Column("95 %, all at once", interval=True),
-        Column("p, all at once"),
+        Column("95 %: these networks", interval=True),
+        Column("95 %: the procedure", interval=True),
+        Column("p"),
         Column("Effect size"),
         Column("p, folds (Holm)"),
         Column("p, McNemar (Holm)"),
@@ -240,7 +241,8 @@ def comparisons_table(results: Results) -> Table:
                 labels[item.a],
                 labels[item.b],
                 Score(item.difference),
-                Interval(item.low, item.high),
+                Interval(item.networks_low, item.networks_high),
+                Interval(item.low, item.high) if item.of_procedure else None,
                 PValue(item.p),
                 Score(item.effect),
                 PValue(item.t_test_p_holm),
@@ -253,9 +255,9 @@ def comparisons_table(results: Results) -> Table:
         for item in results.comparisons
     ]
     caption = (
-        f"{PRIMARY.label} of A minus that of B, pooled. The interval and the p-value beside it "
-        "hold for all rows of a family at once (max-t over paired draws), with the variance "
-        "between trainings where there are several folds: only these decide what the report says. "
+        f"{PRIMARY.label} of A minus that of B, pooled. The intervals, and p of the last of them, "
+        "hold for all rows of a family at once (max-t over paired draws): only these decide what "
+        "the report says. "
         "The other tests are those that readers may look for: corrected resampled t-test "
         "over folds (Nadeau & Bengio 2003), McNemar's test where each patient is tested once, and "
         "a paired test of the macro AUC; each corrected by Holm within its family."

@@ -106,10 +106,24 @@ def _against(leader: Summary, baseline: Summary, results: Results) -> str:
         return f"It is above {other}: {difference}."
     if item.high < 0:
         return f"It is below {other}: {difference}. {kind.meaning}"
+    if item.of_procedure and (item.networks_low > 0 or item.networks_high < 0):
+        return _as_trained(item, other, kind.meaning, len(leader.predicted.folds))
     return (
         f"It cannot be told apart from {other}: {difference}. Its score alone does not show that "
         "it has learned more."
     )
+
+
+def _as_trained(item: Comparison, other: str, meaning: str, folds: int) -> str:
+    """What holds for the networks as they were trained, and not yet for the way of training."""
+    where = "below" if item.difference < 0 else "above"
+    text = (
+        f"These trained networks are {where} {other}: difference {item.difference:+.3f}, 95 % "
+        f"interval {item.networks_low:+.3f} to {item.networks_high:+.3f} on new patients. Whether "
+        f"networks trained anew would be, {folds} folds do not show ({item.low:+.3f} to "
+        f"{item.high:+.3f})."
+    ).replace("-", "−")
+    return f"{text} {meaning}" if where == "below" else text
 
 
 def _chance(leader: Summary, results: Results) -> str:
