@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from stfmri.study import duplicates
 from stfmri.study.errors import UserError
+from stfmri.study.files import safe_name
 from stfmri.study.splits import (
     UNHASHED,
     Fold,
@@ -116,6 +117,8 @@ def read_cohort(
     split = read_file(splits_path)
     require_unchanged(split, sha256)
     external = split.settings.get("external_cache")
+    if external:
+        safe_name(str(external), f"{splits_path}: external_cache")
     every_row = rows_in(cache, cache.parent / str(external) if external else None)
     named = _named(split.folds)
     rows = [row for row in every_row if row.subject_id in named]

@@ -157,6 +157,11 @@ def gather(
     records: list[RunRecord] = []
     for run in progress(runs):
         try:
+            if run.baseline and run.baseline not in BASELINES:
+                raise PredictionError(
+                    f"{run.name} is of a baseline that this program does not know; it knows "
+                    f"{', '.join(BASELINES)}"
+                )
             table = read_run(run, cohort)
         except PredictionError as error:
             absent = not (run.folder / predictions.FILE_NAME).is_file()

@@ -37,6 +37,7 @@ from stfmri.study.predictions import (
 )
 from stfmri.study.splits import Fold, Subject
 
+FOLD_DIGITS = 4
 # Of a table of predictions or a cohort table; the rest is carried along.
 OWN_COLUMNS = ("subject_id", "patient_id", "source", "label", "fold", "variant", "split")
 
@@ -105,7 +106,7 @@ def read_evidence(
         variants,
         tuple(baselines),
         split=_split_sentence(cohort),
-        split_notes=tuple(remarks),
+        split_notes=(*_untested(cohort), *remarks),
     )
 
 
@@ -184,9 +185,10 @@ def _probabilities(
 
 
 def _whole(text: str, file: Path, number: int) -> int:
-    if not text.strip().isdecimal():
+    if not text.strip().isdecimal() or len(text.strip()) > FOLD_DIGITS:
         raise UserError(
-            f"expected a fold number, 0 or more, in row {number} of {file}, found {text!r}"
+            f"expected a fold number from 0 to {10**FOLD_DIGITS - 1} in row {number} of {file}, "
+            f"found {text!r}"
         )
     return int(text)
 
@@ -299,6 +301,16 @@ def _check_same_subjects(grouped: Mapping[str, Mapping[int, Mapping[str, Row]]])
                     f"{', '.join(differing[:5])} {'is' if len(differing) == 1 else 'are'} in one "
                     "of them only"
                 )
+
+
+def _untested(cohort: Cohort) -> list[str]:
+    """A note on classes that no prediction is of."""
+    tested = {cohort.subjects[name].label for name in cohort.tested}
+    return [
+        f"No scan of the class {name} is tested: nothing can be said of it."
+        for name in cohort.classes
+        if name not in tested
+    ]
 
 
 def _split_sentence(cohort: Cohort) -> str:

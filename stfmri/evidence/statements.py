@@ -27,7 +27,7 @@ DEFINITIONS = (
         "n_test/n_train (Nadeau & Bengio 2003). One fold says nothing of it.",
     ),
     (
-        "All at once",
+        "Differences",
         "Simultaneous intervals and adjusted p-values of a whole family of differences, from the "
         "largest studentised deviation of each draw (single-step max-t, Westfall & Young 1993).",
     ),

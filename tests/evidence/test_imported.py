@@ -138,7 +138,7 @@ def test_a_run_of_this_toolkit_is_called_by_its_variant(tmp_path: Path) -> None:
         ({"prob_ill": 0.9}, "sum to 1 in row 2"),
         ({"prob_ill": "high"}, "expected probabilities in row 2"),
         ({"label": "cured"}, "expected one of ill, well as label of subject"),
-        ({"fold": "first"}, "expected a fold number"),
+        ({"fold": "first"}, "expected a fold number from 0 to 9999"),
         ({"subject_id": ""}, "expected a subject_id in row 2"),
     ],
 )
@@ -192,3 +192,11 @@ def test_help_explains_the_columns_and_starts_at_once() -> None:
         check=True,
     )
     assert "prob_<class>" in done.stdout
+
+
+def test_a_class_that_is_never_tested_is_said(tmp_path: Path) -> None:
+    rows = [row | {"fold": 0} for row in scikit_learn_rows() if row["label"] == "ill"]
+    evidence = read_evidence([write_rows(tmp_path / "x.csv", rows)])
+    assert evidence.split_notes == (
+        "No scan of the class well is tested: nothing can be said of it.",
+    )

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -347,3 +348,10 @@ def test_no_interval_has_zero_width_where_everybody_is_right(tmp_path: Path) -> 
     for estimates in perfect.per_class.values():
         for name in ("f1", "recall", "specificity", "auc"):
             assert estimates[name].high - estimates[name].low > 0.005, name
+
+
+def test_a_baseline_of_another_version_is_missing_and_said_to_be(tmp_path: Path) -> None:
+    sweep = replace(make_sweep(tmp_path), baselines=("tomorrow",))
+    evidence = collect_evidence(sweep)
+    assert "baseline-tomorrow/fold0" in evidence.missing
+    assert "does not know" in evidence.records[0].missing_because

@@ -11,6 +11,7 @@ from statsmodels.stats import contingency_tables
 
 from stfmri.evidence import metrics
 from stfmri.evidence.statistics import (
+    against_chance,
     auc_interval,
     cohens_h,
     corrected_resampled_t_test,
@@ -18,8 +19,8 @@ from stfmri.evidence.statistics import (
     delong_test,
     holm,
     mcnemar,
-    permutation_p,
 )
+from stfmri.evidence.statistics.bootstrap import Score
 
 
 def slow_delong(
@@ -155,6 +156,28 @@ def test_newcombes_interval_solves_its_equation_and_has_a_width_at_one() -> None
     np.testing.assert_allclose(auc_interval(0.0, 20, 30), [0.0, 1.0 - low], atol=1e-9)
 
 
+def alone(counts: npt.NDArray[np.float64], metric: Score, draws: int) -> float:
+    """The p-value of a single contestant; alone, its adjusted one is the same."""
+    found = against_chance(counts[None], metric, draws=draws)
+    assert found.p[0] == found.p_adjusted[0]
+    return float(found.p[0])
+
+
+def test_the_best_of_twenty_guesses_is_not_above_chance() -> None:
+    generator = np.random.default_rng(8)
+    significant, adjusted = 0, 0
+    for _ in range(100):
+        counts = np.zeros((20, 60, 3, 3))
+        label = np.arange(60) % 3
+        for variant in counts:
+            variant[np.arange(60), label, generator.integers(0, 3, 60)] = 1
+        found = against_chance(counts, metrics.macro_f1, draws=200)
+        significant += int((found.p < 0.05).any())
+        adjusted += int((found.p_adjusted < 0.05).any())
+    assert significant > 40
+    assert adjusted <= 11
+
+
 def test_for_guessing_the_permutation_p_is_uniform() -> None:
     generator = np.random.default_rng(4)
     p = []
@@ -163,20 +186,20 @@ def test_for_guessing_the_permutation_p_is_uniform() -> None:
         # Patients are tested once to three times, with the same guess each time.
         guess, label = generator.integers(0, 3, 60), generator.integers(0, 3, 60)
         counts[np.arange(60), label, guess] = generator.integers(1, 4, 60)
-        p.append(permutation_p(counts, metrics.balanced_accuracy, draws=200))
+        p.append(alone(counts, metrics.balanced_accuracy, draws=200))
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
 def test_the_permutation_p_of_perfect_predictions_is_the_least_possible() -> None:
     counts = np.zeros((30, 3, 3))
     counts[np.arange(30), np.arange(30) % 3, np.arange(30) % 3] = 2
-    assert permutation_p(counts, metrics.macro_f1, draws=999) == pytest.approx(0.001)
+    assert alone(counts, metrics.macro_f1, draws=999) == pytest.approx(0.001)
 
 
 def test_naming_one_class_for_all_is_not_above_chance() -> None:
     counts = np.zeros((30, 2, 2))
     counts[np.arange(30), np.arange(30) % 2, 0] = 1
-    assert permutation_p(counts, metrics.macro_f1) == 1.0
+    assert alone(counts, metrics.macro_f1, draws=500) == 1.0
 
 
 def test_cohens_h_by_hand() -> None:

@@ -37,7 +37,6 @@ from stfmri.evidence.statistics.hypothesis import (
     corrected_resampled_t_test,
     holm,
     mcnemar,
-    permutation_p,
 )
 from stfmri.evidence.statistics.intervals import (
     PrecisionPlan,
@@ -85,7 +84,6 @@ __all__ = [
     "networks_interval",
     "overlap_factor",
     "patients_degrees_of_freedom",
-    "permutation_p",
     "precision_plan",
     "procedure_interval",
     "procedure_noise",

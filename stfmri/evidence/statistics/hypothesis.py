@@ -1,4 +1,4 @@
-"""Tests: over folds, of two sets of answers, of label permutations; Holm; an effect size."""
+"""Tests: over folds, of two sets of answers; Holm; an effect size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from stfmri.evidence.metrics import FloatArray
-from stfmri.evidence.statistics.bootstrap import DRAWS, SEED, Score
 from stfmri.evidence.statistics.procedure import overlap_factor
 
 # With more patients than this on whom two variants differ, McNemar's test is no longer exact.
 EXACT_UP_TO = 1000
-_PERMUTATIONS = 30
 
 
 @dataclass(frozen=True)
@@ -115,45 +113,6 @@ def mcnemar(
         return McNemar(only_first, only_second, float(p), True)
     statistic = max(abs(only_first - only_second) - 1.0, 0.0) ** 2 / differing
     return McNemar(only_first, only_second, float(stats.chi2.sf(statistic, 1)), False)
-
-
-def permutation_p(
-    contributions: npt.ArrayLike, metric: Score, draws: int = DRAWS, seed: int = SEED
-) -> float:
-    """Whether a variant scores above chance: its predictions against exchanged labels.
-
-    The label of a cluster goes to another cluster together with all its scans, and meets there
-    all predictions in all folds: a patient who is tested several times counts once. Clusters whose
-    scans bear several classes keep theirs.
-
-    Args:
-        contributions: shape (P, K, K), for each cluster the confusion matrix of its predictions.
-        metric: function of confusion matrices of shape (..., K, K); higher is better.
-        draws: number n of permutations.
-        seed: the same seed gives the same permutations.
-
-    Returns:
-        One-sided p, (1 + number of permutations that score as high) / (1 + n) (Phipson & Smyth
-        2010); at least 1 / (1 + n). NaN where the score is undefined.
-    """
-    counts = np.asarray(contributions, dtype=np.float32)
-    classes = counts.shape[-1]
-    observed = float(metric(counts.sum(axis=0)))
-    if np.isnan(observed):
-        return float("nan")
-    rows = counts.sum(axis=2)
-    pure = (rows > 0).sum(axis=1) == 1
-    labels = rows[pure].argmax(axis=1)
-    predicted = counts[pure].sum(axis=1)
-    generator = np.random.default_rng([seed, _PERMUTATIONS])
-    permuted = generator.permuted(np.tile(labels, (draws, 1)), axis=1)
-    drawn = np.stack(
-        [(permuted == label).astype(np.float32) @ predicted for label in range(classes)], axis=1
-    )
-    scores = metric(drawn + counts[~pure].sum(axis=0))
-    # Equal matrices must count as equal although their sums were rounded differently.
-    as_high = int((scores >= observed - 1e-9).sum())
-    return (1.0 + as_high) / (1.0 + draws)
 
 
 def cohens_h(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
