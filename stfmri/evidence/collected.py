@@ -164,7 +164,8 @@ def gather(
                 )
             table = read_run(run, cohort)
         except PredictionError as error:
-            absent = not (run.folder / predictions.FILE_NAME).is_file()
+            known = not run.baseline or run.baseline in BASELINES
+            absent = known and not (run.folder / predictions.FILE_NAME).is_file()
             reason = "no predictions" if absent else str(error)
             records.append(RunRecord(run, reason, _provenance(run.folder)))
             continue
