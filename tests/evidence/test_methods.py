@@ -360,6 +360,9 @@ def test_the_split_table_adds_up() -> None:
     assert rows[0] == ["0", "train", "3", "2", "2", "1"]
     assert rows[1] == ["0", "test", "3", "3", "1", "2"]
     assert all(int(row[2]) == int(row[4]) + int(row[5]) for row in rows)
+    caption = split_table(cohort_of()).caption
+    assert "Of 5 patients 5 are tested, each of them once" in caption
+    assert caption.endswith("none never.")
 
 
 # --- flow

@@ -19,9 +19,9 @@ from stfmri.evidence.methods.characteristics import (
     share_difference,
     sort_columns,
 )
-from stfmri.evidence.methods.wording import listed
+from stfmri.evidence.methods.wording import counted, listed
 from stfmri.evidence.tables import UNDEFINED, Cell, Column, Row, Table
-from stfmri.study.splits import Subject
+from stfmri.study.splits import Subject, facts
 
 # Columns that say how a scan was read in, not who was scanned.
 TECHNICAL = ("mask", "stripped")
@@ -90,7 +90,22 @@ def split_table(cohort: Cohort) -> Table:
         "Scans in each part of each fold",
         [*columns, *map(Column, cohort.classes)],
         rows,
-        "Counts by class are of scans.",
+        f"Counts by class are of scans. {how_often(cohort)}",
+    )
+
+
+def how_often(cohort: Cohort) -> str:
+    """How many patients are tested and how often, of each class too, in whole sentences."""
+    found = facts(cohort.folds, cohort.subjects, cohort.classes)
+    whole = found.overall
+    span = f"{whole.least}" if whole.least == whole.most else f"{whole.least} to {whole.most}"
+    times = "once" if span == "1" else f"{span} times"
+    by_class = listed(
+        [f"{name} {one.tested} of {one.patients}" for name, one in found.by_class.items()]
+    )
+    return (
+        f"Of {counted(whole.patients, 'patient')} {whole.tested} are tested, each of them "
+        f"{times} ({by_class}); {whole.never or 'none'} never."
     )
 
 
