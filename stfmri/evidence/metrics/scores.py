@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -213,8 +214,9 @@ def _over_folds(
     return mean_of_defined(value_DKF)
 
 
+@lru_cache(maxsize=4)
 def _rankings(scores: Scores) -> list[list[_Ranking]]:
-    """The ranking of each class in each fold."""
+    """The ranking of each class in each fold; kept, since several metrics ask for it in turn."""
     classes = range(scores.probability_NK.shape[1])
     folds = [np.flatnonzero(scores.fold_N == fold) for fold in np.unique(scores.fold_N)]
     return [
