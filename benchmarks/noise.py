@@ -22,6 +22,7 @@ from stfmri.evidence.baselines import fitting_baselines
 from stfmri.evidence.baselines.run import run_baselines
 from stfmri.evidence.collected import collect_evidence
 from stfmri.evidence.metrics import macro_f1
+from stfmri.evidence.sentences import CHANCE_LEVEL
 from stfmri.evidence.statistics import select_best
 from stfmri.evidence.summarise import summarise
 from stfmri.study import config as configuration
@@ -94,7 +95,7 @@ def called_better_than_chance(root: Path, seed: int) -> list[str]:
         with contextlib.redirect_stdout(io.StringIO()):
             train_run(run.config_file)
     results = summarise(collect_evidence(sweep))
-    return [name for name, test in results.chance.items() if test.p < 0.05]
+    return [name for name, test in results.chance.items() if test.p < CHANCE_LEVEL]
 
 
 def best_of_guesses(studies: int) -> tuple[float, float]:
@@ -118,12 +119,13 @@ def main() -> int:
     """Print the table; 1 where a mark is missed."""
     parser = new_parser(__doc__ or "")
     parser.add_argument("--studies", type=int, default=STUDIES, help="default: %(default)s")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first study (default 0)")
     options = parser.parse_args()
     studies = QUICK_STUDIES if options.quick else options.studies
     told = []
-    for seed in range(studies):
+    for seed in range(options.first, options.first + studies):
         with (
-            said_on_stderr(f"study {seed + 1} of {studies}"),
+            said_on_stderr(f"study {seed + 1 - options.first} of {studies}"),
             tempfile.TemporaryDirectory() as root,
         ):
             told.append(called_better_than_chance(Path(root), seed))
