@@ -101,11 +101,7 @@ def caution(out: Console, lines: Sequence[str]) -> None:
 
 
 def prepare(sweep: Sweep, runs: list[Run]) -> Path:
-    """Write all that the jobs will read; what was written before stays as it is.
-
-    Returns:
-        The frozen code, which is the jobs' working directory.
-    """
+    """Write what jobs will read and was not there; returns the frozen code, their folder."""
     networks = [run for run in runs if not run.baseline]
     sweep = inputs.with_splits(sweep)
     complete = inputs.prepare(sweep, networks)

@@ -20,9 +20,10 @@ from tests.conftest import skip_or_fail
 from tests.evidence.sweeps import make_sweep
 from tests.preprocessing.conftest import cohort  # noqa: F401 - a fixture
 
-# Run by the page itself, last: what it saw becomes its title, which the browser prints.
+# Run by the page itself when it has loaded: what it saw becomes its title, which is printed.
 PROBE = """
 <script>
+addEventListener("load", () => {
   const page = document.documentElement;
   const seen = {
     errors: window.probeErrors,
@@ -33,6 +34,7 @@ PROBE = """
     ACTION
   };
   document.title = "SEEN" + JSON.stringify(seen) + "SEEN";
+});
 </script>
 """
 LISTEN = "<script>window.probeErrors=[];onerror=(what)=>{probeErrors.push(String(what))}</script>"

@@ -17,7 +17,7 @@ QUICK = {
     "startup": [],
     "collect": [],
     "baselines": [],
-    "coverage": [],
+    "interval_coverage": [],
     "noise": [],
     "study": ["--device", "cpu"],
 }

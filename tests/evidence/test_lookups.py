@@ -27,7 +27,7 @@ class Told:
 
 
 def look_up(name: str, cohort: Cohort) -> Told:
-    found = next(one for one in look_ups(cohort, [0]) if one.name == name)
+    found = next(one for one in look_ups(cohort, [0])[0] if one.name == name)
     return Told(
         [cohort.classes[number] for number in found.label_N],
         [cohort.classes[number] for number in found.prediction_N],

@@ -11,7 +11,7 @@ prediction is right in half of the draws. For x right ones among n patients with
 share of right ones is then drawn from Beta(x, n - x + 1) or Beta(x + 1, n - x), which are the two
 ends of Clopper and Pearson's interval, with equal chance: the generalised fiducial distribution of
 a proportion (Hannig 2009, On generalized fiducial inference, Statistica Sinica 19).
-`benchmarks/coverage.py` compares it with pseudo-counts of 0.2 a cell and the plain bootstrap.
+`benchmarks/interval_coverage.py` compares it with 0.2 pseudo-counts a cell and the plain bootstrap.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def patients_degrees_of_freedom(contributions: npt.ArrayLike) -> float:
 
     Of a mean over classes, such as macro F1, the smallest class decides how well the variance is
     known. The normal distribution in place of Student's t finds false differences in 6 to 8 % of
-    sweeps (`benchmarks/coverage.py`, a single split).
+    sweeps (`benchmarks/interval_coverage.py`, a single split).
 
     Args:
         contributions: shape (V, P, K, K), as for `confusion_draws`.
