@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stfmri.study.errors import exit_on_error
-from stfmri.study.files import absolute, private_dir, safe_name
+from stfmri.study.files import absolute, safe_name
 
 EPILOG = """\
 Columns of a file of predictions:
@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         "--classes", default="", help="order of the classes, as A,B,C (default: as in the file)"
     )
     made.add_argument("--subgroups", default="", help="columns to score by group, as sex,scanner")
-    made.add_argument("--name", default="predictions", help="title of the report")
+    made.add_argument(
+        "--name", default="predictions", help="what the report is called, without blanks"
+    )
     made.add_argument(
         "--out", type=Path, default=Path("report"), help="folder to write to (default: report)"
     )
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with console.status("reading, bootstrap over patients, tables, figures"):
         page = report_predictions(
             [absolute(file) for file in options.files],
-            out=private_dir(absolute(options.out)),
+            out=absolute(options.out),
             cohort=None if options.cohort is None else absolute(options.cohort),
             label=options.label,
             classes=_listed(options.classes),

@@ -119,16 +119,16 @@ def surest_mistakes(predicted: Predicted) -> list[int]:
     return [int(number) for number in wrong[order]]
 
 
-def hardest_subjects(evidence: Evidence, at_least: float = 0.5) -> list[int]:
-    """Positions in `Cohort.tested` of those wrong in at least this share of all predictions."""
+def hardest_subjects(evidence: Evidence, more_than: float = 0.5) -> list[int]:
+    """Positions in `Cohort.tested` of those wrong in more than this share of all predictions."""
     tested, wrong = evidence.missed
     share = np.divide(wrong, tested, out=np.zeros(len(tested)), where=tested > 0)
-    chosen = np.flatnonzero((share >= at_least) & (wrong > 0))
+    chosen = np.flatnonzero(share > more_than)
     return [int(number) for number in chosen[np.argsort(-share[chosen], kind="stable")]]
 
 
 def hardest_table(evidence: Evidence) -> Table:
-    """Subjects that at least half of all networks' test predictions got wrong."""
+    """Subjects that more than half of all networks' test predictions got wrong."""
     columns = [Column(name) for name in ("Subject", "Source", "True class", "Wrong", "Tested")]
     tested, wrong = evidence.missed
     rows = []
@@ -136,7 +136,7 @@ def hardest_table(evidence: Evidence) -> Table:
         subject = evidence.cohort.subjects[evidence.cohort.tested[number]]
         counts = int(wrong[number]), int(tested[number])
         rows.append(Row([subject.subject_id, subject.source, subject.label, *counts]))
-    caption = "Wrong in at least half of the networks' test predictions of them."
+    caption = "Wrong in more than half of the networks' test predictions of them."
     return Table("hardest", "Subjects that most networks get wrong", columns, rows, caption)
 
 

@@ -212,15 +212,17 @@ def facts(results: Results) -> list[tuple[str, str]]:
     read = sum(1 for record in results.evidence.records if not record.missing_because)
     patients = len({subject.patient_id for subject in cohort.used})
     sources = len({subject.source for subject in cohort.used})
-    folds = len({record.run.fold for record in results.evidence.records})
+    records = results.evidence.records
+    folds = len({record.run.fold for record in records}) or len(cohort.folds)
     names = "classes: " + ", ".join(cohort.classes)
     plural = "" if folds == 1 else "s"
+    collected = [(f"{read:,} of {len(records):,}", "runs collected")] if records else []
     return [
         (f"{len(cohort.used):,}", f"scans of {patients:,} patients"),
         (f"{len(cohort.classes)}", names if len(names) < 48 else "classes"),
         (f"{sources}", "source" if sources == 1 else "sources"),
         (f"{folds}", f"fold{plural} of {cohort.mean_test_size():.0f} test scans"),
-        (f"{read:,} of {len(results.evidence.records):,}", "runs collected"),
+        *collected,
     ]
 
 

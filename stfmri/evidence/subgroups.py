@@ -21,6 +21,7 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import interval
+from stfmri.study.errors import ConfigError
 
 # Columns of a cohort table that are looked at without being named, in any spelling.
 USUAL = re.compile(r"(patient[_ ]?)?(sex|gender|age)([_ ](at[_ ].*|years|group))?", re.IGNORECASE)
@@ -70,6 +71,20 @@ class WithinSources:
     sources: tuple[str, ...]
     patients: int
     overall: float
+
+
+def require_columns(cohort: Cohort, named: Sequence[str]) -> None:
+    """Refuse columns that no subject has.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    known = dict.fromkeys(name for subject in cohort.used for name in subject.columns)
+    if unknown := [name for name in named if name != "source" and name not in known]:
+        raise ConfigError(
+            f"subgroups: the cohort has no column {', '.join(unknown)}; it has "
+            f"{', '.join(['source', *known])}"
+        )
 
 
 def columns_of(cohort: Cohort, named: Sequence[str]) -> list[str]:
@@ -224,7 +239,8 @@ def _share_interval(
     right_D = weights_DN @ right_N.astype(np.float32) + pseudo[0]
     wrong_D = weights_DN @ (1 - right_N).astype(np.float32) + pseudo[1]
     low, high = interval(np.asarray(right_D / (right_D + wrong_D), dtype=np.float64))
-    return float(low), float(high)
+    share = float(right_N.mean())
+    return min(float(low), share), max(float(high), share)
 
 
 def _known(text: str) -> str:

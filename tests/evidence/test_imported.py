@@ -200,3 +200,12 @@ def test_a_class_that_is_never_tested_is_said(tmp_path: Path) -> None:
     assert evidence.split_notes == (
         "No scan of the class well is tested: nothing can be said of it.",
     )
+
+
+def test_an_unknown_subgroup_column_is_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_rows(tmp_path / "x.csv", scikit_learn_rows())
+    assert main([str(file), "--subgroups", "site", "--out", str(tmp_path / "out")]) == 2
+    assert "no column site" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

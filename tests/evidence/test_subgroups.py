@@ -101,3 +101,5 @@ def test_a_group_in_which_everybody_is_right_has_an_interval_of_some_width() -> 
     assert [score.accuracy for score in scores] == [1.0, 1.0]
     # Jeffreys' interval of 60 of 60 begins at 0.959.
     assert all(0.93 < score.low < 0.985 for score in scores)
+    # The interval holds what it is of.
+    assert all(score.high == 1.0 for score in scores)
