@@ -49,12 +49,6 @@ class Cohort:
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def patient_index(self) -> Mapping[str, int]:
-        """Number of each patient who is in any test set, by sorted id."""
-        tested = {self.subjects[name].patient_id for fold in self.folds for name in fold.test}
-        return {patient: number for number, patient in enumerate(sorted(tested))}
-
-    @cached_property
     def tested(self) -> tuple[str, ...]:
         """Ids of the subjects that any fold tests, sorted."""
         return tuple(sorted({name for fold in self.folds for name in fold.test}))

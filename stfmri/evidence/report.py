@@ -25,6 +25,7 @@ from stfmri.evidence.methods.flow import drawing_of, flow_of, flow_table
 from stfmri.evidence.methods.method_text import Paragraph, method_paragraphs
 from stfmri.evidence.methods.montage import Mistake, MistakeCard, cards_of
 from stfmri.evidence.methods.table_one import split_table, table_one
+from stfmri.evidence.methods.wording import capital
 from stfmri.evidence.sentences import headline
 from stfmri.evidence.tables import Table, cell_text
 
@@ -65,7 +66,7 @@ def texts_of(results: Results) -> Texts:
         return Texts((), ())
     paragraphs = method_paragraphs(
         evidence.study,
-        [f"{_capital(evidence.split)}."] if evidence.split else [],
+        [f"{capital(evidence.split)}."] if evidence.split else [],
         statements.baselines_used(results),
         statements.statistics_used(results),
     )
@@ -166,7 +167,7 @@ def render(
     study = evidence.study
     return environment.get_template("report.html.j2").render(
         evidence=evidence,
-        kind=_capital(evidence.split) or "Test predictions",
+        kind=capital(evidence.split) or "Test predictions",
         missing=evidence.missing,
         headline=headline(results),
         facts=facts(results),
@@ -242,10 +243,6 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
             shown = "; ".join(values[:8]) + (f"; and {len(values) - 8} more" if values[8:] else "")
             rows.append((words, shown))
     return rows
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _run_row(record: RunRecord) -> dict[str, str]:

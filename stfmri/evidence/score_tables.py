@@ -11,7 +11,7 @@ from stfmri.evidence.collected import Evidence
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.references.record import PrintedScores
+from stfmri.evidence.references import PrintedScores, their_place
 from stfmri.evidence.tables import Cell, Column, Interval, PValue, Row, Score, Table
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
@@ -109,7 +109,7 @@ def scores_table(results: Results) -> Table:
         "of these trained networks on new patients, the second of networks trained anew in the "
         "same way; it needs several folds."
     )
-    title = "Macro and weighted F1" + _printed_in(evidence, "consolidated")
+    title = "Macro and weighted F1" + their_place(evidence.reference, "consolidated")
     return Table("scores", title, columns, rows, caption)
 
 
@@ -157,7 +157,7 @@ def class_f1_table(results: Results, name: str) -> Table:
             cells.append(_printed_f1(evidence, summary.predicted, name))
         rows.append(_row(summary, cells))
     number = evidence.cohort.classes.index(name)
-    title = f"F1 of {name}" + _printed_in(evidence, "class_f1", name)
+    title = f"F1 of {name}" + their_place(evidence.reference, "class_f1", name)
     return Table(f"f1_of_{number}_{file_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
 
 
@@ -177,7 +177,7 @@ def all_f1_table(results: Results) -> Table:
             if evidence.reference:
                 cells.append(_printed_f1(evidence, summary.predicted, name))
         rows.append(_row(summary, cells))
-    title = "F1 of each class" + _printed_in(evidence, "f1_by_class")
+    title = "F1 of each class" + their_place(evidence.reference, "f1_by_class")
     return Table("f1_by_class", title, columns, rows, OVER_FOLDS)
 
 
@@ -288,9 +288,3 @@ def _printed(evidence: Evidence, predicted: Predicted) -> PrintedScores | None:
 def _printed_f1(evidence: Evidence, predicted: Predicted, name: str) -> Score | None:
     printed = _printed(evidence, predicted)
     return Score(*printed.class_f1[name], digits=4) if printed else None
-
-
-def _printed_in(evidence: Evidence, key: str, part: str = "") -> str:
-    """` (their Table 5)`, where the reference prints the same."""
-    place = evidence.reference.place(key, part) if evidence.reference else ""
-    return f" (their {place})" if place else ""

@@ -98,10 +98,8 @@ def _against(leader: Summary, baseline: Summary, results: Results) -> str:
     """The leader beside the best baseline of one kind."""
     kind = results.evidence.kinds[baseline.predicted.name]
     other = f"{kind.phrase} ({baseline.primary.pooled:.3f})"
-    found = results.comparisons_of(leader.predicted.name, "baselines", baseline.predicted.name)
-    if not found:
-        return f"Its missing folds keep it from being compared with {other}."
-    item = found[0]
+    # The best baseline is one of the leader's folds, and so compared with it.
+    (item,) = results.comparisons_of(leader.predicted.name, "baselines", baseline.predicted.name)
     difference = (
         f"difference {item.difference:+.3f}, 95 % interval {item.low:+.3f} to {item.high:+.3f} "
     ).replace("-", "−") + _basis(item)

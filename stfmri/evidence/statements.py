@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from stfmri.evidence.estimates import PRIMARY, Results
 from stfmri.evidence.statistics import DRAWS
 
@@ -82,7 +84,7 @@ def statistics_used(results: Results) -> list[str]:
         f"Its 95 % intervals are from {DRAWS:,} weighted draws of patients (Bayesian bootstrap), "
         "with all predictions of a patient together.",
     ]
-    if any(one.primary.procedure_low == one.primary.procedure_low for one in results.everyone):
+    if not all(math.isnan(one.primary.procedure_low) for one in results.everyone):
         sentences.append(
             "Intervals of the training procedure and all comparisons add the variance between "
             "folds that test patients do not explain, times 1/k + n_test/n_train (Nadeau & Bengio "
