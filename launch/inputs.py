@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
 from stfmri.study.shards import read_index
-from stfmri.study.splits import Subject
 from stfmri.study.words import plural
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
@@ -43,26 +41,13 @@ def missing(sweep: Sweep) -> list[str]:
         try:
             require_volumes(config)
             _check_table(config)
-            _check_subgroups(config, splits.check(config).subjects.values())
+            subjects = splits.check(config).subjects.values()
+            splits.require_columns(subjects, config.data.subgroups, "data.subgroups")
         except ConfigError:
             raise
         except UserError as error:
             found.append(str(error))
     return found
-
-
-def _check_subgroups(config: Config, subjects: Iterable[Subject]) -> None:
-    """Refuse columns in data.subgroups that the cohort does not have.
-
-    Raises:
-        ConfigError: naming those that there are.
-    """
-    known = list(dict.fromkeys(name for subject in subjects for name in subject.columns))
-    if unknown := [name for name in config.data.subgroups if name not in ("source", *known)]:
-        raise ConfigError(
-            f"data.subgroups: the cohort table has no column {', '.join(unknown)}; it has "
-            f"{', '.join(['source', *known])}"
-        )
 
 
 def require_volumes(config: Config) -> None:

@@ -35,11 +35,11 @@ def report_predictions(
     """
     # Matplotlib and SciPy take seconds to import, and most of this package does without them.
     from stfmri.evidence.imported import read_evidence
-    from stfmri.evidence.subgroups import require_columns
     from stfmri.evidence.summarise import summarise
     from stfmri.evidence.write import write_results
+    from stfmri.study.splits import require_columns
 
     evidence = read_evidence(files, cohort_file=cohort, label=label, classes=classes, name=name)
-    require_columns(evidence.cohort, subgroups)
+    require_columns(evidence.cohort.used, subgroups, "subgroups")
     results = summarise(evidence, subgroups)
     return write_results(results, out, out / ".written.txt")

@@ -156,22 +156,17 @@ def gather(
     first: dict[str, Run] = {}
     records: list[RunRecord] = []
     for run in progress(runs):
-        try:
-            if run.baseline and run.baseline not in BASELINES:
-                raise PredictionError(
-                    f"{run.name} is of a baseline that this program does not know; it knows "
-                    f"{', '.join(BASELINES)}"
-                )
-            table = read_run(run, cohort)
-        except PredictionError as error:
-            known = not run.baseline or run.baseline in BASELINES
-            absent = known and not (run.folder / predictions.FILE_NAME).is_file()
-            reason = "no predictions" if absent else str(error)
-            records.append(RunRecord(run, reason, _provenance(run.folder)))
-            continue
-        tables[run.variant].append(table)
-        first.setdefault(run.variant, run)
-        records.append(RunRecord(run, "", _provenance(run.folder)))
+        reason = ""
+        if run.baseline and run.baseline not in BASELINES:
+            reason = f"a baseline that this program does not know; it knows {', '.join(BASELINES)}"
+        else:
+            try:
+                tables[run.variant].append(read_run(run, cohort))
+                first.setdefault(run.variant, run)
+            except PredictionError as error:
+                absent = not (run.folder / predictions.FILE_NAME).is_file()
+                reason = "no predictions" if absent else str(error)
+        records.append(RunRecord(run, reason, _provenance(run.folder)))
     variants, baselines = [], {}
     for name, run in first.items():
         if run.baseline:

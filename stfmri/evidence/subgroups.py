@@ -21,7 +21,6 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import interval
-from stfmri.study.errors import ConfigError
 
 # Columns of a cohort table that are looked at without being named, in any spelling.
 USUAL = re.compile(r"(patient[_ ]?)?(sex|gender|age)([_ ](at[_ ].*|years|group))?", re.IGNORECASE)
@@ -71,20 +70,6 @@ class WithinSources:
     sources: tuple[str, ...]
     patients: int
     overall: float
-
-
-def require_columns(cohort: Cohort, named: Sequence[str]) -> None:
-    """Refuse columns that no subject has.
-
-    Raises:
-        ConfigError: naming those that there are.
-    """
-    known = dict.fromkeys(name for subject in cohort.used for name in subject.columns)
-    if unknown := [name for name in named if name != "source" and name not in known]:
-        raise ConfigError(
-            f"subgroups: the cohort has no column {', '.join(unknown)}; it has "
-            f"{', '.join(['source', *known])}"
-        )
 
 
 def columns_of(cohort: Cohort, named: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from stfmri.study.splits.file import write as write_file
 from stfmri.study.splits.groups import (
     cohort_sha256,
     group_subjects,
+    require_columns,
     subjects_in,
     subjects_of,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "needs_data",
     "notes_of",
     "read_file",
+    "require_columns",
     "require_unchanged",
     "resolved",
     "rows_in",

@@ -97,3 +97,16 @@ def rarest(groups: Sequence[Group]) -> list[str]:
 def classes_of(groups: Iterable[Group]) -> set[str]:
     """Every class that some group holds."""
     return {subject.label for group in groups for subject in group}
+
+
+def require_columns(subjects: Iterable[Subject], named: Sequence[str], key: str) -> None:
+    """Refuse columns, named by `key`, that no subject has; every subject has a source.
+
+    Raises:
+        ConfigError: naming those that there are.
+    """
+    known = dict.fromkeys(["source", *(name for subject in subjects for name in subject.columns)])
+    if unknown := [name for name in named if name not in known]:
+        raise ConfigError(
+            f"{key}: the cohort has no column {', '.join(unknown)}; it has {', '.join(known)}"
+        )
