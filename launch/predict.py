@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print(out: Console, table: Table, trained: Trained) -> None:
     out.print(table)
     model, data = trained.config.model, trained.config.data
-    spacing_mm = trained.preprocessing.spacing_mm
+    spacing_mm = trained.config.preprocessing.spacing_mm
     out.print(
         f"for research only: {model.name} ({model.weights}), trained on {data.name} at "
         f"{spacing_mm:g} mm; scans of another scanner or sequence may mislead it",
@@ -155,16 +155,25 @@ def predict(
     """
     import torch
 
+    from preprocessing.chain import Chain, process, read
+    from preprocessing.cohorts import Scan, wanted_contrasts
     from preprocessing.nifti import ScanError
-    from preprocessing.transforms import preprocess_volume
     from stfmri.learning.models import to_slices_first
     from stfmri.study.shards import voxel_sha256
 
     try:
-        place = None if mask is None else absolute(mask)
-        volume_CDHW, _ = preprocess_volume(
-            absolute(scan), place, stripped, trained.preprocessing, masks
+        chain = Chain.of(trained.config)
+        [contrast] = wanted_contrasts(trained.config.data)
+        subject = Scan(
+            subject_id=scan.name,
+            patient_id=scan.name,
+            source="",
+            label="",
+            paths={contrast: absolute(scan)},
+            mask=None if mask is None else absolute(mask),
+            stripped=stripped,
         )
+        volume_CDHW = process(read(subject, chain), chain, masks).volume_CDHW
     except (ScanError, OSError) as error:
         return Prediction(scan, reason=str(error))
     volume_BCTHW = to_slices_first(

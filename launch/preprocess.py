@@ -6,7 +6,6 @@ import argparse
 import secrets
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rich.console import Console
 
@@ -67,11 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.print(f"{len(scans)} scans in {count} jobs, to {config.cache}", soft_wrap=True)
     if options.dry_run:
         return 0
-    # It brings torch and TorchIO along, which --help and a mistyped call should not wait for.
-    from preprocessing.build import resolved
-
-    # Every node must take the brain out in the same way, whatever is installed there.
-    config = replace(config, preprocessing=resolved(config.preprocessing))
     workers = options.jobs or config.preprocessing.jobs or stage.cpus
     with locks.lock(config.cache / "jobs"):
         _submit(out, config, scans, count, workers)

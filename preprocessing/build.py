@@ -15,7 +15,6 @@ Only after the index is out does anything go that it does not name.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections import deque
@@ -28,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing import qc
+from preprocessing.chain import Chain
 from preprocessing.cohorts import Scan
-from preprocessing.skullstrip import require, resolve
+from preprocessing.skullstrip import require
 from preprocessing.store import ShardWriter, stored_volumes
-from preprocessing.worker import STEPS, Outcome, Worker, chain, one_thread, start
+from preprocessing.worker import STEPS, Outcome, Worker, one_thread, start
 from stfmri.study import duplicates
-from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
@@ -64,14 +64,6 @@ class Report:
 def masks_folder(config: Config) -> Path:
     """Extracted brain masks, shared by every cache under one root, whatever its voxel size."""
     return Path(config.root) / "data" / "cache" / "masks"
-
-
-def resolved(preprocessing: PreprocessingConfig) -> PreprocessingConfig:
-    """With `skullstrip=auto` replaced by what this machine has.
-
-    Parts built on several machines must agree: resolve before they are handed out.
-    """
-    return dataclasses.replace(preprocessing, skullstrip=resolve(preprocessing.skullstrip))
 
 
 def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress = iter) -> Report:
@@ -135,12 +127,12 @@ def _build_part(
 ) -> None:
     record = _record(config.cache, part)
     record.unlink(missing_ok=True)
-    preprocessing = resolved(config.preprocessing)
+    chain = Chain.of(config)
     if any(scan.mask is None and not scan.stripped for scan in scans):
-        require(preprocessing.skullstrip)
+        require(config.preprocessing.skullstrip)
     known = set(stored_volumes(config.cache))
-    worker = Worker(preprocessing, frozenset(known), config.cache, masks_folder(config))
-    shards = ShardWriter(config.cache, "" if part == LOCAL_PART else f"{part}-", preprocessing)
+    worker = Worker(chain, frozenset(known), config.cache, masks_folder(config))
+    shards = ShardWriter(config.cache, "" if part == LOCAL_PART else f"{part}-", chain)
     seconds = dict.fromkeys(STEPS, 0.0)
     entries, built = [], 0
     for outcome in progress(_outcomes(worker, scans, jobs)):
@@ -152,7 +144,7 @@ def _build_part(
             built += 1
         entries.append((outcome.scan.subject_id, outcome.key, outcome.reason))
     shards.flush()
-    text = {"chain": chain(preprocessing), "scans": entries, "built": built, "seconds": seconds}
+    text = {"chain": chain.as_text(), "scans": entries, "built": built, "seconds": seconds}
     private_dir(record.parent)
     write_atomic(record, json.dumps(text, indent=1))
 
@@ -266,7 +258,7 @@ def _read_record(config: Config, part: str) -> dict[str, Any]:
         record = json.loads(_record(config.cache, part).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return record if record["chain"] == chain(resolved(config.preprocessing)) else {}
+    return record if record["chain"] == Chain.of(config).as_text() else {}
 
 
 def _settled(

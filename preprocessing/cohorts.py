@@ -33,28 +33,46 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
+# The one channel of a cohort that names no contrasts.
+SCAN = "scan"
+
+
 @dataclass(frozen=True)
 class Scan:
-    """One scan of a cohort, not yet read.
+    """The scans of one subject, not yet read: one file for each contrast.
 
     Attributes:
         subject_id: unique in the cohort; never part of a path.
         patient_id: scans of one patient never stand on both sides of a split.
         source: where the scan was made, the unit of the shortcut probes.
         label: the class.
-        mask: a brain mask on the scan's grid (`> 0`), used as it is; None asks for none.
+        paths: contrast → file, in the order of the channels; a contrast that the subject lacks is
+            absent.
+        mask: a brain mask on the first file's grid (`> 0`), used as it is; None asks for none.
         stripped: whether everything but the brain is already background.
         columns: every column of the cohort table by its own name, the label's included.
+        fault: why the subject cannot be used, known before any file is read; empty for none.
     """
 
     subject_id: str
     patient_id: str
     source: str
     label: str
-    path: Path
+    paths: dict[str, Path]
     mask: Path | None = None
     stripped: bool = False
     columns: dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The first contrast's file, which stands for the subject in messages."""
+        return next(iter(self.paths.values()), Path())
+
+
+def wanted_contrasts(data: DataConfig) -> tuple[str, ...]:
+    """The names of a volume's channels, in order."""
+    return data.contrasts or (SCAN,)
 
 
 def find_scans(data: DataConfig) -> list[Scan]:
@@ -117,7 +135,7 @@ def find_brats(folder: Path, label: str) -> list[Scan]:
                     patient_id=name["patient"] if name else case.name,
                     source=f"BraTS-{name['centre']}" if name else "BraTS-unknown",
                     label=grade,
-                    path=path,
+                    paths={SCAN: path},
                     stripped=True,
                     columns={label: grade, "path": str(path)},
                 )
@@ -160,7 +178,7 @@ def find_ixi(folder: Path, label: str, count: int, seed: int) -> list[Scan]:
                 patient_id=name["patient"] if name else stem.removesuffix("-T1"),
                 source=f"IXI-{name['site']}" if name else "IXI-unknown",
                 label=HEALTHY,
-                path=found[stem],
+                paths={SCAN: found[stem]},
                 columns={label: HEALTHY, "path": str(found[stem])},
             )
         )
@@ -247,7 +265,7 @@ def _table_scan(table: Path, number: int, line: dict[str | None, Any], data: Dat
         patient_id=cells.get("patient_id") or cells["subject_id"],
         source=cells.get("source") or table.stem,
         label=cells[data.label],
-        path=absolute(cells["path"], table.parent),
+        paths={SCAN: absolute(cells["path"], table.parent)},
         mask=absolute(mask, table.parent) if mask else None,
         stripped=stripped in TRUE if stripped else data.stripped,
         # Notes may run over several lines in a spreadsheet; the index has one line a scan.

@@ -43,13 +43,6 @@ FSL_CALLS = {"bet": ("-m", "-n", "-R"), "bet2": ("-m", "-n")}
 FSL_TIMEOUT_S = 1800
 
 
-def resolve(method: str) -> str:
-    """`auto` as what this machine has: fsl where bet is on the PATH, else brainextractor."""
-    if method != "auto":
-        return method
-    return "fsl" if _fsl_command() else "brainextractor"
-
-
 def require(method: str) -> None:
     """Check that brains can be extracted here.
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from preprocessing import qc
+from preprocessing.chain import Chain
 from preprocessing.worker import Outcome
-from stfmri.study.config import PreprocessingConfig
-from stfmri.study.serialise import dump_yaml, to_dict
 from stfmri.study.shards import CacheError, open_shard, write_shard
 
 SHARD_BYTES = 256 * 2**20  # a shard is held in memory until it is full
@@ -40,15 +39,16 @@ class ShardWriter:
     Shards are named `shard-<prefix><number>.h5`; no other writer may use the prefix meanwhile.
     """
 
-    def __init__(self, cache: Path, prefix: str, preprocessing: PreprocessingConfig) -> None:
-        shape_CDHW = (1, *preprocessing.shape)
+    def __init__(self, cache: Path, prefix: str, chain: Chain) -> None:
+        preprocessing = chain.preprocessing
+        shape_CDHW = (len(chain.contrasts), *preprocessing.shape)
         volume_bytes = 2 * int(np.prod(shape_CDHW))
         size = min(preprocessing.shard_volumes, max(1, SHARD_BYTES // volume_bytes))
         self._volumes = np.empty((size, *shape_CDHW), np.float16)
         self._held: list[Outcome] = []
         self._cache = cache
         self._stem = f"shard-{prefix}"
-        self._preprocessing = dump_yaml(to_dict(preprocessing))
+        self._chain = chain
 
     def add(self, outcome: Outcome) -> None:
         """Take a built volume in."""
@@ -67,7 +67,8 @@ class ShardWriter:
             np.array([outcome.affine for outcome in self._held]),
             [outcome.scan.subject_id for outcome in self._held],
             [outcome.key for outcome in self._held],
-            self._preprocessing,
+            self._chain.contrasts,
+            self._chain.as_text(),
         )
         self._held = []
 

@@ -6,17 +6,14 @@ no result, because everything outside the brain becomes 0 before voxels are inte
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import torch
 import torchio as tio
 from numpy.typing import NDArray
 
-from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.skullstrip import Mask, bounding_box, find_brain, resolve
+from preprocessing.nifti import Image, ScanError
+from preprocessing.skullstrip import Mask, bounding_box
 from stfmri.study.config import PreprocessingConfig
 
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.
@@ -25,39 +22,14 @@ MARGIN = 2
 ROUNDING = 1e-3
 
 
-def preprocess_volume(
-    path: Path,
-    mask: Path | None,
-    stripped: bool,
-    preprocessing: PreprocessingConfig,
-    masks: Path,
+def to_grid(
+    image: Image, brain: Mask, preprocessing: PreprocessingConfig
 ) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
-    """One scan as the cache holds it.
-
-    Args:
-        path: a `.nii` or `.nii.gz` file.
-        mask: a brain mask on the scan's grid, or None.
-        stripped: whether everything but the brain is already background.
-        masks: folder where extracted brain masks are kept.
+    """Scale, resample and crop a scan around its brain.
 
     Returns:
         The volume, float16 (C, D, H, W) with C = 1, in [0, 1], 0 outside the brain; and its
         affine, (w, h, d, 1) → RAS millimetres.
-
-    Raises:
-        ScanError: where the scan cannot be used.
-    """
-    content = read_bytes(path)
-    image = parse(content)
-    digest = hashlib.sha256(content).hexdigest()
-    brain = find_brain(image, digest, mask, stripped, resolve(preprocessing.skullstrip), masks)
-    return to_grid(image, brain, preprocessing)
-
-
-def to_grid(
-    image: Image, brain: Mask, preprocessing: PreprocessingConfig
-) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
-    """Scale, resample and crop a scan around its brain; see `preprocess_volume` for the result.
 
     Raises:
         ScanError: where the brain is larger than the field, or has one intensity throughout.

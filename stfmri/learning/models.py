@@ -18,9 +18,9 @@ from torchvision.models.video.resnet import R2Plus1dStem
 
 from stfmri.learning.weights import WeightsError
 from stfmri.study import config as configuration
-from stfmri.study.config import Config, ModelConfig, PreprocessingConfig
+from stfmri.study.config import Config, ModelConfig
 from stfmri.study.errors import UserError
-from stfmri.study.serialise import from_dict, load_yaml
+from stfmri.study.serialise import load_yaml
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "r3d_18": video.r3d_18,
@@ -114,14 +114,14 @@ class Trained:
     Attributes:
         classes: in the order of the network's outputs.
         config: the run's own.
-        preprocessing: what a training volume of the run went through, as its shard had it.
+        chain: what a training volume of the run went through, as its shard had it.
         trained_on: sha256 of the voxels of each training volume.
     """
 
     network: nn.Module
     classes: tuple[str, ...]
     config: Config
-    preprocessing: PreprocessingConfig
+    chain: dict[str, Any]
     trained_on: frozenset[str]
 
 
@@ -140,11 +140,10 @@ def load_trained(run: Path) -> Trained:
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
         network = build(config.model, len(classes), seed=0)
         network.load_state_dict(content["state_dict"])
-        chain = load_yaml(content["preprocessing"], f"{file} (preprocessing)")
-        preprocessing = from_dict(PreprocessingConfig, chain, file=str(file))
+        chain = dict(load_yaml(content["chain"], f"{file} (chain)"))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
         raise WeightsError(f"{file} does not fit {run / 'config.yaml'}: {_first(error)}") from error
-    return Trained(network.eval(), classes, config, preprocessing, trained_on)
+    return Trained(network.eval(), classes, config, chain, trained_on)
 
 
 def _initialise(convolution: nn.Conv3d) -> None:

@@ -326,7 +326,7 @@ class Training:
         content = {
             "state_dict": network.state_dict(),
             "classes": list(self.split.classes),
-            "preprocessing": self.volumes.preprocessing(self.fold.train[0]),
+            "chain": self.volumes.chain(self.fold.train[0]),
             "trained_on": [self.split.subjects[item].sha256 for item in self.fold.train],
         }
         with replacing(self.run / "model.pt") as temporary:

@@ -7,6 +7,8 @@ so a run can be trained from its frozen `config.yaml` where Hydra is not install
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +20,21 @@ from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import SPLITS
 
+# Raised when the same settings would make other voxels: caches of both are kept apart.
+CHAIN_VERSION = 2
+# The settings that decide a stored voxel, by group; the others decide how it is made.
+CHAIN_KEYS = {
+    "data": ("contrasts", "missing"),
+    "preprocessing": (
+        "spacing_mm",
+        "field_mm",
+        "percentiles",
+        "skullstrip",
+        "bias",
+        "register",
+        "antialias",
+    ),
+}
 SLICE_AXES = ("axial", "coronal", "sagittal")
 # Told by whoever finds out first: the submission, or the run.
 FP16_NEEDS_CUDA = (
@@ -30,24 +47,31 @@ FP16_NEEDS_CUDA = (
 class DataConfig:
     """Which scans, and which column is the class."""
 
-    kind: str = "table"  # brats_ixi | table | phantom
+    kind: str = "table"  # a layout of preprocessing/cohorts
     name: str = "cohort"  # first part of the cache folder's name
     label: str = "label"  # the column of the cohort table that holds the class
     classes: tuple[str, ...] = ()  # in the order of the tables; empty: as found, sorted
+    contrasts: tuple[str, ...] = ()  # channels of a volume, in order; empty: the cohort's one scan
+    missing: str = "reject"  # a subject without one of the contrasts: reject | zeros
+    exclude: str | None = None  # CSV of subjects that are left out, with the reason
     brats: str | None = None  # kind=brats_ixi: the folder that holds HGG and LGG
     ixi: str | None = None  # kind=brats_ixi: the folder that holds IXI*-T1.nii(.gz)
     ixi_count: int = 259  # IXI scans to draw; 0 takes all of them
     ixi_seed: int = 0
-    table: str | None = None  # kind=table: the CSV file
+    table: str | None = None  # the table of scans, or of the labels that a layout lacks
     stripped: bool = False  # kind=table: whether scans are brain-extracted, where no column says
     covariates: tuple[str, ...] = ()  # columns that the baseline `covariates` learns from
     subgroups: tuple[str, ...] = ()  # columns whose groups the report scores one by one
     external: str | None = None  # split=external: data.name of the cohort that is tested
-    folder: str | None = None  # kind=phantom: what `python -m preprocessing.phantom --out` wrote
+    folder: str | None = None  # the folder of every layout but the table
 
     def __post_init__(self) -> None:
-        _one_of("data.kind", self.kind, ("brats_ixi", "table", "phantom"))
+        _one_of("data.missing", self.missing, ("reject", "zeros"))
         safe_name(self.name, "data.name")
+        for name in self.contrasts:
+            safe_name(name, "data.contrasts")
+        if len(set(self.contrasts)) != len(self.contrasts):
+            raise ConfigError(f"data.contrasts names a contrast twice: {list(self.contrasts)}")
         if self.external is not None:
             safe_name(self.external, "data.external")
         if len(set(self.classes)) != len(self.classes):
@@ -62,12 +86,16 @@ class PreprocessingConfig:
     spacing_mm: float = 2.0  # isotropic
     field_mm: tuple[float, float, float] = (240.0, 240.0, 156.0)  # right, anterior, superior
     percentiles: tuple[float, float] = (0.5, 99.5)  # over the brain; become 0 and 1
-    skullstrip: str = "auto"  # auto: FSL's bet2 where it is on the PATH, else brainextractor
+    skullstrip: str = "deepbet"  # an extractor of preprocessing/extraction
+    bias: str = "none"  # correction of the coil's shading: none | n4
+    register: str = "none"  # into the space of a template: none | mni
+    antialias: bool = True  # low-pass before a coarser grid
     shard_volumes: int = 64  # volumes a shard holds at most
     jobs: int = 0  # worker processes; 0: one a core
 
     def __post_init__(self) -> None:
-        _one_of("preprocessing.skullstrip", self.skullstrip, ("auto", "brainextractor", "fsl"))
+        _one_of("preprocessing.bias", self.bias, ("none", "n4"))
+        _one_of("preprocessing.register", self.register, ("none", "mni"))
         if not 0.5 <= self.spacing_mm <= 20:
             raise ConfigError(
                 f"preprocessing.spacing_mm must lie in 0.5–20 mm, found {self.spacing_mm}"
@@ -331,12 +359,20 @@ class Config:
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
     @property
+    def chain(self) -> dict[str, Any]:
+        """Every setting that a stored voxel depends on, by its key."""
+        settings: dict[str, Any] = {"version": CHAIN_VERSION}
+        for group, keys in CHAIN_KEYS.items():
+            values = to_dict(getattr(self, group))
+            settings |= {f"{group}.{key}": values[key] for key in keys}
+        return settings
+
+    @property
     def cache(self) -> Path:
-        """The folder of shards: one for each cohort, voxel size and field of view."""
-        chain = self.preprocessing
-        name = f"{self.data.name}-{chain.spacing_mm:g}mm"
-        if chain.field_mm != PreprocessingConfig.field_mm:
-            name += "-" + "x".join(f"{mm:g}" for mm in chain.field_mm)
+        """The folder of shards: one for each cohort and each chain that makes volumes of it."""
+        content = json.dumps(self.chain, sort_keys=True).encode()
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        name = f"{self.data.name}-{self.preprocessing.spacing_mm:g}mm-{digest}"
         return Path(self.root) / "data" / "cache" / name
 
     @property

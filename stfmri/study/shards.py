@@ -1,14 +1,16 @@
 """The cache's format: HDF5 shards of preprocessed volumes, and the index that finds them.
 
-A shard holds, in file format version 1 (root attribute `format_version`):
+A shard holds, in file format version 2 (root attribute `format_version`):
 
-    volumes      float16 (N, C, D, H, W), contiguous and uncompressed; C is 1.
+    volumes      float16 (N, C, D, H, W), contiguous and uncompressed.
+                 A channel is a contrast; one that a subject lacks is 0 throughout.
                  D runs to superior, H to anterior, W to right. Values in [0, 1]; voxels outside
                  the brain are exactly 0.
     affines      float64 (N, 4, 4): (w, h, d, 1) → RAS millimetres, as nibabel would have it
     subject_ids  UTF-8 (N,)
     keys         UTF-8 (N,): hash of the source's bytes and of every preprocessing parameter
-    attribute `preprocessing`: the chain's configuration, as YAML
+    attribute `contrasts`: UTF-8 (C,), the names of the channels
+    attribute `chain`: every setting of preprocessing that a voxel depends on, as YAML
 
 Because the dataset is contiguous, its bytes are one range of the file, and a reader maps that range
 from the page cache: no HDF5 call a sample, no handle that must not cross a fork.
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing, write_atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_COLUMNS = ("subject_id", "patient_id", "source", "shard", "row", "key", "sha256")
 
 
@@ -48,7 +50,8 @@ class Shard:
     affines: NDArray[np.float64]
     subject_ids: list[str]
     keys: list[str]
-    preprocessing: str
+    contrasts: tuple[str, ...]
+    chain: str
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,21 @@ def write_shard(
     affines: NDArray[np.float64],
     subject_ids: Sequence[str],
     keys: Sequence[str],
-    preprocessing: str,
+    contrasts: Sequence[str],
+    chain: str,
 ) -> None:
     """Write a shard under a temporary name, flush it, and rename it into place.
 
     Args:
         volumes_NCDHW: float16 (N, C, D, H, W), in [0, 1].
         affines: (N, 4, 4), (w, h, d, 1) → RAS millimetres.
-        preprocessing: the chain's configuration as YAML.
+        contrasts: the names of the C channels.
+        chain: every setting that a voxel depends on, as YAML.
     """
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["format_version"] = FORMAT_VERSION
-        file.attrs["preprocessing"] = preprocessing
+        file.attrs["contrasts"] = list(contrasts)
+        file.attrs["chain"] = chain
         file.create_dataset("affines", data=np.asarray(affines, np.float64))
         text = h5py.string_dtype("utf-8")
         file.create_dataset("subject_ids", data=list(subject_ids), dtype=text)
@@ -116,7 +122,8 @@ def open_shard(path: Path) -> Shard:
                 "affines": file["affines"][()],
                 "subject_ids": [str(item) for item in file["subject_ids"].asstr()],
                 "keys": [str(item) for item in file["keys"].asstr()],
-                "preprocessing": str(file.attrs["preprocessing"]),
+                "contrasts": tuple(str(name) for name in file.attrs["contrasts"]),
+                "chain": str(file.attrs["chain"]),
             }
         volumes = np.memmap(path, dtype=np.float16, mode="r", offset=offset, shape=shape)
     except (OSError, KeyError, ValueError) as error:
@@ -229,13 +236,13 @@ class Volumes:
         row, shard = self._row_and_shard(subject_id)
         return shard.affines[row.row]
 
-    def preprocessing(self, subject_id: str) -> str:
-        """What made the subject's volume: the chain's configuration as YAML.
+    def chain(self, subject_id: str) -> str:
+        """What made the subject's volume: the chain's settings as YAML.
 
         Raises:
             CacheError: where the shard cannot be read.
         """
-        return self._row_and_shard(subject_id)[1].preprocessing
+        return self._row_and_shard(subject_id)[1].chain
 
     def _row_and_shard(self, subject_id: str) -> tuple[IndexRow, Shard]:
         row = self._rows[subject_id]

@@ -124,13 +124,13 @@ def exclusions(study: Study) -> tuple[str, ...]:
 
 def _preprocessing(study: Study) -> tuple[str, ...]:
     caches = distinct(str(variant.config.cache) for variant in study.variants)
-    chain = study.cache.preprocessing
+    chain = study.cache.chain
     asked = study.config.preprocessing
     low, high = asked.percentiles
     field = " × ".join(f"{mm:g}" for mm in asked.field_mm)
     shape = " × ".join(str(count) for count in reversed(asked.shape))
     found = [
-        *_brains(study, str(chain.get("skullstrip", asked.skullstrip))),
+        *_brains(study, str(chain.get("preprocessing.skullstrip", asked.skullstrip))),
         f"Intensities were scaled so that the {low:g} and {high:g} percentiles within the brain "
         "became 0 and 1, values beyond were clipped, and voxels outside the brain set to 0.",
         f"Volumes were resampled linearly to {asked.spacing_mm:g} mm isotropic voxels in a field "

@@ -30,7 +30,7 @@ class CacheFacts:
 
     volumes: int
     rejected: tuple[Rejected, ...] | None = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    chain: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def read_caches(caches: Sequence[Path]) -> CacheFacts:
     return CacheFacts(
         volumes=sum(map(len, indices)),
         rejected=sum(known, ()) if len(known) == len(rejected) else None,
-        preprocessing=_recorded_chain(Volumes(caches[0], first), first[0].subject_id),
+        chain=_recorded_chain(Volumes(caches[0], first), first[0].subject_id),
     )
 
 
@@ -123,7 +123,7 @@ def _recorded_chain(volumes: Volumes, subject_id: str) -> Mapping[str, Any]:
     It is described beside the results and decides nothing: a missing shard spoils no report.
     """
     try:
-        chain = load_yaml(volumes.preprocessing(subject_id), "the shard's preprocessing")
+        chain = load_yaml(volumes.chain(subject_id), "the chain of a shard")
     except CacheError:
         return {}
     return chain if isinstance(chain, dict) else {}

@@ -84,8 +84,6 @@ UNHASHED = (
     "the sweep was submitted before split files were hashed: an edit of the file since then would "
     "go unseen"
 )
-# Of preprocessing, what changes no voxel.
-NO_VOXELS = ("shard_volumes", "jobs")
 
 
 @dataclass(frozen=True)
@@ -364,18 +362,18 @@ def _check_preprocessing(config: Config, rows: Sequence[IndexRow]) -> None:
     """Refuse an external cohort whose voxels were made otherwise, naming the key."""
     volumes = Volumes(config.cache, rows)
     first = {(row.folder, row.shard): row.subject_id for row in rows}
-    chains = [(folder, _chain(volumes.preprocessing(name))) for (folder, _), name in first.items()]
+    chains = [(folder, _chain(volumes.chain(name))) for (folder, _), name in first.items()]
     [own, *_] = [chain for folder, chain in chains if folder == config.cache]
     for folder, chain in chains:
-        for key in sorted({*own, *chain} - set(NO_VOXELS)):
+        for key in sorted({*own, *chain}):
             if own.get(key) != chain.get(key):
                 raise UserError(
-                    f"{folder} was made with preprocessing.{key}={chain.get(key)}, {config.cache} "
+                    f"{folder} was made with {key}={chain.get(key)}, {config.cache} "
                     f"with {own.get(key)}: a network would see other voxels than it learned from; "
                     "preprocess both alike"
                 )
 
 
 def _chain(text: str) -> dict[str, Any]:
-    found = load_yaml(text, "preprocessing of a shard")
+    found = load_yaml(text, "the chain of a shard")
     return found if isinstance(found, dict) else {}
