@@ -78,9 +78,8 @@ def write_cache(config: Config, subjects: int) -> list[str]:
             sha256 = voxel_sha256(volumes[row])
             place = (subject_id, subject_id, SOURCES[label], shard, row, subject_id, sha256)
             rows.append(IndexRow(*place, {"label": label}))
-        write_shard(
-            config.cache / shard, volumes, np.repeat(affine[None], len(names), 0), names, names, ""
-        )
+        affines = np.repeat(affine[None], len(names), 0)
+        write_shard(config.cache / shard, volumes, affines, names, names, ("scan",), "")
     write_index(config.cache, rows)
     _write_split(config, rows)
     return ids

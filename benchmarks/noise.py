@@ -57,7 +57,7 @@ def write_cache(config: Config, seed: int) -> None:
     ]
     config.cache.mkdir(parents=True)
     affines = np.repeat(np.diag([10.0, 10, 10, 1])[None], SUBJECTS, axis=0)
-    write_shard(config.cache / "shard-0000.h5", volumes, affines, ids, ids, "{}")
+    write_shard(config.cache / "shard-0000.h5", volumes, affines, ids, ids, ("scan",), "{}")
     write_index(config.cache, rows)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from launch import inputs
 from stfmri.evidence.baselines import fitting_baselines
 from stfmri.study import splits
+from stfmri.study.caches import caches_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.errors import ConfigError, UserError
@@ -106,9 +107,7 @@ def _with_folds(config: Config, choose: Callable[[Mapping[str, str]], Config]) -
     """
     if not splits.needs_data(config):
         return config
-    # A single fold of each variant: for the caches that its runs read.
-    draft = replace(config, sweep=replace(config.sweep, folds=(0,)))
-    caches = Sweep(draft, expand(draft, choose)).by_cache.values()
+    caches = caches_of(config, choose).values()
     for each in caches:
         inputs.require_volumes(each)
     found = {each.cache: splits.resolved(each).split for each in caches}

@@ -19,7 +19,7 @@ from slurm.errors import ClusterError
 from slurm.executor import submit_array
 from slurm.queue import jobs_in
 from stfmri.study import locks
-from stfmri.study.compose import compose
+from stfmri.study.caches import configurations
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError
 
@@ -52,24 +52,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compose, find the scans, deal them out to jobs, submit."""
     options = parser().parse_intermixed_args(arguments)
     root = root_of(options)
-    config = compose(options.overrides, sweep=options.sweep, root=root)
     if options.jobs < 0:
         raise ConfigError(f"--jobs must be at least 1, found {options.jobs}")
     out = console()
-    scans = find_scans(config.data)
-    stage = config.cluster.preprocess
-    if not uses_slurm(config.cluster):
-        out.print(f"no SLURM is used: {len(scans)} scans are preprocessed on this machine")
-        return 0 if options.dry_run else _build_here(options)
+    for config in configurations(options.overrides, options.sweep, root):
+        scans = find_scans(config.data)
+        if not uses_slurm(config.cluster):
+            out.print(f"no SLURM is used: {len(scans)} scans are preprocessed on this machine")
+            return 0 if options.dry_run else _build_here(options)
+        _submit_cohort(out, config, scans, options)
+    return 0
 
+
+def _submit_cohort(
+    out: Console, config: Config, scans: Sequence[Scan], options: argparse.Namespace
+) -> None:
+    stage = config.cluster.preprocess
     count = max(1, min(-(-len(scans) // SCANS_A_PART), stage.array_parallelism))
     out.print(f"{len(scans)} scans in {count} jobs, to {config.cache}", soft_wrap=True)
     if options.dry_run:
-        return 0
+        return
     workers = options.jobs or config.preprocessing.jobs or stage.cpus
     with locks.lock(config.cache / "jobs"):
         _submit(out, config, scans, count, workers)
-    return 0
 
 
 def _submit(out: Console, config: Config, scans: Sequence[Scan], count: int, workers: int) -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stfmri.study.compose import compose
+from stfmri.study.caches import configurations
+from stfmri.study.config import Config
 from stfmri.study.duplicates import FILE_NAME, sentence
 from stfmri.study.errors import exit_on_error
 
@@ -42,14 +43,23 @@ exit status: 0 all scans kept; 1 some were rejected, or the build stopped; 2 the
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, compose, find, build, report."""
     options = _parse(arguments)
-    config = compose(options.overrides, sweep=options.sweep, root=options.root)
+    configs = configurations(options.overrides, options.sweep, options.root)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    statuses = []
+    for number, config in enumerate(configs, start=1):
+        if len(configs) > 1:
+            console.print(f"cache {number} of {len(configs)}: {config.cache.name}")
+        statuses.append(_build(config, options.jobs, console))
+    return max(statuses)
+
+
+def _build(config: Config, jobs: int, console: Console) -> int:
     # Heavy imports wait until the call is known to be right: --help and typing errors are instant.
     from preprocessing.build import BuildStoppedError, build
     from preprocessing.cohorts import find_scans
 
     scans = find_scans(config.data)
-    jobs = options.jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    jobs = jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
     console.print(f"{len(scans)} scans of the cohort {config.data.name}, {jobs} at a time")
     try:
         report = build(config, scans, jobs, progress=_shown(console, len(scans)))

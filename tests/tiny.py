@@ -52,6 +52,8 @@ def tiny_cache(
     affines = np.repeat(np.diag([10.0, 10, 10, 1])[None], len(rows), axis=0)
     ids = [row.subject_id for row in rows]
     config.cache.mkdir(parents=True, exist_ok=True)
-    write_shard(config.cache / "shard-0000.h5", np.stack(volumes), affines, ids, ids, chain)
+    write_shard(
+        config.cache / "shard-0000.h5", np.stack(volumes), affines, ids, ids, ("scan",), chain
+    )
     write_index(config.cache, rows)
     return rows

@@ -34,6 +34,8 @@ JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>
 
 # Axes that would make runs test other subjects than their neighbours, or mean no variant at all.
 NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
+# Of these groups, keys that leave the subjects as they are.
+AXES_ALL_THE_SAME = ("data.contrasts", "data.missing")
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ def _check_axes(config: Config, grouped: set[str]) -> None:
     keys = flatten(config)
     for axis, values in config.sweep.axes.items():
         group = axis.partition(".")[0]
-        if group in NO_AXES or axis in ("model", "model.name", "model.weights"):
+        forbidden = group in NO_AXES and axis not in AXES_ALL_THE_SAME
+        if forbidden or axis in ("model", "model.name", "model.weights"):
             instead = (
                 "use sweep.models and sweep.weights"
                 if group == "model"

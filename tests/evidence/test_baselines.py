@@ -103,7 +103,7 @@ def write_cohort(
     names = [row.subject_id for row in rows]
     affines = np.repeat(np.diag([SPACING_MM] * 3 + [1.0])[None], count, axis=0)
     cache.mkdir(parents=True, exist_ok=True)
-    write_shard(cache / "shard-0000.h5", np.stack(volumes), affines, names, names, "")
+    write_shard(cache / "shard-0000.h5", np.stack(volumes), affines, names, names, ("scan",), "")
     write_index(cache, rows)
     return subjects
 

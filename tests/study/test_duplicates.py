@@ -40,7 +40,7 @@ def cache_of(
     stored = np.stack(list(volumes.values())).astype(np.float16)[:, None]
     affines = np.repeat(np.eye(4)[None], len(names), axis=0)
     folder.mkdir(parents=True, exist_ok=True)
-    write_shard(folder / "shard-0000.h5", stored, affines, names, names, "")
+    write_shard(folder / "shard-0000.h5", stored, affines, names, names, ("scan",), "")
     rows = [
         IndexRow(name, patient(name), "x", "shard-0000.h5", n, name, voxel_sha256(stored[n]))
         for n, name in enumerate(names)

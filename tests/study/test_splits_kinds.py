@@ -302,7 +302,7 @@ def test_an_external_split_trains_on_all_and_tests_the_other_cohort(tmp_path: Pa
 
 
 def test_an_external_cohort_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    config = two_cohorts(tmp_path / "chain", chain="spacing_mm: 4.0\njobs: 3\n")
+    config = two_cohorts(tmp_path / "chain", chain="preprocessing.spacing_mm: 4.0\n")
     with pytest.raises(UserError, match=r"made with preprocessing\.spacing_mm=4\.0, .* with None"):
         splits.ensure(config)
     config = two_cohorts(tmp_path / "names", prefix="")
