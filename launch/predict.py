@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from launch.cli import console, entry_point
+from preprocessing.cohorts import Scan, wanted_contrasts
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute, write_atomic
 
@@ -30,6 +31,11 @@ examples:
   python launch/predict.py --run runs/full/mc3_18-kinetics/fold0 head.nii.gz
   python launch/predict.py --run runs/full/mc3_18-kinetics/fold0 --stripped a.nii.gz b.nii.gz
   python launch/predict.py --run runs/ixi_age/r3d_18-scratch/fold1 --mask brain.nii.gz head.nii.gz
+  python launch/predict.py --run runs/two/mc3_18-scratch/fold0 t1ce=a1.nii.gz flair=a2.nii.gz \\
+      t1ce=b1.nii.gz flair=b2.nii.gz
+
+A run of several contrasts takes a file for each, in any order; a contrast that comes again begins
+the next subject.
 
 Each scan is preprocessed exactly as the run's own volumes were. A scan that the run was trained on
 is pointed out where its voxels are the same; another scan of a training patient is not recognised.
@@ -40,9 +46,9 @@ exit status: 0 every scan predicted; 1 some were not; 2 the call was wrong"""
 
 @dataclass(frozen=True)
 class Prediction:
-    """One scan: either its probabilities, in the order of the classes, or why there are none.
+    """One subject: either its probabilities, in the order of the classes, or why there are none.
 
-    `sha256` is that of its voxels, preprocessed.
+    `scan` is the first of its files, `sha256` that of its voxels, preprocessed.
     """
 
     scan: Path
@@ -72,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     )
     brain.add_argument("--mask", type=Path, metavar="FILE", help="the brain (> 0) of the one scan")
     made.add_argument("--out", type=Path, metavar="FILE.csv", help="write the table there too")
-    made.add_argument("scans", nargs="+", type=Path, metavar="scan.nii.gz")
+    made.add_argument("scans", nargs="+", metavar="[contrast=]scan.nii.gz")
     return made
 
 
@@ -80,8 +86,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load the run, predict scan by scan, print the table."""
     options = parser().parse_intermixed_args(arguments)
-    if options.mask is not None and len(options.scans) != 1:
-        raise UserError(f"--mask is the brain of one scan, found {len(options.scans)} scans")
     if options.out is not None and not absolute(options.out).parent.is_dir():
         raise UserError(f"--out {options.out}: there is no folder {absolute(options.out).parent}")
     run = absolute(options.run).resolve()
@@ -89,9 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stfmri.learning.models import load_trained
 
     trained = load_trained(run)
+    subjects = subjects_of(options.scans, trained.config)
+    if options.mask is not None and len(subjects) != 1:
+        raise UserError(f"--mask is the brain of one subject, found {len(subjects)} subjects")
     with masks_of(trained.config) as masks:
         results = [
-            predict(trained, scan, options.mask, options.stripped, masks) for scan in options.scans
+            predict(trained, files, options.mask, options.stripped, masks) for files in subjects
         ]
     out = console()
     table = Table("scan", "prediction", *trained.classes, box=None, pad_edge=False)
@@ -143,36 +150,63 @@ def masks_of(config: Config) -> Iterator[Path]:
             yield Path(folder)
 
 
-def predict(
-    trained: Trained, scan: Path, mask: Path | None, stripped: bool, masks: Path
-) -> Prediction:
-    """Preprocess one scan and ask the network, in eval mode and single precision.
+def subjects_of(words: Sequence[str], config: Config) -> list[dict[str, Path]]:
+    """The files of each subject by contrast, in the order of the network's channels.
 
     Args:
-        mask: a brain mask on the scan's grid, or None.
+        words: a path each, or `contrast=path` for a run of several contrasts.
+
+    Raises:
+        UserError: where a word names none of the run's contrasts.
+    """
+    contrasts = wanted_contrasts(config.data)
+    if len(contrasts) == 1:
+        [only] = contrasts
+        return [{only: absolute(word.removeprefix(f"{only}="))} for word in words]
+    found: list[dict[str, Path]] = []
+    for word in words:
+        contrast, equals, path = word.partition("=")
+        if not equals or contrast not in contrasts:
+            raise UserError(
+                f"the run was trained on {', '.join(contrasts)}: expected "
+                f"{' '.join(f'{name}=FILE' for name in contrasts)}, found {word}"
+            )
+        if not found or contrast in found[-1]:
+            found.append({})
+        found[-1][contrast] = absolute(path)
+    return [{name: files[name] for name in contrasts if name in files} for files in found]
+
+
+def predict(
+    trained: Trained, files: dict[str, Path], mask: Path | None, stripped: bool, masks: Path
+) -> Prediction:
+    """Preprocess one subject and ask the network, in eval mode and single precision.
+
+    Args:
+        files: contrast → file.
+        mask: a brain mask on the first file's grid, or None.
         stripped: whether everything but the brain is already background.
         masks: folder where extracted brain masks are kept.
     """
     import torch
 
     from preprocessing.chain import Chain, process, read
-    from preprocessing.cohorts import Scan, wanted_contrasts
     from preprocessing.nifti import ScanError
     from stfmri.learning.models import to_slices_first
     from stfmri.study.shards import voxel_sha256
 
+    scan = next(iter(files.values()))
+    chain = Chain.of(trained.config)
+    subject = Scan(
+        subject_id=scan.name,
+        patient_id=scan.name,
+        source="",
+        label="",
+        paths=files,
+        mask=None if mask is None else absolute(mask),
+        stripped=stripped,
+    )
     try:
-        chain = Chain.of(trained.config)
-        [contrast] = wanted_contrasts(trained.config.data)
-        subject = Scan(
-            subject_id=scan.name,
-            patient_id=scan.name,
-            source="",
-            label="",
-            paths={contrast: absolute(scan)},
-            mask=None if mask is None else absolute(mask),
-            stripped=stripped,
-        )
         volume_CDHW = process(read(subject, chain), chain, masks).volume_CDHW
     except (ScanError, OSError) as error:
         return Prediction(scan, reason=str(error))

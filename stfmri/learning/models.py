@@ -140,9 +140,16 @@ def load_trained(run: Path) -> Trained:
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
         network = build(config.model, len(classes), seed=0)
         network.load_state_dict(content["state_dict"])
-        chain = dict(load_yaml(content["chain"], f"{file} (chain)"))
+        chain = dict(load_yaml(content.get("chain", "{}"), f"{file} (chain)"))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
         raise WeightsError(f"{file} does not fit {run / 'config.yaml'}: {_first(error)}") from error
+    if differing := [key for key, value in config.chain.items() if chain.get(key) != value]:
+        key = differing[0]
+        raise UserError(
+            f"{file} was trained on volumes made with {key}={chain.get(key)}; this program would "
+            f"make them with {config.chain[key]}: use the code that the sweep was submitted with, "
+            "in its folder code-…, or train again"
+        )
     return Trained(network.eval(), classes, config, chain, trained_on)
 
 

@@ -12,9 +12,11 @@ import pytest
 from launch import predict, submit
 from preprocessing.__main__ import main as preprocess
 from stfmri.learning.models import load_trained
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study import config as configuration
+from stfmri.study.config import Config, DataConfig
+from stfmri.study.errors import UserError
 from stfmri.study.predictions import read
-from stfmri.study.serialise import from_dict, load_yaml
+from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import open_shard, read_index
 
 pytestmark = pytest.mark.slow
@@ -65,12 +67,30 @@ def test_a_test_scan_gets_the_probabilities_of_the_runs_own_table(trained: Path)
         assert found == pytest.approx(expected.probabilities, abs=1e-4)
 
 
-def test_the_model_carries_the_preprocessing_of_the_runs_volumes(trained: Path) -> None:
+def test_the_model_carries_the_chain_of_the_runs_volumes(trained: Path) -> None:
     model = load_trained(trained / "runs/demo/mc3_18-scratch/fold0")
     [shard] = (trained / "data/cache").glob("made-*/*.h5")
-    made = open_shard(shard).preprocessing
-    assert model.preprocessing == from_dict(PreprocessingConfig, load_yaml(made, ""), file="")
-    assert model.preprocessing != model.config.preprocessing  # a shard names what `auto` became
+    assert model.chain == load_yaml(open_shard(shard).chain, "")
+
+
+def test_a_model_of_other_volumes_than_this_program_makes_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration, "CHAIN_VERSION", 99)
+    with pytest.raises(UserError, match=r"made with version=2; .* with 99"):
+        load_trained(trained / "runs/demo/mc3_18-scratch/fold0")
+
+
+def test_files_of_several_contrasts_are_dealt_to_subjects() -> None:
+    config = Config(data=DataConfig(contrasts=("t1ce", "flair")))
+    words = ["flair=/a f.nii", "t1ce=/a t.nii", "t1ce=/b=t.nii", "flair=/b.nii", "flair=/c.nii"]
+    assert predict.subjects_of(words, config) == [
+        {"t1ce": Path("/a t.nii"), "flair": Path("/a f.nii")},
+        {"t1ce": Path("/b=t.nii"), "flair": Path("/b.nii")},
+        {"flair": Path("/c.nii")},
+    ]
+    with pytest.raises(UserError, match=r"expected t1ce=FILE flair=FILE, found x\.nii"):
+        predict.subjects_of(["x.nii"], config)
 
 
 def test_a_scan_that_the_run_was_trained_on_is_pointed_out_whatever_its_name(
