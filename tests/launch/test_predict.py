@@ -153,7 +153,7 @@ def test_a_table_goes_into_a_folder_that_is_there(
 def test_a_mask_belongs_to_one_scan(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(trained / "runs/demo/mc3_18-scratch/fold0")
     assert predict.main(["--run", run, "--mask", "m.nii.gz", "a.nii.gz", "b.nii.gz"]) == 2
-    assert "found 2 scans" in capsys.readouterr().err
+    assert "found 2 subjects" in capsys.readouterr().err
 
 
 def test_a_run_that_has_not_finished_is_refused(
