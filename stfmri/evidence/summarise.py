@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,6 +51,18 @@ FLAT = 1e-9
 # interval from 400 draws vary by a tenth of its width, and the time is a fifth.
 MANY_VARIANTS, DRAWS_OF_MANY = 100, 400
 AUC = metrics.by_name("macro_auc")
+
+
+def _precision_interval(value: float, positives: int, _: int) -> FloatArray:
+    """Of average precision, with the class's patients as trials (Boyd, Eng & Page 2013)."""
+    return wilson(value * positives, positives)
+
+
+# What takes the place of the draws where all of them agree.
+WHERE_SEPARATED: dict[Metric, Callable[[float, int, int], FloatArray]] = {
+    metrics.AUC: auc_interval,
+    metrics.AVERAGE_PRECISION: _precision_interval,
+}
 
 
 @dataclass(frozen=True)
@@ -216,8 +228,9 @@ def _summary(
             if once and metric.proportion is not None
             else networks_interval(pooled[metric], drawn[metric])
         )
-        if metric in (metrics.AUC, AUC):
-            ends = _opened(ends, pooled[metrics.AUC], predicted)
+        of_class = metric.mean_of or metric
+        if of_class in WHERE_SEPARATED:
+            ends = _opened(ends, WHERE_SEPARATED[of_class], pooled[of_class], predicted)
         # One column a class; a single one of an overall metric.
         columns = (
             over_folds[metric].reshape(len(predicted.folds), -1).T,
@@ -233,27 +246,37 @@ def _summary(
     return Summary(predicted, per_class, overall, over_folds[PRIMARY], drawn[PRIMARY], drawn[AUC])
 
 
-def _opened(ends: FloatArray, auc_K: FloatArray, predicted: Predicted) -> FloatArray:
-    """Intervals of AUC, or of its mean over classes, that have a width where classes are separated.
+def _opened(
+    ends: FloatArray,
+    interval: Callable[[float, int, int], FloatArray],
+    value_K: FloatArray,
+    predicted: Predicted,
+) -> FloatArray:
+    """Intervals of a metric, or of its mean over classes, that have a width in any case.
 
     Whoever draws patients whose classes are told apart perfectly finds them told apart in each
-    draw. There Newcombe's interval takes the place of the draws.
+    draw. There another interval takes the place of the draws.
+
+    Args:
+        ends: from the draws.
+        interval: of a value, the number of patients of the class, and of others.
+        value_K: the metric of each class.
     """
     low, high = ends
     if (high - low > FLAT).all():
         return ends
     subjects_K = [
         len(np.unique(predicted.subject_N[predicted.label_N == number]))
-        for number in range(len(auc_K))
+        for number in range(len(value_K))
     ]
     everyone = sum(subjects_K)
-    newcombe = np.full((len(auc_K), 2), math.nan)
-    for number, (value, count) in enumerate(zip(auc_K.tolist(), subjects_K, strict=True)):
+    opened = np.full((len(value_K), 2), math.nan)
+    for number, (value, count) in enumerate(zip(value_K.tolist(), subjects_K, strict=True)):
         if 0 < count < everyone and not math.isnan(value):
-            newcombe[number] = auc_interval(value, count, everyone - count)
+            opened[number] = interval(value, count, everyone - count)
     if low.ndim == 0:
-        return mean_of_defined(newcombe.T)
-    return np.where(high - low > FLAT, ends, newcombe.T)
+        return mean_of_defined(opened.T)
+    return np.where(high - low > FLAT, ends, opened.T)
 
 
 def _values(

@@ -34,6 +34,7 @@ from stfmri.evidence.tables import (
 from stfmri.study import predictions
 from stfmri.study.runs import Sweep
 from stfmri.study.splits import Subject
+from tests.evidence import sweeps
 from tests.evidence.sweeps import PAPER_SOURCES, make_sweep
 
 
@@ -339,6 +340,21 @@ def test_what_a_run_does_not_know_of_itself_is_left_out_of_the_report(tmp_path: 
     assert report.provenance(results_of(sweep).evidence.records) == [("Precision", "bf16")]
 
 
+def test_no_interval_has_zero_width_where_the_classes_are_separated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sure(subjects: list[Subject], classes: tuple[str, ...], *_: object, **__: object) -> object:
+        return np.eye(len(classes))[[classes.index(subject.label) for subject in subjects]]
+
+    monkeypatch.setattr(sweeps, "simulate", sure)
+    results = results_of(make_sweep(tmp_path, accuracies={"r3d_18-scratch": 1.0}, folds=1))
+    perfect = results.variants[0]
+    for name in ("macro_auc", "macro_average_precision"):
+        assert perfect.overall[name].pooled == 1.0
+        assert 0.5 < perfect.overall[name].low < 0.99, name
+        assert perfect.overall[name].high == pytest.approx(1.0)
+
+
 def test_no_interval_has_zero_width_where_everybody_is_right(tmp_path: Path) -> None:
     results = results_of(make_sweep(tmp_path, accuracies={"r3d_18-scratch": 1.0}, folds=1))
     perfect = results.variants[0]
@@ -346,7 +362,7 @@ def test_no_interval_has_zero_width_where_everybody_is_right(tmp_path: Path) -> 
         assert perfect.overall[name].pooled == 1.0
         assert perfect.overall[name].low < 0.99, name
     for estimates in perfect.per_class.values():
-        for name in ("f1", "recall", "specificity", "auc"):
+        for name in ("f1", "recall", "specificity", "auc", "average_precision"):
             assert estimates[name].high - estimates[name].low > 0.005, name
 
 

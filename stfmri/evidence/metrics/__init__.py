@@ -26,6 +26,7 @@ from stfmri.evidence.metrics.counts import (
 from stfmri.evidence.metrics.record import FloatArray, Metric, Scores
 from stfmri.evidence.metrics.scores import (
     AUC,
+    AVERAGE_PRECISION,
     SCORE_METRICS,
     auc,
     average_precision,
@@ -39,6 +40,7 @@ from stfmri.evidence.metrics.scores import (
 
 __all__ = [
     "AUC",
+    "AVERAGE_PRECISION",
     "METRICS",
     "FloatArray",
     "Metric",
