@@ -351,7 +351,7 @@ def test_no_interval_has_zero_width_where_the_classes_are_separated(
     perfect = results.variants[0]
     for name in ("macro_auc", "macro_average_precision"):
         assert perfect.overall[name].pooled == 1.0
-        assert 0.5 < perfect.overall[name].low < 0.99, name
+        assert 0.3 < perfect.overall[name].low < 0.99, name
         assert perfect.overall[name].high == pytest.approx(1.0)
 
 
