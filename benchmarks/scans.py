@@ -14,8 +14,8 @@ import nibabel as nib
 import numpy as np
 from cohort import volume
 
+from preprocessing.brain import stripped_brain
 from preprocessing.nifti import parse, read_bytes
-from preprocessing.skullstrip import stripped_brain
 
 SHAPE = (240, 240, 155)  # right, anterior, superior
 TOY_SHAPE = (60, 60, 40)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.cli import console, entry_point, new_parser, root_of
+from preprocessing.extraction import EXTRACTORS
 from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
 from stfmri.learning import weights
@@ -97,12 +98,10 @@ def machine_checks() -> Iterator[Finding]:
     status = OK if memory >= LEAST_MEMORY_GB else WARN
     fix = "" if status == OK else "preprocess with --jobs 1, and ask SLURM for more memory"
     yield Finding(status, "cores, memory", f"{cores} cores, {memory:.0f} GB", fix)
-    command = shutil.which("bet2") or shutil.which("bet")
-    if command:
-        yield Finding(OK, "brain extraction", f"FSL at {command}")
-    else:
-        fix = "install FSL for the paper's own; until then a port of it is used, some 2 s a head"
-        yield Finding(WARN, "brain extraction", "no FSL; brainextractor", fix)
+    for extractor in EXTRACTORS.values():
+        lacking = extractor.available()
+        found = "not here" if lacking else "ready"
+        yield Finding(OK, f"brains: {extractor.name}", f"{extractor.label}, {found}", lacking)
 
 
 def _packages() -> Iterator[Finding]:

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing import qc
+from preprocessing.brain import require
 from preprocessing.chain import Chain
 from preprocessing.cohorts import Scan
-from preprocessing.skullstrip import require
 from preprocessing.store import ShardWriter, stored_volumes
 from preprocessing.worker import STEPS, Outcome, Worker, one_thread, start
 from stfmri.study import duplicates
@@ -76,7 +76,7 @@ def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress =
     Raises:
         RunHeldError: where another build works on the cache.
         BuildStoppedError: where a worker was killed.
-        UserError: where brains are to be extracted by FSL and it is not on the PATH.
+        UserError: where brains are to be extracted by what is not there.
     """
     with lock(config.cache):
         _refuse_held_parts(config.cache)
@@ -128,8 +128,7 @@ def _build_part(
     record = _record(config.cache, part)
     record.unlink(missing_ok=True)
     chain = Chain.of(config)
-    if any(scan.mask is None and not scan.stripped for scan in scans):
-        require(config.preprocessing.skullstrip)
+    require(config.preprocessing.skullstrip, scans)
     known = set(stored_volumes(config.cache))
     worker = Worker(chain, frozenset(known), config.cache, masks_folder(config))
     shards = ShardWriter(config.cache, "" if part == LOCAL_PART else f"{part}-", chain)

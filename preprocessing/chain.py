@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocessing.brain import Mask, find_brain, recipe
 from preprocessing.cohorts import Scan, wanted_contrasts
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.skullstrip import Mask, find_brain, recipe
 from preprocessing.transforms import to_grid
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.serialise import dump_yaml

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image as Pillow
 
+from preprocessing.brain import Mask, bounding_box
 from preprocessing.nifti import Image
-from preprocessing.skullstrip import Mask, bounding_box
 from stfmri.study.pictures import PLANES, panel
 
 PANEL_MM = 220.0  # edge of each square panel

@@ -15,10 +15,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from numpy.typing import NDArray
 
+from preprocessing.brain import Mask, bounding_box, faces
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image
 from preprocessing.picture import montage
-from preprocessing.skullstrip import Mask, bounding_box, faces
 from stfmri.study.config import Config
 from stfmri.study.duplicates import Pair
 from stfmri.study.files import replacing, write_atomic

@@ -12,8 +12,8 @@ import torch
 import torchio as tio
 from numpy.typing import NDArray
 
+from preprocessing.brain import Mask, bounding_box
 from preprocessing.nifti import Image, ScanError
-from preprocessing.skullstrip import Mask, bounding_box
 from stfmri.study.config import PreprocessingConfig
 
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.

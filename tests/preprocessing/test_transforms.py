@@ -10,7 +10,7 @@ import torch
 import torchio as tio
 
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.skullstrip import find_brain, stripped_brain
+from preprocessing.brain import find_brain, stripped_brain
 from preprocessing.transforms import preprocess_volume, to_grid
 from stfmri.study.config import PreprocessingConfig
 from tests.preprocessing.conftest import brain_values, write_scan

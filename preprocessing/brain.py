@@ -1,0 +1,133 @@
+"""Which voxels are brain: a given mask, what a stripped scan left, or brain extraction.
+
+Extraction is the slow step (seconds a head), so its masks are kept by themselves, one file for each
+scan and recipe: another voxel size or field never extracts a brain again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from preprocessing.cohorts import Scan
+from preprocessing.extraction import extractor_named
+from preprocessing.masks import Mask, read_mask
+from preprocessing.nifti import Image, ScanError
+from stfmri.study.errors import UserError
+from stfmri.study.files import replacing
+
+
+def require(name: str, scans: Iterable[Scan]) -> None:
+    """Check that there is an extractor of that name and, where a scan needs it, that it can run.
+
+    Raises:
+        ConfigError: for a name that is in no record.
+        UserError: where it cannot run here.
+    """
+    extractor = extractor_named(name)
+    if any(scan.mask is None and not scan.stripped for scan in scans):
+        lacking = extractor.available()
+        if lacking:
+            raise UserError(f"preprocessing.skullstrip={name} {lacking}")
+
+
+def recipe(name: str) -> str:
+    """The extractor and everything that its result depends on; part of the mask's key."""
+    return extractor_named(name).recipe()
+
+
+def find_brain(
+    image: Image, content_sha256: str, mask: Path | None, stripped: bool, name: str, masks: Path
+) -> Mask:
+    """The scan's brain on its own grid: from `mask`, from its background, or by extraction.
+
+    Args:
+        content_sha256: hash of the scan's file, by which an extracted mask is kept.
+        name: the extractor, used where the scan is neither stripped nor masked.
+        masks: the folder of extracted masks.
+
+    Raises:
+        ScanError: where there is no brain to be found.
+    """
+    if mask is not None:
+        return read_mask(mask, image)
+    if stripped:
+        return stripped_brain(image)
+    key = hashlib.sha256(f"{content_sha256} {recipe(name)}".encode()).hexdigest()[:32]
+    kept = masks / f"{key}.nii.gz"
+    if kept.is_file():
+        with contextlib.suppress(ScanError):  # a damaged mask is made again
+            return read_mask(kept, image)
+    brain = brain_mask(image, name)
+    written = nib.Nifti1Image(brain.astype(np.uint8), image.affine)
+    with replacing(kept) as temporary:
+        # Level 1: a mask is long runs, and a higher level costs more time than it saves space.
+        temporary.write_bytes(gzip.compress(written.to_bytes(), 1, mtime=0))
+    return brain
+
+
+def brain_mask(image: Image, name: str) -> Mask:
+    """Extract the brain from a whole head, with the extractor of that name.
+
+    Returns:
+        bool, on the grid of `image.data`.
+
+    Raises:
+        ScanError: where the extractor fails or finds none.
+    """
+    try:
+        brain = extractor_named(name).extract(image)
+    except ScanError as error:
+        raise ScanError(f"brain extraction ({name}) failed: {error}") from error
+    if not brain.any():
+        raise ScanError(f"brain extraction ({name}) found no brain")
+    return brain
+
+
+def stripped_brain(image: Image) -> Mask:
+    """The brain of a stripped scan: what differs from the background, in one piece, holes filled.
+
+    The background is the commonest value on the volume's faces, which need not be its minimum:
+    registration leaves values below 0 inside the brain.
+    """
+    data = image.data
+    values, counts = np.unique(
+        np.concatenate([face.ravel() for face in faces(data)]), return_counts=True
+    )
+    return largest_piece(data != values[counts.argmax()])
+
+
+def largest_piece(mask: Mask) -> Mask:
+    """The largest face-connected component, with every enclosed hole filled."""
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)
+    labels, count = ndimage.label(mask[box])
+    piece = labels == np.bincount(labels.ravel())[1:].argmax() + 1 if count > 1 else mask[box]
+    result = np.zeros_like(mask)
+    result[box] = ndimage.binary_fill_holes(piece)
+    return result
+
+
+def faces(data: NDArray[Any]) -> list[NDArray[Any]]:
+    """The six outermost planes of a volume, two for each axis, as views."""
+    return [np.moveaxis(data, axis, 0)[end] for axis in range(3) for end in (0, -1)]
+
+
+def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
+    """The smallest box around the mask, grown by `margin` voxels within the volume."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        others = tuple(other for other in range(3) if other != axis)
+        inside = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(max(inside[0] - margin, 0), min(inside[-1] + 1 + margin, size)))
+    return tuple(box)

@@ -1,0 +1,34 @@
+"""Brain extractors, one record in a file of its own.
+
+A new one is a file with an `Extractor` and an entry in `EXTRACTORS`; configuration, `doctor` and
+messages iterate over the registry. Importing it loads none of the networks.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from preprocessing.extraction.deepbet import DEEPBET
+from preprocessing.extraction.fsl import FSL
+from preprocessing.extraction.hdbet import HDBET
+from preprocessing.extraction.hdbet2 import HDBET2
+from preprocessing.extraction.record import Extractor
+from preprocessing.extraction.synthstrip import SYNTHSTRIP
+from stfmri.study.errors import ConfigError
+
+EXTRACTORS = {extractor.name: extractor for extractor in (DEEPBET, HDBET, HDBET2, SYNTHSTRIP, FSL)}
+
+
+def extractor_named(name: str) -> Extractor:
+    """The record of that name.
+
+    Raises:
+        ConfigError: where there is none.
+    """
+    if name not in EXTRACTORS:
+        close = difflib.get_close_matches(name, EXTRACTORS, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(
+            f"preprocessing.skullstrip must be one of {', '.join(EXTRACTORS)}; found {name!r}{hint}"
+        )
+    return EXTRACTORS[name]
