@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing.cohorts import find_scans
+from preprocessing.cohorts import LAYOUTS, find_scans, layout_of
 from slurm.local import local_gpus
 from stfmri.learning import weights
 from stfmri.study import splits
@@ -21,13 +22,6 @@ from stfmri.study.shards import read_index
 from stfmri.study.words import plural
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
-
-# What each kind of cohort cannot do without.
-REQUIRED = {
-    "brats_ixi": (("data.brats", "DIR"), ("data.ixi", "DIR")),
-    "table": (("data.table", "FILE"),),
-    "phantom": (("data.folder", "DIR"),),
-}
 
 
 def missing(sweep: Sweep) -> list[str]:
@@ -87,7 +81,8 @@ def _check_table(config: Config) -> None:
     Raises:
         UserError: naming the command that builds what is missing.
     """
-    if config.data.kind != "table" or config.data.table is None:
+    needed = [key.name for key in layout_of(config.data).keys]
+    if "table" not in needed or not all(getattr(config.data, name) for name in needed):
         return
     listed = {scan.subject_id for scan in find_scans(config.data)}
     refused = _rejected_subjects(config.cache)
@@ -206,19 +201,24 @@ def preprocessing_command(config: Config) -> str:
     """The command that builds the cache of `config`, with no more arguments than it takes."""
     root = Path(config.root)
     wanted = flatten(config)
-    words = ["python", "-m", "preprocessing", *_shortest("data", wanted, root)]
-    grid = _shortest("preprocessing", wanted, root)
+    # The choices of the other layouts cannot be it, and composing each takes a while.
+    others = LAYOUTS.keys() - {config.data.kind}
+    cohorts = [choice for choice in groups()["data"] if choice not in others]
+    words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
+    grid = _shortest("preprocessing", groups()["preprocessing"], wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
-    words += [f"{key}={what}" for key, what in REQUIRED[config.data.kind] if not wanted[key]]
+    words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
     if root != Path.cwd():
         words += ["--root", str(root)]
     return shlex.join(words)
 
 
-def _shortest(group: str, wanted: dict[str, object], root: Path) -> list[str]:
+def _shortest(
+    group: str, choices: Iterable[str], wanted: dict[str, object], root: Path
+) -> list[str]:
     """The choice of `group`, and then the keys, that give the wanted values in fewest words."""
     options = []
-    for choice in groups()[group]:
+    for choice in choices:
         base = flatten(compose([f"{group}={choice}"], root=root))
         differing = {
             key: value
