@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SHOWN = 10
+LOG_WIDTH = 130
 EXAMPLES = """\
 what it does:
   1. reads the headers of all DICOM images under --in, in folders of any layout, and lists their
@@ -39,11 +40,11 @@ what it does:
      the command again, after new scans for example; what is converted is not converted again.
 
 privacy:
-  names, birth dates, ids, dates, UIDs, descriptions and places are written nowhere: no file name, no
-  header. Patients get names like sub-4f2a90c31b, hashes with the secret key in OUT/private. From
-  each header only the scanner (manufacturer, model, field strength), numbers of the sequence, the
-  patient's age (90 for all above) and sex are kept; --no-covariates leaves the last two out. The
-  face is still in a head scan: share the scans only as your approval allows.
+  names, birth dates, ids, dates, UIDs, descriptions and places are written nowhere: not into a file
+  name, not into a header. Patients get names like sub-4f2a90c31b, hashes with the secret key in
+  OUT/private. From each header only the scanner (manufacturer, model, field strength), numbers of
+  the sequence, the patient's age (90 for all above) and sex are kept; --no-covariates leaves the
+  last two out. The face is still in a head scan: share scans only as your approval allows.
 
 examples:
   python -m preprocessing.dicom --in export --out cohort
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from preprocessing.dicom.series import group
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH  # 80 columns would break every cell
     out = absolute(asked.out)
     found = find_headers(folders, out.resolve(), _counting(console))
     series = group(found.headers)
@@ -156,7 +159,8 @@ def _tell_found(found: Found, series: Sequence[Series], console: Console) -> Non
     patients = len({one.first.patient for one in series})
     console.print(
         f"{plural(len(found.headers), 'image')} in {len(series)} series of "
-        f"{plural(patients, 'patient')}; left out: {left}{archives}"
+        f"{plural(patients, 'patient')}; left out: {left}{archives}",
+        markup=False,
     )
     persons = {one.first.patient: set[tuple[str, str]]() for one in series}
     for one in series:
@@ -167,6 +171,7 @@ def _tell_found(found: Found, series: Sequence[Series], console: Console) -> Non
             f"{plural(doubtful, 'patient id')} with several birth dates or sexes: one id may stand "
             "for several persons, whose scans then count as one patient's",
             style="yellow",
+            markup=False,
         )
 
 
@@ -213,11 +218,17 @@ def _tell(rows: Sequence[Row], unlabelled: Sequence[str], out: Path, console: Co
     without = sorted(patients - {row.patient_id for row in used if is_converted(out, row)})
     for row in failed[:SHOWN]:
         why = row.result or "its images are not under --in"
-        console.print(f"left out {row.subject_id} series {row.number}: {why}", style="yellow")
+        console.print(
+            f"left out {row.subject_id} series {row.number}: {why}", style="yellow", markup=False
+        )
     if len(failed) > SHOWN:
-        console.print(f"… and {len(failed) - SHOWN} more, all in {out / 'series.csv'}")
+        console.print(
+            f"… and {len(failed) - SHOWN} more, all in {out / 'series.csv'}", markup=False
+        )
     if without:
-        console.print(f"patients without any scan to use: {listed(without)}", style="yellow")
+        console.print(
+            f"patients without any scan to use: {listed(without)}", style="yellow", markup=False
+        )
     console.print(f"{len(used) - len(failed)} of {len(used)} series converted", markup=False)
     console.print(f"table: {out / 'cohort.csv'}", markup=False)
     if unlabelled:

@@ -21,13 +21,13 @@ COVARIATES = ("age", "sex")
 
 
 def scan_path(out: Path, row: Row) -> Path:
-    """Where the volume of a series lies."""
-    return out / SCANS / row.subject_id / f"{row.series}.nii.gz"
+    """Where the volume of a series lies; of more images it is another file."""
+    return out / SCANS / row.subject_id / f"{row.series}-{row.images}.nii.gz"
 
 
 def is_converted(out: Path, row: Row) -> bool:
-    """Whether the volume is there, made of the images that are there now."""
-    return row.result == "converted" and scan_path(out, row).is_file()
+    """Whether the volume of these images is there, which it is only when it is whole."""
+    return scan_path(out, row).is_file()
 
 
 def write_cohort(

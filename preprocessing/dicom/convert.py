@@ -114,7 +114,10 @@ def _check(content: bytes, series: Series) -> None:
 
 
 def _write(target: Path, content: bytes) -> None:
-    with replacing(target) as temporary, temporary.open("wb") as file:
-        # Neither the file's name nor the time: both would stand in the gzip header.
-        with gzip.GzipFile("", "wb", FAST_AND_SMALL, file, mtime=0) as packed:
-            packed.write(content)
+    # Neither the file's name nor the time: both would stand in the gzip header.
+    with (
+        replacing(target) as temporary,
+        temporary.open("wb") as file,
+        gzip.GzipFile("", "wb", FAST_AND_SMALL, file, mtime=0) as packed,
+    ):
+        packed.write(content)

@@ -89,6 +89,11 @@ class Header:
     pixel_mm: tuple[float, ...]
     frames: tuple[Frame, ...]
 
+    @property
+    def series_key(self) -> tuple[str, str, str]:
+        """What the images of one series have in common."""
+        return self.patient, self.study, self.series
+
 
 @dataclass
 class Found:

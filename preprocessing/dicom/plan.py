@@ -70,21 +70,22 @@ COLUMNS = tuple(column.name for column in fields(Row))
 
 
 def propose(found: Sequence[Series], names: Pseudonyms, known: dict[str, Row]) -> list[Row]:
-    """One row for each series found, then the known ones that are not there this time.
+    """One row for each series, found now or known before, by patient, visit and number.
 
     A known series keeps the user's `use` and `contrast`, and its result while its images are the
     same. Of several new series with one contrast in a visit the finest is used.
     """
-    visits = _visits(found, names, known)
-    rows, finest = [], {}
+    rows = dict(known)
+    finest = {}
     for series in found:
-        row = _row(series, names, visits)
-        rows.append(row)
+        row = _row(series, names)
+        rows[row.series] = _as_known(row, known[row.series]) if row.series in known else row
         finest[row.series] = _fineness(series)
-    rows = [_as_known(row, known[row.series]) if row.series in known else row for row in rows]
-    rows = _one_of_each_contrast(rows, finest, known)
-    here = {row.series for row in rows}
-    return rows + [row for name, row in known.items() if name not in here]
+    visits = _visits(found, names, known)
+    numbered = [replace(row, visit=visits[row.subject_id]) for row in rows.values()]
+    # Not in the order of the patients' own ids, which would say something about them.
+    numbered.sort(key=lambda row: (row.patient_id, row.visit, row.subject_id, int(row.number)))
+    return _one_of_each_contrast(numbered, finest, known)
 
 
 def read_plan(out: Path) -> dict[str, Row]:
@@ -145,7 +146,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
     write_atomic(path, text.getvalue())
 
 
-def _row(series: Series, names: Pseudonyms, visits: dict[str, str]) -> Row:
+def _row(series: Series, names: Pseudonyms) -> Row:
     first, volume = series.first, series.geometry
     guessed = guess(first)
     use = bool(guessed.contrast) and not series.obstacle
@@ -154,7 +155,7 @@ def _row(series: Series, names: Pseudonyms, visits: dict[str, str]) -> Row:
         series=names.series(first),
         subject_id=names.subject(first),
         patient_id=names.patient(first),
-        visit=visits.get(names.subject(first), ""),
+        visit="",
         number=str(first.number),
         use=YES if use else NO,
         contrast="" if series.obstacle else guessed.contrast,
@@ -176,25 +177,38 @@ def _short(number: float | None) -> str:
 
 
 def _as_known(row: Row, before: Row) -> Row:
-    same = before.images == row.images
-    result = before.result if same else ""
-    return replace(row, use=before.use, contrast=before.contrast, result=result)
+    """`row` with what the user decided and what was done before."""
+    now, then = int(row.images), int(before.images)
+    if now < then:
+        return before  # part of the export is elsewhere: what was made of the whole stays
+    if now == then:
+        return replace(row, use=before.use, contrast=before.contrast, result=before.result)
+    # A series that was left out for its missing images may be whole now.
+    decided = before.used or before.contrast
+    return replace(row, use=before.use, contrast=before.contrast) if decided else row
 
 
 def _visits(found: Sequence[Series], names: Pseudonyms, known: dict[str, Row]) -> dict[str, str]:
-    """Each patient's days, numbered by date; dates are not kept, so all must be here to count."""
+    """The place of each subject among its patient's days.
+
+    Dates are not kept: where a new day comes and an earlier one is not at hand, the order of that
+    patient's days is unknown.
+    """
+    visits = {row.subject_id: row.visit for row in known.values()}
     dates: dict[str, dict[str, str]] = defaultdict(dict)
     for series in found:
         dates[names.patient(series.first)][names.subject(series.first)] = series.first.date
     before: dict[str, set[str]] = defaultdict(set)
     for row in known.values():
         before[row.patient_id].add(row.subject_id)
-    return {
-        subject: str(place)
-        for patient, days in dates.items()
-        if before[patient] <= set(days) and (all(days.values()) or len(days) == 1)
-        for place, subject in enumerate(sorted(days, key=lambda day: days[day]), 1)
-    }
+    for patient, days in dates.items():
+        dated = all(days.values()) or len(days) == 1
+        if before[patient] <= days.keys() and dated:
+            in_order = sorted(days, key=lambda day: days[day])
+            visits |= {subject: str(place) for place, subject in enumerate(in_order, 1)}
+        elif days.keys() - before[patient]:
+            visits |= dict.fromkeys(before[patient] | days.keys(), "")
+    return visits
 
 
 def _fineness(series: Series) -> tuple[float, float, int]:
@@ -210,9 +224,6 @@ def _one_of_each_contrast(
     rivals: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.used:
-            rivals[row.subject_id, row.contrast].append(row)
-    for row in known.values():
-        if row.used and row.series not in fineness:
             rivals[row.subject_id, row.contrast].append(row)
     best = {
         key: min(
@@ -232,6 +243,8 @@ def _beaten(row: Row, best: Row) -> Row:
 
 
 def _check(where: str, row: Row) -> None:
+    if not (row.images.isdigit() and row.number.lstrip("-").isdigit()):
+        raise UserError(f"{where}: the columns images and number must be left as they were")
     if row.use not in (YES, NO):
         raise UserError(f"{where}: use must be yes or no, found {row.use!r}")
     if row.used and not SAFE_NAME.fullmatch(row.contrast):

@@ -36,8 +36,8 @@ class Pseudonyms:
         return f"{self.patient(header)}_ses-{visit[:6]}"
 
     def series(self, header: Header) -> str:
-        """One series."""
-        return self._digest("series", header.series)[:12]
+        """One series; UIDs that a bad anonymisation made the same for all are told apart."""
+        return self._digest("series", "\0".join(header.series_key))[:12]
 
     def _digest(self, kind: str, text: str) -> str:
         return hmac.new(self.key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()

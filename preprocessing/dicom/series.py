@@ -50,9 +50,9 @@ class Series:
 
 def group(headers: Iterable[Header]) -> list[Series]:
     """Series by patient, date and number. The same image, exported twice, counts once."""
-    images: dict[str, dict[str, Header]] = defaultdict(dict)
+    images: dict[tuple[str, str, str], dict[str, Header]] = defaultdict(dict)
     for header in headers:
-        images[header.series].setdefault(header.instance, header)
+        images[header.series_key].setdefault(header.instance, header)
     grouped = [_series([found[name] for name in sorted(found)]) for found in images.values()]
     return sorted(
         grouped, key=lambda s: (s.first.patient, s.first.date, s.first.number, s.first.series)

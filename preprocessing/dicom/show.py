@@ -52,7 +52,7 @@ def left_out_table(rows: Sequence[Row], found: Mapping[str, Series]) -> Table:
 
 def _add_columns(table: Table, names: Sequence[str]) -> None:
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "subject")
 
 
 def _own_words(row: Row, found: Mapping[str, Series]) -> list[str]:
@@ -61,4 +61,6 @@ def _own_words(row: Row, found: Mapping[str, Series]) -> list[str]:
     if row.series not in found:
         return [""]
     first = found[row.series].first
-    return [escape(f"{first.description} ({first.path.parent})")]
+    text = f"{first.description} ({first.path.parent})"
+    # Names of files may be in any encoding.
+    return [escape(text.encode("utf-8", "replace").decode())]
