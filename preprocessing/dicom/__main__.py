@@ -179,7 +179,8 @@ def _show(rows: Sequence[Row], found: dict[str, Series], console: Console) -> No
     """Series that are used one by one, the others by their reason."""
     from preprocessing.dicom.show import left_out_table, used_table
 
-    console.print(used_table(rows, found))
+    if any(row.used for row in rows):
+        console.print(used_table(rows, found))
     if any(not row.used for row in rows):
         console.print(left_out_table(rows, found))
 

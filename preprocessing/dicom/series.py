@@ -96,6 +96,8 @@ def source(header: Header) -> str:
 def age(header: Header) -> str:
     """Whole years at the scan, 90 for all above; '' where the header does not say."""
     text = header.age
+    if text == "000Y":  # what some anonymisations write
+        return ""
     if text[:-1].isdigit() and text[-1] in PER_YEAR:
         return str(min(int(int(text[:-1]) / PER_YEAR[text[-1]]), OLDEST))
     dates = (header.birth, header.date)

@@ -16,7 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from preprocessing.cohorts import find_scans
 from preprocessing.dicom.__main__ import main
+from stfmri.study.config import DataConfig
 from tests.preprocessing.dicom_export import (
     SECONDARY_CAPTURE,
     oblique_affine,
@@ -190,6 +192,24 @@ def test_an_earlier_batch_stays_and_the_order_of_dates_is_then_unknown(tmp_path:
     rows = table(tmp_path / "out/cohort.csv")
     assert len(rows) == 2
     assert {row["visit"] for row in rows} == {""}
+
+
+def test_the_table_is_a_cohort_that_preprocessing_finds(tmp_path: Path) -> None:
+    # Until cohorts with several contrasts are merged.
+    pytest.importorskip("preprocessing.cohorts.table")
+    patients = {"P1": "LGG", "P2": "HGG"}
+    for patient in patients:
+        write_series(tmp_path / "in" / patient, ramp(), PatientID=patient, StudyDate="20200101")
+    write_series(tmp_path / "in/flair", ramp(), PatientID="P1", StudyDate="20200101", **FLAIR)
+    labels = [{"PatientID": name, "label": label} for name, label in patients.items()]
+    write_table(tmp_path / "labels.csv", labels)
+    convert(tmp_path / "in", tmp_path / "out", "--yes", "--labels", str(tmp_path / "labels.csv"))
+    cohort = str(tmp_path / "out/cohort.csv")
+    scans = find_scans(DataConfig(kind="table", table=cohort, contrasts=("t1", "flair")))
+    held = {scan.label: list(scan.paths) for scan in scans}
+    assert held == {"LGG": ["t1", "flair"], "HGG": ["t1"]}
+    assert all(path.is_file() for scan in scans for path in scan.paths.values())
+    assert {scan.patient_id for scan in scans} == {row["patient_id"] for row in table(Path(cohort))}
 
 
 def test_nothing_is_converted_before_the_list_was_seen_and_edits_count(tmp_path: Path) -> None:
