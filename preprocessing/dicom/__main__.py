@@ -189,7 +189,7 @@ def _agreed(rows: Sequence[Row], out: Path, console: Console) -> bool:
     """Whether the user, on a terminal, takes the proposal as it is."""
     used = sum(row.used for row in rows)
     if sys.stdin.isatty() and console.is_terminal:
-        console.print(f"Convert these {used} series, as listed? [y/N] ", end="")
+        console.print(f"Convert the {used} series to use, as listed? [y/N] ", end="", markup=False)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return True
     console.print(

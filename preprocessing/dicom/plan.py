@@ -36,7 +36,7 @@ class Row:
         contrast: t1, t1ce, t2, flair, pd or the user's own word; '' for unknown.
         reason: of the guess, or of leaving it out.
         images: slices found.
-        dims, spacing_mm: columns × rows × slices; mm.
+        dims, spacing_mm: columns, rows, slices; mm. In plain letters, as spreadsheets like it.
         tr_ms, te_ms, ti_ms: repetition, echo, inversion time.
         result: '' before the conversion, `converted`, or why it failed.
     """
@@ -161,8 +161,8 @@ def _row(series: Series, names: Pseudonyms) -> Row:
         contrast="" if series.obstacle else guessed.contrast,
         reason=series.obstacle or guessed.reason,
         images=str(sum(len(header.frames) for header in series.headers)),
-        dims="×".join(map(str, volume.dims)),
-        spacing_mm="×".join(f"{size:.3g}" for size in volume.spacing_mm),
+        dims="x".join(map(str, volume.dims)),
+        spacing_mm="x".join(f"{size:.3g}" for size in volume.spacing_mm),
         tr_ms=_short(first.tr_ms),
         te_ms=_short(echo),
         ti_ms=_short(first.ti_ms),

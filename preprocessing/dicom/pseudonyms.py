@@ -37,7 +37,8 @@ class Pseudonyms:
 
     def series(self, header: Header) -> str:
         """One series; UIDs that a bad anonymisation made the same for all are told apart."""
-        return self._digest("series", "\0".join(header.series_key))[:12]
+        # With letters in front: a spreadsheet takes 12345e678901 for a number.
+        return f"ser-{self._digest('series', chr(0).join(header.series_key))[:12]}"
 
     def _digest(self, kind: str, text: str) -> str:
         return hmac.new(self.key, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()

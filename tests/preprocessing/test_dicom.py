@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from preprocessing.cohorts import find_scans
 from preprocessing.dicom.__main__ import main
@@ -79,6 +84,28 @@ def test_every_voxel_keeps_its_value_and_its_place(
     row = table(tmp_path / "out/cohort.csv")[0]
     points = nib.affines.apply_affine(affine, np.argwhere(np.ones(voxels.shape)))
     assert np.array_equal(values_at(tmp_path / "out" / row["path_t1"], points), voxels.ravel())
+
+
+def test_a_scale_in_the_header_makes_the_values(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", ramp(), AXIAL, RescaleSlope="2.5", RescaleIntercept="-10")
+    convert(tmp_path / "in", tmp_path / "out", "--yes")
+    image = nib.load(next((tmp_path / "out").rglob("*.nii.gz")))
+    points = nib.affines.apply_affine(AXIAL, np.argwhere(np.ones(ramp().shape)))
+    voxels = nib.affines.apply_affine(np.linalg.inv(image.affine), points).round().astype(int)
+    values = image.get_fdata()[tuple(voxels.T)]
+    np.testing.assert_allclose(values, ramp().ravel() * 2.5 - 10)
+
+
+def test_compressed_images_are_decoded(tmp_path: Path) -> None:
+    voxels = ramp()
+    for path in write_series(tmp_path / "in", voxels, AXIAL):
+        data = pydicom.dcmread(path)
+        data.compress(RLELossless)
+        data.save_as(path)
+    assert convert(tmp_path / "in", tmp_path / "out", "--yes") == 0
+    points = nib.affines.apply_affine(AXIAL, np.argwhere(np.ones(voxels.shape)))
+    (path,) = (tmp_path / "out").rglob("*.nii.gz")
+    assert np.array_equal(values_at(path, points), voxels.ravel())
 
 
 def test_no_identifying_field_is_in_any_byte_of_the_output(
@@ -333,6 +360,35 @@ def test_a_series_that_is_no_structural_volume_is_listed_with_the_reason(
     assert rows["8"]["use"] == "no"
     assert rows["8"]["reason"].startswith(reason)
     assert len(table(tmp_path / "out/cohort.csv")) == 1
+
+
+def test_a_series_that_was_left_out_may_be_taken_in(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", ramp(), ImageType=["DERIVED", "SECONDARY"])
+    assert convert(tmp_path / "in", tmp_path / "out") == 2
+    (row,) = table(tmp_path / "out/series.csv")
+    write_table(tmp_path / "out/series.csv", [row | {"use": "yes", "contrast": "t1"}])
+    assert convert(tmp_path / "in", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 1), ("", 1)])
+def test_on_a_terminal_it_asks(tmp_path: Path, answer: str, status: int) -> None:
+    write_series(tmp_path / "in", ramp())
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "preprocessing.dicom", "--in", "in", "--out", "out"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while part := os.read(ours, 4096):
+                said += part
+    os.close(ours)
+    assert b"Convert the 1 series to use, as listed? [y/N]" in said
+    assert process.returncode == status
+    assert len(list((tmp_path / "out").rglob("*.nii.gz"))) == (answer == "y")
 
 
 def test_several_echoes_in_one_series_are_listed_as_such(tmp_path: Path) -> None:
