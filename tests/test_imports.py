@@ -48,6 +48,7 @@ STARTS_WITHOUT_TORCH = [
     ["launch/doctor.py", "--help"],
     ["-m", "preprocessing", "--help"],
     ["-m", "preprocessing.phantom", "--help"],
+    ["-m", "preprocessing.dicom", "--help"],
     ["-m", "stfmri.collect", "--help"],
     ["-m", "stfmri.baselines", "--help"],
     ["-m", "stfmri.train", "--help"],

@@ -1,0 +1,1 @@
+"""DICOM as a hospital exports it, to NIfTI and a cohort table without identifying fields."""
