@@ -11,11 +11,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stfmri.study import duplicates
+from stfmri.study import chains, duplicates
 from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import IndexRow, Volumes, read_index
 from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate
 from stfmri.study.splits.column import COLUMN
@@ -131,6 +130,7 @@ def ensure(config: Config) -> Split:
         UserError: where the cohort has changed since the split was written, a class is too small,
             a fold lacks a class, or the file on disk was drawn with other settings or is not the
             one that `split.sha256` tells of.
+        CacheError: where the cache holds other channels or voxels than `config` asks for.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
     split = check(config)
@@ -150,8 +150,7 @@ def check(config: Config) -> Split:
     external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != config.cache]
     classes = config.data.classes or tuple(sorted({subject.label for subject in own}))
     _check_classes(own, external, classes, config)
-    if config.external_cache is not None:
-        _check_preprocessing(config, rows)
+    chains.require(rows, config.chain, config.data.channels)
     expected = SplitFile(
         path=config.split_file,
         kind=kind.name,
@@ -357,23 +356,3 @@ def _check_classes(
             "scans out, or name its classes alike"
         )
 
-
-def _check_preprocessing(config: Config, rows: Sequence[IndexRow]) -> None:
-    """Refuse an external cohort whose voxels were made otherwise, naming the key."""
-    volumes = Volumes(config.cache, rows)
-    first = {(row.folder, row.shard): row.subject_id for row in rows}
-    chains = [(folder, _chain(volumes.chain(name))) for (folder, _), name in first.items()]
-    [own, *_] = [chain for folder, chain in chains if folder == config.cache]
-    for folder, chain in chains:
-        for key in sorted({*own, *chain}):
-            if own.get(key) != chain.get(key):
-                raise UserError(
-                    f"{folder} was made with {key}={chain.get(key)}, {config.cache} "
-                    f"with {own.get(key)}: a network would see other voxels than it learned from; "
-                    "preprocess both alike"
-                )
-
-
-def _chain(text: str) -> dict[str, Any]:
-    found = load_yaml(text, "the chain of a shard")
-    return found if isinstance(found, dict) else {}
