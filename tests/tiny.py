@@ -26,7 +26,7 @@ def tiny_config(root: Path, **changes: object) -> Config:
     base = {
         "root": str(root),
         "data": DataConfig(name="tiny", classes=CLASSES),
-        "preprocessing": PreprocessingConfig(spacing_mm=10, field_mm=(120, 120, 120)),
+        "preprocessing": PreprocessingConfig(spacing_mm=10.0, field_mm=(120.0, 120.0, 120.0)),
         "split": SplitConfig(n=2),
         "train": TrainConfig(epochs=2, precision="fp32", threads=1, learning_rate=1e-3),
     }

@@ -306,7 +306,9 @@ def test_an_external_cohort_that_does_not_fit_is_refused(tmp_path: Path) -> None
     chain = {**tiny_config(tmp_path).chain, "extraction": "none"}
     other = dump_yaml({**chain, "preprocessing.spacing_mm": 4.0})
     config = two_cohorts(tmp_path / "chain", chain=other)
-    with pytest.raises(UserError, match=r"made with preprocessing\.spacing_mm=4\.0 \(asked for: 10"):
+    with pytest.raises(
+        UserError, match=r"made with preprocessing\.spacing_mm=4\.0 \(asked for: 10"
+    ):
         splits.ensure(config)
     other = dump_yaml({**chain, "extraction": "another version"})
     config = two_cohorts(tmp_path / "extraction", chain=other)

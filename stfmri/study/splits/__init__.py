@@ -35,6 +35,7 @@ from stfmri.study.splits.random import RANDOM
 from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
 from stfmri.study.splits.source import SOURCE
 from stfmri.study.splits.stratify import held_out
+from stfmri.study.splits.together import is_of, linked, require_same_folds, require_same_subjects
 from stfmri.study.words import counted, listed
 
 if TYPE_CHECKING:
@@ -123,23 +124,28 @@ class Split:
         return facts(self.folds, self.subjects, self.classes)
 
 
-def ensure(config: Config) -> Split:
+def ensure(config: Config, beside: Sequence[Config] = ()) -> Split:
     """Read the split that `config` names, drawing and writing it first where there is none.
+
+    Args:
+        beside: configurations of the same sweep that read other caches: all of them divide the
+            same subjects in the same way.
 
     Raises:
         UserError: where the cohort has changed since the split was written, a class is too small,
             a fold lacks a class, or the file on disk was drawn with other settings or is not the
             one that `split.sha256` tells of.
         CacheError: where the cache holds other channels or voxels than `config` asks for.
+        UserError: where a cache beside holds other subjects, or has them divided otherwise.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
-    split = check(config)
+    split = check(config, beside)
     if not split.path.is_file():
         write_file(split.file)
     return split
 
 
-def check(config: Config) -> Split:
+def check(config: Config, beside: Sequence[Config] = ()) -> Split:
     """As `ensure`, but nothing is written."""
     config = resolved(config)
     kind = SPLITS[config.split.kind]
@@ -165,7 +171,19 @@ def check(config: Config) -> Split:
             "val_fraction": config.split.val_fraction,
         },
     )
-    file = _read(expected) if expected.path.is_file() else _drawn(expected, own, external, config)
+    others = {one.cache: rows_of(one) for one in beside}
+    require_same_subjects({config.cache: rows, **others})
+    written = _written(beside, subjects)
+    if expected.path.is_file():
+        file = _read(expected)
+    elif same := [other for other in written if not other.differences(expected)]:
+        file = replace(expected, folds=same[0].folds, near_duplicates=_pairs(config))
+    else:
+        theirs = [row for their_rows in others.values() for row in their_rows]
+        together = linked(own, subjects_in(theirs, config.data.label)) if theirs else own
+        file = _drawn(expected, together, external, config)
+    for other in written:
+        require_same_folds(file, other)
     require_unchanged(file, config.split.sha256)
     by_id = {subject.subject_id: subject for subject in subjects}
     count = kind.folds(config.split)
@@ -300,12 +318,23 @@ def _fold(sides: Sides, val_fraction: float, seed: int) -> Fold:
     return Fold(*parts)
 
 
+def _written(configs: Sequence[Config], subjects: Sequence[Subject]) -> list[SplitFile]:
+    """The split files that these have; one that names other subjects is of an older cohort."""
+    paths = [resolved(config).split_file for config in configs]
+    files = [read_file(path) for path in paths if path.is_file()]
+    return [file for file in files if is_of(file, subjects)]
+
+
 def _drawn(
     expected: SplitFile, own: Sequence[Subject], external: Sequence[Subject], config: Config
 ) -> SplitFile:
     folds = draw(own, config, external)
-    pairs = _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
-    return replace(expected, folds=folds, near_duplicates=pairs)
+    return replace(expected, folds=folds, near_duplicates=_pairs(config))
+
+
+def _pairs(config: Config) -> tuple[duplicates.Pair, ...]:
+    """Suspicious pairs of the cohort and of the external one, where there is one."""
+    return _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
 
 
 @functools.cache
@@ -355,4 +384,3 @@ def _check_classes(
             f"column {label!r}, which {file} does not: no network could learn it; leave those "
             "scans out, or name its classes alike"
         )
-
