@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stfmri.study import splits
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig
+from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 
 CLASSES = ("LGG", "HGG", "Healthy")
@@ -71,15 +72,22 @@ def write_cache(config: Config, subjects: int) -> list[str]:
     for start in range(0, len(ids), SHARD_VOLUMES):
         names = ids[start : start + SHARD_VOLUMES]
         shard = f"shard-{start // SHARD_VOLUMES:04d}.h5"
-        volumes = np.empty((len(names), 1, *shape), np.float16)
+        volumes = np.empty((len(names), len(config.data.channels), *shape), np.float16)
         for row, subject_id in enumerate(names):
             label = labels[start + row]
             volumes[row] = volume(start + row, shape, CLASSES.index(label) / 2)
             sha256 = voxel_sha256(volumes[row])
             place = (subject_id, subject_id, SOURCES[label], shard, row, subject_id, sha256)
             rows.append(IndexRow(*place, {"label": label}))
-        affines = np.repeat(affine[None], len(names), 0)
-        write_shard(config.cache / shard, volumes, affines, names, names, ("scan",), "")
+        write_shard(
+            config.cache / shard,
+            volumes,
+            np.repeat(affine[None], len(names), 0),
+            names,
+            names,
+            config.data.channels,
+            dump_yaml(config.chain),
+        )
     write_index(config.cache, rows)
     _write_split(config, rows)
     return ids

@@ -29,6 +29,7 @@ from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
 from stfmri.study.runs import Sweep, expand, write_sweep
+from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 from stfmri.study.splits import subjects_in
 
@@ -57,7 +58,8 @@ def write_cache(config: Config, seed: int) -> None:
     ]
     config.cache.mkdir(parents=True)
     affines = np.repeat(np.diag([10.0, 10, 10, 1])[None], SUBJECTS, axis=0)
-    write_shard(config.cache / "shard-0000.h5", volumes, affines, ids, ids, ("scan",), "{}")
+    chain, file = dump_yaml(config.chain), config.cache / "shard-0000.h5"
+    write_shard(file, volumes, affines, ids, ids, config.data.channels, chain)
     write_index(config.cache, rows)
 
 

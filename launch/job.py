@@ -107,11 +107,12 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
 
 @dataclass(frozen=True)
 class RunBaselines:
-    """Runs baselines of one fold in turn, on features that they share."""
+    """Runs baselines of one fold in turn, on features of one cache that they share."""
 
     sweep: str  # its folder
     fold: int
     names: tuple[str, ...]
+    volumes: str = ""  # which of the sweep's caches; empty where it has one
 
     def __call__(self) -> None:
         """Run those that are not done; one that fails does not stop the others.
@@ -122,8 +123,11 @@ class RunBaselines:
         from stfmri.evidence.baselines.run import run_baselines
 
         sweep = load_sweep(Path(self.sweep))
-        of_fold = [run for run in sweep.baseline_runs if run.fold == self.fold]
-        runs = [run for run in of_fold if run.baseline in self.names]
+        runs = [
+            run
+            for run in sweep.baseline_runs
+            if (run.fold, run.volumes) == (self.fold, self.volumes) and run.baseline in self.names
+        ]
         for run in runs:
             (run.folder / ERROR_LOG).unlink(missing_ok=True)
         try:
@@ -144,14 +148,14 @@ class RunBaselines:
 
 
 def baselines_by_fold(sweep_folder: Path, runs: Sequence[Run]) -> dict[RunBaselines, list[Run]]:
-    """A call for each fold of the baselines among `runs`, with the runs that it is to do."""
-    folds: dict[int, list[Run]] = {}
+    """A call for each fold and cache of the baselines in `runs`, with the runs that it is to do."""
+    parts: dict[tuple[int, str], list[Run]] = {}
     for run in runs:
         if run.baseline:
-            folds.setdefault(run.fold, []).append(run)
+            parts.setdefault((run.fold, run.volumes), []).append(run)
     return {
-        RunBaselines(str(sweep_folder), fold, tuple(run.baseline for run in of_fold)): of_fold
-        for fold, of_fold in folds.items()
+        RunBaselines(str(sweep_folder), fold, tuple(run.baseline for run in part), volumes): part
+        for (fold, volumes), part in parts.items()
     }
 
 

@@ -56,7 +56,9 @@ def _run_baselines(
 
         def tell(index: int, state: str) -> None:
             if not out.is_terminal:
-                out.print(f"baselines, fold {list(folds)[index].fold}: {state}")
+                part = list(folds)[index]
+                of = f" of {part.volumes}" if part.volumes else ""
+                out.print(f"baselines, fold {part.fold}{of}: {state}")
 
         with _repeatedly(
             lambda: progress.update(bar, completed=sum(run.is_done() for run in to_do))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch import inputs
-from stfmri.evidence.baselines import fitting_baselines
+from stfmri.evidence.baselines import BASELINES, fitting_baselines
 from stfmri.study import splits
 from stfmri.study.caches import caches_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
@@ -81,7 +81,9 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
         runs = expand(config, lambda choices: replace(choose(choices), split=config.split))
         sweep = Sweep(config, runs, choice, _absolute(asked, config))
         fitting = fitting_baselines(config, _known_subjects(sweep.first))
-        return Opened(replace(sweep, baselines=fitting), config.cluster, is_new=True)
+        blind = tuple(name for name in fitting if not BASELINES[name].sees_images)
+        complete = replace(sweep, baselines=fitting, blind=blind)
+        return Opened(complete, config.cluster, is_new=True)
 
     saved = load_sweep(folder)
     _refuse_changes(saved, choice, asked, flatten(splits.as_submitted(config, saved.config)))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
-from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
+from stfmri.study.serialise import dump_yaml
+from stfmri.study.shards import (
+    MISSING_COLUMN,
+    IndexRow,
+    voxel_sha256,
+    write_index,
+    write_shard,
+)
 
 CLASSES = ("LGG", "HGG", "Healthy")
 SOURCES = {"LGG": "BraTS-TMC", "HGG": "BraTS-TMC", "Healthy": "IXI-HH"}
@@ -18,7 +26,7 @@ def tiny_config(root: Path, **changes: object) -> Config:
     base = {
         "root": str(root),
         "data": DataConfig(name="tiny", classes=CLASSES),
-        "preprocessing": PreprocessingConfig(spacing_mm=10, field_mm=(120, 120, 120)),
+        "preprocessing": PreprocessingConfig(spacing_mm=10.0, field_mm=(120.0, 120.0, 120.0)),
         "split": SplitConfig(n=2),
         "train": TrainConfig(epochs=2, precision="fp32", threads=1, learning_rate=1e-3),
     }
@@ -26,34 +34,49 @@ def tiny_config(root: Path, **changes: object) -> Config:
 
 
 def tiny_cache(
-    config: Config, per_class: int = 4, seed: int = 0, prefix: str = "", chain: str = "{}"
+    config: Config,
+    per_class: int = 4,
+    seed: int = 0,
+    prefix: str = "",
+    chain: str = "",
+    lacking: Sequence[tuple[str, str]] = (),
 ) -> list[IndexRow]:
     """Fill `config.cache` with noise whose mean tells the class, and write its index.
 
+    It has a channel for each of `data.contrasts`.
+
     Args:
         prefix: of every subject's name.
-        chain: the preprocessing that the shard says it was made with, as YAML.
+        chain: the preprocessing that the shard says it was made with, as YAML; by default what
+            `config` asks for.
+        lacking: subjects, each with a contrast whose channel is 0 throughout.
     """
     generator = np.random.default_rng(seed)
-    shape = (1, *config.preprocessing.shape)
+    channels = config.data.channels
+    shape = (len(channels), *config.preprocessing.shape)
     rows, volumes = [], []
     for number, label in enumerate(CLASSES):
         for repeat in range(per_class):
             level = 0.2 + 0.3 * number
-            volume = np.clip(level + 0.1 * generator.standard_normal(shape), 0, 1)
-            volumes.append(volume.astype(np.float16))
             name = f"{prefix}{label}-{repeat:02d}"
+            volume = np.clip(level + 0.1 * generator.standard_normal(shape), 0, 1)
+            missing = [contrast for contrast in channels if (name, contrast) in lacking]
+            for contrast in missing:
+                volume[channels.index(contrast)] = 0
+            volumes.append(volume.astype(np.float16))
             sha256 = voxel_sha256(volumes[-1])
             row = len(rows)
             columns = {"label": label}
+            if config.data.missing == "zeros":
+                columns[MISSING_COLUMN] = " ".join(missing)
             rows.append(
                 IndexRow(name, name, SOURCES[label], "shard-0000.h5", row, name, sha256, columns)
             )
     affines = np.repeat(np.diag([10.0, 10, 10, 1])[None], len(rows), axis=0)
     ids = [row.subject_id for row in rows]
     config.cache.mkdir(parents=True, exist_ok=True)
-    write_shard(
-        config.cache / "shard-0000.h5", np.stack(volumes), affines, ids, ids, ("scan",), chain
-    )
+    chain = chain or dump_yaml({**config.chain, "extraction": "none"})
+    file = config.cache / "shard-0000.h5"
+    write_shard(file, np.stack(volumes), affines, ids, ids, channels, chain)
     write_index(config.cache, rows)
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Evidence:
         split: a sentence on how the subjects were divided; empty where it is not known.
         split_notes: what is unusual about the division, a sentence each.
         reference: a published study to print beside, if it has the same classes.
+        kinds: every baseline by the name of its predictions.
         study: what the methods text is written from; None for predictions of other tools.
         volumes: of the subjects; None where they are not at hand.
     """
@@ -110,6 +111,7 @@ def collect_evidence(
     reference = references.get(sweep.config.reference.name)
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
     variants, baselines, records, remarks = gather(sweep.all_runs, cohort, progress)
+    kinds = baseline_kinds(sweep.all_runs)
     labels = {variant.name: variant.label for variant in variants}
     provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -133,7 +135,29 @@ def collect_evidence(
         reference=reference if reference and reference.fits(cohort.classes) else None,
         study=read_study(sweep, cohort, labels, provenances, caches),
         volumes=Volumes(sweep.cache, rows_of(sweep.first)),
+        kinds=kinds,
     )
+
+
+def baseline_kinds(runs: Sequence[Run]) -> dict[str, Baseline]:
+    """Every baseline, by the name that its predictions have, in the order of tables and figures.
+
+    One that was run on several caches is there once for each, after the registry's own record.
+    """
+    names: dict[str, dict[str, str]] = defaultdict(dict)
+    for run in runs:
+        if run.volumes:
+            names[run.baseline][_baseline_name(run)] = run.volumes
+    kinds: dict[str, Baseline] = {}
+    for baseline in BASELINES.values():
+        kinds[baseline.name] = baseline
+        for name, volumes in names[baseline.name].items():
+            kinds[name] = replace(baseline, name=name, volumes=volumes)
+    return kinds
+
+
+def _baseline_name(run: Run) -> str:
+    return run.variant.removeprefix("baseline-")
 
 
 def gather(
@@ -167,17 +191,19 @@ def gather(
                 absent = not (run.folder / predictions.FILE_NAME).is_file()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
+    kinds = baseline_kinds(runs)
     variants, baselines = [], {}
     for name, run in first.items():
         if run.baseline:
-            baselines[run.baseline] = baseline_predicted(run.baseline, tables.pop(name), cohort)
+            kind = kinds[_baseline_name(run)]
+            baselines[kind.name] = baseline_predicted(kind, tables.pop(name), cohort)
         else:
             variants.append(_variant(run, tables.pop(name), cohort))
     # A fold that the split lacks makes its runs missing, and is none of a look-up either.
     folds = sorted({run.fold for run in runs if run.fold < len(cohort.folds)})
     found, remarks = look_ups(cohort, folds)
     baselines |= {look_up.name: look_up for look_up in found}
-    ordered = [baselines[name] for name in BASELINES if name in baselines]
+    ordered = [baselines[name] for name in kinds if name in baselines]
     return tuple(variants), tuple(ordered), tuple(records), remarks
 
 
@@ -192,14 +218,16 @@ def look_ups(cohort: Cohort, folds: Sequence[int]) -> tuple[list[Predicted], lis
         told = [lookup_table(baseline, Config(), cohort, number) for number in folds]
         if told:
             tables = [table for table, _ in told]
-            found.append(baseline_predicted(baseline.name, tables, cohort))
+            found.append(baseline_predicted(baseline, tables, cohort))
             remarks.append(baseline.remark([fitted.facts for _, fitted in told]))
     return found, [remark for remark in remarks if remark]
 
 
-def baseline_predicted(name: str, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
-    """The predictions of the baseline `name`."""
-    label = BASELINES[name].label
+def baseline_predicted(
+    baseline: Baseline, tables: Sequence[PredictionTable], cohort: Cohort
+) -> Predicted:
+    """The predictions of a baseline."""
+    name, label = baseline.name, baseline.full_label
     return from_tables(tables, cohort, name=name, label=label, kind="baseline")
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from stfmri.evidence import list_tables, metrics, score_tables, statements
+from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.collected import RunRecord
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.methods.checklists import (
@@ -185,8 +186,14 @@ def render(
         records=[_run_row(record) for record in evidence.records],
         statistics=statements.DEFINITIONS,
         metrics=[(metric.label, metric.definition) for metric in metrics.METRICS],
-        baselines=[evidence.kinds[one.predicted.name] for one in results.baselines],
+        baselines=_explained(results),
     )
+
+
+def _explained(results: Results) -> list[Baseline]:
+    """Each baseline once, on however many volumes it was run."""
+    kinds = [results.evidence.kinds[one.predicted.name] for one in results.baselines]
+    return list({kind.label: kind for kind in kinds}.values())
 
 
 def precision(results: Results) -> str:

@@ -97,7 +97,7 @@ def _rivals(leader: Summary, results: Results) -> str:
 def _against(leader: Summary, baseline: Summary, results: Results) -> str:
     """The leader beside the best baseline of one kind."""
     kind = results.evidence.kinds[baseline.predicted.name]
-    other = f"{kind.phrase} ({baseline.primary.pooled:.3f})"
+    other = f"{kind.full_phrase} ({baseline.primary.pooled:.3f})"
     # The best baseline is one of the leader's folds, and so compared with it.
     (item,) = results.comparisons_of(leader.predicted.name, "baselines", baseline.predicted.name)
     difference = (
@@ -155,9 +155,9 @@ def _controls(results: Results) -> list[str]:
         test = results.chance.get(summary.predicted.name)
         if kind.is_control and test is not None and test.p < CHANCE_LEVEL:
             said.append(
-                f"Warning: {kind.phrase} scores {summary.primary.pooled:.3f}, which is better than "
-                f"chance (p = {test.p:.3f}). It cannot have learned anything; look for scans that "
-                "are on both sides of the split."
+                f"Warning: {kind.full_phrase} scores {summary.primary.pooled:.3f}, which is better "
+                f"than chance (p = {test.p:.3f}). It cannot have learned anything; look for scans "
+                "that are on both sides of the split."
             )
     return said
 

@@ -60,7 +60,7 @@ DEFINITIONS = (
 def baselines_used(results: Results) -> list[str]:
     """Whole sentences on what the networks were compared with."""
     kinds = [results.evidence.kinds[one.predicted.name] for one in results.baselines]
-    compared = [kind.phrase for kind in kinds if not kind.is_control]
+    compared = list(dict.fromkeys(kind.phrase for kind in kinds if not kind.is_control))
     sentences = []
     if compared:
         sentences.append(
@@ -71,10 +71,13 @@ def baselines_used(results: Results) -> list[str]:
             "Hyper-parameters of the baselines were chosen by cross-validation inside each "
             "training part."
         )
-    sentences += [
-        f"As a control, {kind.phrase} had to score chance." for kind in kinds if kind.is_control
-    ]
-    return sentences
+    if volumes := list(dict.fromkeys(kind.volumes for kind in kinds if kind.volumes)):
+        sentences.append(
+            f"Those that see images were fitted to each of {len(volumes)} preprocessings of the "
+            f"scans ({', '.join(volumes)})."
+        )
+    controls = dict.fromkeys(kind.phrase for kind in kinds if kind.is_control)
+    return sentences + [f"As a control, {phrase} had to score chance." for phrase in controls]
 
 
 def statistics_used(results: Results) -> list[str]:

@@ -53,7 +53,8 @@ def apply(volume_BCDHW: Tensor, parameters: AffineFlip) -> Tensor:
     """Resample each volume once, linearly, with zeros beyond its edges.
 
     Args:
-        volume_BCDHW: any floating type; the result is float32 of the same shape.
+        volume_BCDHW: any floating type; the result is float32 of the same shape. The channels of
+            a volume are moved alike.
     """
     matrices = _output_to_input(parameters)
     spatial = volume_BCDHW.shape[2:]

@@ -1,4 +1,4 @@
-"""torchvision's 3D video ResNets with a one-channel stem, dropout before the head, n classes.
+"""torchvision's 3D video ResNets: a stem of C channels, dropout before the head, n classes.
 
 Tensor names carry their axes: B batch, C channel, T slices (the pseudo-time axis), H, W in plane.
 Paper: 'Network models' and Table 1.
@@ -32,11 +32,14 @@ BUILDERS: dict[str, Callable[..., nn.Module]] = {
 SLICE_PERMUTATION = {"axial": (0, 1, 2), "coronal": (1, 0, 2), "sagittal": (2, 0, 1)}
 
 
-def build(model: ModelConfig, classes: int, seed: int) -> nn.Module:
+def build(model: ModelConfig, classes: int, seed: int, channels: int = 1) -> nn.Module:
     """Build the network with freshly drawn weights, the same for the same seed.
 
-    The network maps float (B, 1, T, H, W) to logits (B, classes). Call `load_kinetics` afterwards
+    The network maps float (B, C, T, H, W) to logits (B, classes). Call `load_kinetics` afterwards
     for pre-trained weights.
+
+    Args:
+        channels: C, the contrasts of a volume.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -48,11 +51,11 @@ def build(model: ModelConfig, classes: int, seed: int) -> nn.Module:
                     _initialise(part)
         stem = cast(nn.Sequential, network.stem)
         first: Any = stem[0]
-        grey = nn.Conv3d(
-            1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
+        own = nn.Conv3d(
+            channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
         )
-        _initialise(grey)
-        stem[0] = grey
+        _initialise(own)
+        stem[0] = own
         # Dropout between pooling and head, as in the paper's 'Summary and comparison'.
         network.fc = nn.Sequential(nn.Dropout(model.dropout), cast(nn.Linear, network.fc))
     return network
@@ -62,7 +65,8 @@ def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
     """Load Kinetics-400 weights into everything but the stem and the head.
 
     With `model.stem_init=rgb_sum` the stem is loaded too, its first kernel summed over the three
-    colour channels: a grey film shown as RGB would give the same activations.
+    colour channels: a grey film shown as RGB would give the same activations. Each of C channels is
+    given this sum divided by C: C times the same film would give them again.
 
     Args:
         file: a state dict in torchvision's own 400-class format.
@@ -72,7 +76,9 @@ def load_kinetics(network: nn.Module, model: ModelConfig, file: Path) -> None:
     """
     state = read_kinetics(model, file)
     if model.stem_init == "rgb_sum":
-        state["stem.0.weight"] = state["stem.0.weight"].sum(dim=1, keepdim=True)
+        grey = state["stem.0.weight"].sum(dim=1, keepdim=True)
+        channels = channels_of(network)
+        state["stem.0.weight"] = grey.expand(-1, channels, -1, -1, -1) / channels
         kept = {key: value for key, value in state.items() if not key.startswith("fc.")}
     else:
         kept = {key: value for key, value in state.items() if not key.startswith(("fc.", "stem."))}
@@ -102,6 +108,11 @@ def to_slices_first(volume_BCDHW: Tensor, slice_axis: str) -> Tensor:
     return volume_BCDHW.permute(0, 1, *(2 + axis for axis in SLICE_PERMUTATION[slice_axis]))
 
 
+def channels_of(network: nn.Module) -> int:
+    """How many channels the network's input has."""
+    return int(cast(nn.Conv3d, cast(nn.Sequential, network.stem)[0]).in_channels)
+
+
 def parameter_count(network: nn.Module) -> int:
     """Trainable parameters, as Table 1 counts them."""
     return sum(item.numel() for item in network.parameters() if item.requires_grad)
@@ -113,6 +124,7 @@ class Trained:
 
     Attributes:
         classes: in the order of the network's outputs.
+        contrasts: in the order of the network's input channels.
         config: the run's own.
         chain: what a training volume of the run went through, as its shard had it.
         trained_on: sha256 of the voxels of each training volume.
@@ -120,6 +132,7 @@ class Trained:
 
     network: nn.Module
     classes: tuple[str, ...]
+    contrasts: tuple[str, ...]
     config: Config
     chain: dict[str, Any]
     trained_on: frozenset[str]
@@ -138,7 +151,9 @@ def load_trained(run: Path) -> Trained:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
-        network = build(config.model, len(classes), seed=0)
+        # A model of an earlier version does not tell; the chain, below, does.
+        contrasts = tuple(content.get("contrasts", config.data.channels))
+        network = build(config.model, len(classes), seed=0, channels=len(contrasts))
         network.load_state_dict(content["state_dict"])
         chain = dict(load_yaml(content.get("chain", "{}"), f"{file} (chain)"))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
@@ -150,7 +165,7 @@ def load_trained(run: Path) -> Trained:
             f"make them with {config.chain[key]}: use the code that the sweep was submitted with, "
             "in its folder code-…, or train again"
         )
-    return Trained(network.eval(), classes, config, chain, trained_on)
+    return Trained(network.eval(), classes, contrasts, config, chain, trained_on)
 
 
 def _initialise(convolution: nn.Conv3d) -> None:

@@ -17,7 +17,10 @@ from stfmri.study.config import AugmentConfig
 
 
 class HeavyAugmentation:
-    """A random change to one volume that depends on seed, epoch and sample alone."""
+    """A random change to one volume that depends on seed, epoch and sample alone.
+
+    Drawn once for all of its channels, which stay in register.
+    """
 
     def __init__(self, augment: AugmentConfig, spacing_mm: float, seed: tuple[int, ...]) -> None:
         # Elastic displacements and motion are drawn in millimetres.

@@ -104,6 +104,7 @@ class Training:
         self.split = splits.ensure(config)
         self.fold = self.split.folds[config.split.fold]
         self.volumes = Volumes(config.cache, splits.rows_of(config))
+        self.contrasts = self.volumes.contrasts(self.fold.train[0])
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
         self.weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
@@ -177,7 +178,8 @@ class Training:
 
     def _build(self) -> nn.Module:
         model = self.config.model
-        network = models.build(model, len(self.split.classes), mix(*self.seed))
+        classes, channels = len(self.split.classes), len(self.contrasts)
+        network = models.build(model, classes, mix(*self.seed), channels)
         if model.weights == "kinetics":
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
             models.load_kinetics(network, model, file)
@@ -326,6 +328,7 @@ class Training:
         content = {
             "state_dict": network.state_dict(),
             "classes": list(self.split.classes),
+            "contrasts": list(self.contrasts),
             "chain": self.volumes.chain(self.fold.train[0]),
             "trained_on": [self.split.subjects[item].sha256 for item in self.fold.train],
         }
@@ -344,7 +347,7 @@ class Training:
     def _provenance(self) -> dict[str, Any]:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
         stored = self.volumes[self.fold.train[0]].shape
-        shape = (1, stored[0], *(stored[1 + axis] for axis in axes))
+        shape = (1, stored[0], *(stored[1 + axis] for axis in axes))  # (B, C, T, H, W)
         samples_per_s = self.history.samples_per_s() / self.accelerator.num_processes
         return {
             **provenance.describe(self.device),

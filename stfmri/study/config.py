@@ -35,6 +35,7 @@ CHAIN_KEYS = {
         "antialias",
     ),
 }
+SCAN = "scan"  # the one channel of a cohort that names no contrasts
 SLICE_AXES = ("axial", "coronal", "sagittal")
 # Told by whoever finds out first: the submission, or the run.
 FP16_NEEDS_CUDA = (
@@ -77,6 +78,11 @@ class DataConfig:
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"data.classes names a class twice: {list(self.classes)}")
         _at_least("data.ixi_count", self.ixi_count, 0)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of a volume's channels, in order."""
+        return self.contrasts or (SCAN,)
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A video ResNet of torchvision, with a one-channel stem."""
+    """A video ResNet of torchvision, its stem as wide as a volume has channels."""
 
     name: str = "r3d_18"
     weights: str = "scratch"  # scratch | kinetics

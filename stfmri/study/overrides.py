@@ -29,7 +29,10 @@ def choices(config: Config) -> tuple[str, ...]:
     Left out are places, machines, and what differs between the runs of a sweep.
     """
     usual = flatten(Config())
-    groups = ("preprocessing.", "split.", "model.", "augment.", "train.")
+    groups = (
+        *("data.contrasts", "data.missing"),
+        *("preprocessing.", "split.", "model.", "augment.", "train."),
+    )
     aside = (
         "preprocessing.jobs",
         "split.fold",

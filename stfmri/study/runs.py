@@ -4,7 +4,8 @@ runs/<sweep>/sweep.yaml           the configuration and the list of runs, writte
 runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
 runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetics>, then the
                                   value of each further axis, in the sweep's order
-runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network
+runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
+                                  variants read several caches, baseline-<name>-<volumes>
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
+from stfmri.study.naming import path_part, variant_name, volumes_names
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import read_file
@@ -36,6 +38,8 @@ JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>
 NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
 # Of these groups, keys that leave the subjects as they are.
 AXES_ALL_THE_SAME = ("data.contrasts", "data.missing")
+# Groups whose keys tell a baseline's cache and fold.
+OF_THE_CACHE = ("data.", "preprocessing.", "split.")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Run:
     folder: Path
     overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config
     baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
+    volumes: str = ""  # which of the sweep's caches a baseline sees, such as t1ce+flair; empty: any
 
     @property
     def name(self) -> str:
@@ -74,6 +79,7 @@ class Sweep:
     choice: str = ""  # of conf/sweep
     typed: tuple[str, ...] = ()  # the overrides of the first submission, paths absolute
     baselines: tuple[str, ...] = ()  # those run on the same folds, which fit the cohort
+    blind: tuple[str, ...] = ()  # those of them that see no volume: any cache will do
 
     @property
     def name(self) -> str:
@@ -96,14 +102,39 @@ class Sweep:
 
     @cached_property
     def baseline_runs(self) -> list[Run]:
-        """Every baseline on every fold that networks are tested on."""
+        """Every baseline on every fold that networks are tested on, and on every cache."""
         folds = sorted({run.fold for run in self.runs})
+        first = dict.fromkeys([""], self.runs[0]) if self.runs else {}
         return [
-            Run(variant, "", "", fold, self.folder / variant / f"fold{fold}", {}, baseline)
+            self._baseline_run(baseline, fold, volumes, of_cache)
             for baseline in self.baselines
-            for variant in [safe_name(f"baseline-{baseline}", "a baseline's folder")]
+            for volumes, of_cache in (first if baseline in self.blind else self.volumes).items()
             for fold in folds
         ]
+
+    def _baseline_run(self, baseline: str, fold: int, volumes: str, of_cache: Run) -> Run:
+        """A baseline's run that reads the same cache as a network's."""
+        name = f"{baseline}-{path_part(volumes)}" if volumes else baseline
+        variant = safe_name(f"baseline-{name}", "a baseline's folder")
+        own = {k: v for k, v in of_cache.overrides.items() if k.startswith(OF_THE_CACHE)}
+        folder = self.folder / variant / f"fold{fold}"
+        overrides = {**own, "split.fold": fold}
+        return Run(variant, "", "", fold, folder, overrides, baseline, volumes)
+
+    @cached_property
+    def volumes(self) -> dict[str, Run]:
+        """Each cache, by what sets its volumes apart in the sweep, and the first run that reads it.
+
+        The name is empty where there is one cache; else such as `t1ce+flair` or `spacing_mm 4`.
+        """
+        variants: dict[str, Run] = {}
+        for run in self.runs:
+            variants.setdefault(run.variant, run)
+        first: dict[Path, Run] = {}
+        for run in variants.values():
+            first.setdefault(self.config_of(run).cache, run)
+        names = volumes_names([self.config_of(run).chain for run in first.values()] or [{}])
+        return dict(zip(names, first.values(), strict=False))
 
     @property
     def all_runs(self) -> list[Run]:
@@ -114,8 +145,8 @@ class Sweep:
     def first(self) -> Config:
         """The configuration of its first run.
 
-        Where voxel size is an axis each variant has a cache; they hold the same subjects, and the
-        first one's volumes are those that baselines see.
+        Where voxel size or contrasts are an axis there are several caches; they hold the same
+        subjects, divided in the same way.
         """
         return self.config_of(self.runs[0]) if self.runs else self.config
 
@@ -143,9 +174,8 @@ class Sweep:
 
     @cached_property
     def by_cache(self) -> dict[Path, Config]:
-        """One configuration for each cache that its runs read; most often one."""
-        variants = {run.variant: run for run in self.runs}
-        configs = (self.config_of(run) for run in variants.values())
+        """The first run's configuration of each cache that its runs read; most often one."""
+        configs = map(self.config_of, self.volumes.values())
         return {config.cache: config for config in configs}
 
     def with_splits(self, sha256: Mapping[Path, str]) -> Sweep:
@@ -227,20 +257,6 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     return runs
 
 
-def variant_name(model: str, weights: str, values: Sequence[Any]) -> str:
-    """`<model>-<weights>`, then the axes' values with what no path may hold made `_`."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, (list, tuple)):
-            return "_".join(text(item) for item in value)
-        if isinstance(value, bool):
-            return str(value).lower()
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    parts = [re.sub(r"[^A-Za-z0-9._+-]+", "_", text(value)) for value in (model, weights, *values)]
-    return safe_name("-".join(parts), "the variant's name")
-
-
 def _check_axes(config: Config, grouped: set[str]) -> None:
     keys = flatten(config)
     for axis, values in config.sweep.axes.items():
@@ -285,6 +301,7 @@ def write_sweep(sweep: Sweep) -> None:
         "typed": list(sweep.typed),
         "config": to_dict(sweep.config),
         "baselines": list(sweep.baselines),
+        "blind": list(sweep.blind),
         "runs": runs,
     }
     private_dir(sweep.folder)
@@ -315,7 +332,8 @@ def load_sweep(folder: Path) -> Sweep:
         runs = [_run(config, item) for item in content["runs"]]
         # A sweep of an earlier version has no baselines.
         baselines = tuple(content.get("baselines", ()))
-        return Sweep(config, runs, content["choice"], tuple(content["typed"]), baselines)
+        blind = tuple(content.get("blind", ()))
+        return Sweep(config, runs, content["choice"], tuple(content["typed"]), baselines, blind)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or use another --name"

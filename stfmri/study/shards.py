@@ -34,6 +34,8 @@ from stfmri.study.errors import UserError
 from stfmri.study.files import replacing, write_atomic
 
 FORMAT_VERSION = 2
+# Column of an index with data.missing=zeros: the contrasts whose channel is 0, between blanks.
+MISSING_COLUMN = "missing_contrasts"
 INDEX_COLUMNS = ("subject_id", "patient_id", "source", "shard", "row", "key", "sha256")
 
 
@@ -118,11 +120,17 @@ def open_shard(path: Path) -> Shard:
             if offset is None or dataset.dtype != np.float16:
                 raise CacheError(f"{path}: 'volumes' must be contiguous float16; build it again")
             shape = dataset.shape
+            contrasts = tuple(str(name) for name in file.attrs["contrasts"])
+            if len(shape) != 5 or shape[1] != len(contrasts):
+                raise CacheError(
+                    f"{path}: 'volumes' has the shape {tuple(shape)}, expected (N, C, D, H, W) "
+                    f"with a channel for each of {', '.join(contrasts)}; build it again"
+                )
             shard_parts = {
                 "affines": file["affines"][()],
                 "subject_ids": [str(item) for item in file["subject_ids"].asstr()],
                 "keys": [str(item) for item in file["keys"].asstr()],
-                "contrasts": tuple(str(name) for name in file.attrs["contrasts"]),
+                "contrasts": contrasts,
                 "chain": str(file.attrs["chain"]),
             }
         volumes = np.memmap(path, dtype=np.float16, mode="r", offset=offset, shape=shape)
@@ -235,6 +243,14 @@ class Volumes:
         """
         row, shard = self._row_and_shard(subject_id)
         return shard.affines[row.row]
+
+    def contrasts(self, subject_id: str) -> tuple[str, ...]:
+        """The names of the channels of the subject's volume.
+
+        Raises:
+            CacheError: where the shard cannot be read.
+        """
+        return self._row_and_shard(subject_id)[1].contrasts
 
     def chain(self, subject_id: str) -> str:
         """What made the subject's volume: the chain's settings as YAML.

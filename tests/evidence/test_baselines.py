@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from stfmri.evidence.baselines import BASELINES, features, fitting_baselines
 from stfmri.evidence.baselines.blocks import block_means
@@ -27,7 +30,14 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.study import predictions
 from stfmri.study.config import Config, DataConfig, SweepConfig
 from stfmri.study.errors import ConfigError
-from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
+from stfmri.study.shards import (
+    IndexRow,
+    Volumes,
+    read_index,
+    voxel_sha256,
+    write_index,
+    write_shard,
+)
 from stfmri.study.splits import Fold, Subject
 from tests.evidence.sweeps import PAPER_CLASSES, PAPER_SOURCES, subjects_of
 
@@ -88,7 +98,8 @@ def write_cohort(
     rows, volumes, subjects = [], [], []
     for number in range(count):
         generator = np.random.default_rng((number, number in changed))
-        volume = np.clip(make(number % 2, generator), 0, 1)[None].astype(np.float16)
+        volume = np.clip(make(number % 2, generator), 0, 1).astype(np.float16)
+        volume = volume if volume.ndim == 4 else volume[None]
         name, label = f"s{number:03d}", CLASSES[number % 2]
         columns = {
             "label": label,
@@ -101,9 +112,10 @@ def write_cohort(
         subjects.append(Subject(name, name, "one", label, sha256, columns))
         volumes.append(volume)
     names = [row.subject_id for row in rows]
+    channels = [f"contrast{number}" for number in range(len(volumes[0]))]
     affines = np.repeat(np.diag([SPACING_MM] * 3 + [1.0])[None], count, axis=0)
     cache.mkdir(parents=True, exist_ok=True)
-    write_shard(cache / "shard-0000.h5", np.stack(volumes), affines, names, names, ("scan",), "")
+    write_shard(cache / "shard-0000.h5", np.stack(volumes), affines, names, names, channels, "")
     write_index(cache, rows)
     return subjects
 
@@ -226,6 +238,89 @@ def test_the_control_says_which_baseline_it_shuffled(
     assert BASELINES["shuffled"].is_control
     # Nothing is to be had from labels that mean nothing: no better than a coin.
     assert float(str(facts[INNER_LOSS])) > 0.6
+
+
+# --- several contrasts ------------------------------------------------------------------------
+
+
+def told_by_the_second_channel(number: int, generator: np.random.Generator) -> Volume:
+    """Of two contrasts, one tells the class by its brightness; every fifth brain lacks it."""
+    first, second = noise(generator) * brain(), noise(generator) * brain()
+    lacks = generator.random() < 0.2
+    return np.stack([first, 0 * second if lacks else second * (0.8 + 0.3 * number)])
+
+
+@pytest.fixture(scope="module")
+def two_channels(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[list[Subject], VolumeFeatures, NDArray[np.float64]]:
+    cache = tmp_path_factory.mktemp("two")
+    subjects = write_cohort(cache, told_by_the_second_channel)
+    volumes = Volumes(cache, read_index(cache))
+    stored = np.stack([volumes[subject.subject_id] for subject in subjects]).astype(np.float64)
+    assert 0 < sum(not volume[1].any() for volume in stored) < len(stored)
+    return subjects, volume_features(cache, SPACING_MM, subjects, EXTRACTORS), stored
+
+
+def histograms(volumes_NCDHW: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By hand: shares of brain voxels in 64 bins, channel after channel."""
+    rows = []
+    for volume in volumes_NCDHW:
+        counts = [np.histogram(c[c > 0], bins=64, range=(0, 1))[0] for c in volume]
+        rows.append(np.concatenate([one / max(1, one.sum()) for one in counts]))
+    return np.array(rows)
+
+
+def coarse(volumes_NCDHW: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By hand: means over blocks of 2³ voxels, channel after channel."""
+    half = SIDE // 2
+    blocks = volumes_NCDHW.reshape(len(volumes_NCDHW), 2, half, 2, half, 2, half, 2)
+    return blocks.mean(axis=(3, 5, 7)).reshape(len(volumes_NCDHW), -1)
+
+
+@pytest.mark.parametrize(("name", "by_hand"), [("intensity", histograms), ("voxels", coarse)])
+def test_of_two_channels_a_baseline_is_scikit_learns_model_of_both(
+    name: str,
+    by_hand: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    two_channels: tuple[list[Subject], VolumeFeatures, NDArray[np.float64]],
+) -> None:
+    subjects, found, volumes = two_channels
+    fold = task(subjects, found)
+    fitted = BASELINES[name].predict(fold)
+    rows = by_hand(volumes)
+    chosen = fitted.facts["hyper_parameters"]
+    preparation = (
+        PCA(chosen["count"], whiten=True, svd_solver="full")
+        if name == "voxels"
+        else StandardScaler()
+    )
+    model = make_pipeline(
+        preparation, LogisticRegression(C=chosen["C"], class_weight="balanced", max_iter=10_000)
+    )
+    labels = [subject.label for subject in subjects]
+    expected = model.fit(rows[16:], labels[16:]).predict_proba(rows[:16])
+    assert fitted.probability_NK == pytest.approx(expected, abs=1e-3)
+    assert fitted.facts["features"] in (rows.shape[1], len(rows) - 16)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_channel_of_zeros_spoils_no_baseline(
+    name: str, two_channels: tuple[list[Subject], VolumeFeatures, NDArray[np.float64]]
+) -> None:
+    subjects, found, _ = two_channels
+    probability_NK = BASELINES[name].predict(task(subjects, found)).probability_NK
+    assert np.isfinite(probability_NK).all()
+    assert probability_NK.sum(axis=1) == pytest.approx(1)
+    for extractor in EXTRACTORS:
+        assert np.isfinite(found.rows(extractor.name, subjects)).all()
+
+
+def test_the_mask_is_where_any_channel_is_above_zero(
+    two_channels: tuple[list[Subject], VolumeFeatures, NDArray[np.float64]],
+) -> None:
+    subjects, found, volumes = two_channels
+    millilitres = (volumes > 0).any(axis=1).sum(axis=(1, 2, 3)) * SPACING_MM**3 / 1000
+    assert found.rows("extent", subjects)[:, 0] == pytest.approx(millilitres, rel=1e-6)
 
 
 # --- features ---------------------------------------------------------------------------------

@@ -22,11 +22,13 @@ from stfmri.evidence.methods.characteristics import (
 )
 from stfmri.evidence.methods.flow import drawing_of, flow_of, flow_table
 from stfmri.evidence.methods.method_text import as_text, method_paragraphs
+from stfmri.evidence.methods.preprocessing_text import DESCRIBED
 from stfmri.evidence.methods.reasons import kinds_of, named
 from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import CacheFacts, Study, Variant, read_caches, read_study
 from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.tables import Table, cell_text, to_csv
+from stfmri.study import splits
 from stfmri.study.config import (
     AugmentConfig,
     Config,
@@ -36,9 +38,11 @@ from stfmri.study.config import (
     TrainConfig,
 )
 from stfmri.study.rejected import Rejected, read_rejected, write_rejected
+from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import CacheError
 from stfmri.study.splits import Fold, Subject
 from tests.evidence.sweeps import make_sweep
+from tests.tiny import CLASSES, tiny_cache, tiny_config
 
 # subject, patient, source, class, age, sex, comment
 ROWS = (
@@ -63,6 +67,7 @@ PROVENANCE: dict[str, Any] = {
     "timings": {"train_s": 3000.0},
     "peak_memory_bytes": 4_200_000_000,
 }
+CHAIN = {"preprocessing.skullstrip": "deepbet", "extraction": "deepbet 1.0.2"}
 
 
 def cohort_of(rows: tuple[tuple[str, ...], ...] = ROWS, *, folds: int = 2) -> Cohort:
@@ -97,7 +102,7 @@ def study_of(cohort: Cohort | None = None, *variants: Variant, **changes: Any) -
     base: dict[str, Any] = {
         "config": config,
         "cohort": cohort or cohort_of(),
-        "cache": CacheFacts(7, REJECTED, {"skullstrip": "fsl"}),
+        "cache": CacheFacts(7, REJECTED, CHAIN),
         "variants": variants or (Variant("ResNet3D", config, (PROVENANCE,)),),
     }
     return Study(**{**base, **changes})
@@ -132,7 +137,10 @@ def test_the_text_states_what_was_configured_and_recorded() -> None:
         "the 0.5 and 99.5 percentiles",
         "4 mm isotropic voxels in a field of 240 × 240 × 156 mm",
         "60 × 60 × 39 voxels",
-        "brain-extracted with FSL's BET unless they came brain-extracted",
+        "brain-extracted with deepbet (Fisch et al., Comput Biol Med 2024; deepbet 1.0.2) unless "
+        "they came brain-extracted",
+        "centred on the brain, after a low-pass filter where this was coarser",
+        "took one-channel volumes as axial slices",
         "r3d_18 (33,148,995 trainable parameters)",
         "Adam for 50 epochs in batches of 1 volume, with a learning rate of 1e-05 (kept constant) "
         "and a weight decay of 0.001",
@@ -189,8 +197,79 @@ def test_what_was_not_recorded_is_called_so_and_never_guessed() -> None:
     assert "precision: not recorded" in text
     assert "Software and hardware: not recorded" in text
     assert "How many scans gave no usable volume was not recorded" in text
-    assert "which one: not recorded" in text
+    assert "version not recorded" in text
     assert "excluded" not in text
+
+
+def test_every_setting_that_decides_a_voxel_is_described() -> None:
+    assert set(Config().chain) - {"version"} == DESCRIBED
+
+
+def test_contrasts_and_what_was_asked_of_them_are_said() -> None:
+    config = config_of(
+        data=DataConfig(name="hand", label="group", contrasts=("t1ce", "flair"), missing="zeros"),
+        preprocessing=PreprocessingConfig(
+            spacing_mm=4.0, skullstrip="hdbet", bias="n4", register="mni", antialias=False
+        ),
+    )
+    study = study_of(None, Variant("A", config), config=config, lacking={"flair": 2})
+    text = text_of(study)
+    for words in (
+        "T1ce and FLAIR of a subject became the channels of one volume",
+        "rigidly registered to the first by mutual information; each was resampled once",
+        "HD-BET (Isensee et al., Hum Brain Mapp 2019; deepbet 1.0.2)",  # as the cache says
+        "The shading of each scan was corrected by N4 (Tustison et al., IEEE Trans Med Imaging "
+        "2010)",
+        "MNI152 template (Fonov et al., NeuroImage 2011) by an affine registration",
+        "Intensities of each contrast were scaled",
+        "centred on the brain, without such a filter",
+        "Contrasts that a subject lacked are channels of zeros: FLAIR (n = 2)",
+        "took two-channel volumes as axial slices",
+    ):
+        assert words in text
+    assert "Further preprocessing settings" not in text
+    assert "No subject lacked a contrast" in text_of(replace(study, lacking={}))
+    assert "how many was not recorded" in text_of(replace(study, lacking=None))
+
+
+def test_contrasts_and_grids_that_variants_differ_in_are_said_as_alternatives() -> None:
+    variants = [
+        Variant(
+            "+".join(names),
+            config_of(
+                data=DataConfig(name="hand", label="group", contrasts=names),
+                preprocessing=PreprocessingConfig(spacing_mm=mm, bias=bias),
+            ),
+        )
+        for names, mm, bias in (
+            (("t1ce",), 4.0, "none"),
+            (("flair",), 2.0, "n4"),
+            (("t1ce", "flair"), 2.0, "n4"),
+        )
+    ]
+    text = text_of(study_of(None, *variants))
+    for words in (
+        "Variants differed in the contrasts that they were given: T1ce; FLAIR; T1ce and FLAIR.",
+        "In some variants the shading of each scan was corrected by N4",
+        "60 × 60 × 39 voxels) or 2 mm isotropic voxels",
+        "Variants used 3 such preprocessings of the same scans",
+        "Variants differ in data.contrasts, preprocessing.spacing_mm and preprocessing.bias",
+    ):
+        assert words in text
+
+
+def test_scans_without_a_contrast_are_counted_from_the_index(tmp_path: Path) -> None:
+    data = DataConfig(name="tiny", classes=CLASSES, contrasts=("t1ce", "flair"), missing="zeros")
+    config = tiny_config(tmp_path, data=data)
+    lacking = [("LGG-00", "flair"), ("HGG-01", "flair"), ("HGG-02", "t1ce")]
+    tiny_cache(config, lacking=lacking)
+    split = splits.ensure(config)
+    run = Run("r3d_18-scratch", "r3d_18", "scratch", 0, tmp_path / "runs/v/fold0")
+    sweep = Sweep(config, [run])
+    cohort = Cohort(CLASSES, split.subjects, split.folds)
+    study = read_study(sweep, cohort, {"r3d_18-scratch": "ResNet3D"}, {})
+    assert study.lacking == {"flair": 2, "t1ce": 1}
+    assert "channels of zeros: FLAIR (n = 2) and T1ce (n = 1)" in text_of(study)
 
 
 def test_brains_are_told_apart_by_where_their_mask_came_from() -> None:
@@ -416,7 +495,7 @@ def test_partials_escape_what_strangers_wrote() -> None:
     }
     study = study_of(
         replace(cohort_of(), subjects=subjects),
-        cache=CacheFacts(6, rejected, {"skullstrip": "fsl"}),
+        cache=CacheFacts(6, rejected, CHAIN),
     )
     page = rendered("_methods.html.j2", paragraphs=method_paragraphs(study)) + rendered(
         "_flow.html.j2", flow=drawing_of(flow_of(study))

@@ -22,6 +22,7 @@ from stfmri.evidence.methods.montage import (
     montage,
     picture_of,
 )
+from stfmri.study.config import DataConfig
 from stfmri.study.shards import Volumes
 from tests.evidence.test_methods import rendered
 from tests.tiny import tiny_cache, tiny_config
@@ -111,7 +112,25 @@ def test_cards_are_small_and_survive_a_lost_shard(tmp_path: Path) -> None:
     assert base64.b64decode(data).startswith(b"\x89PNG")
     assert len(card.picture) < 40_000
     (config.cache / "shard-0000.h5").unlink()
-    assert picture_of(Volumes(config.cache, rows), rows[0].subject_id) == ""
+    assert picture_of(Volumes(config.cache, rows), rows[0].subject_id) == ("", "")
+
+
+def test_of_several_contrasts_the_first_that_is_there_is_shown_and_named(tmp_path: Path) -> None:
+    data = DataConfig(name="two", contrasts=("t1ce", "flair"), missing="zeros")
+    config = tiny_config(tmp_path, data=data)
+    rows = tiny_cache(config, lacking=[("LGG-00", "t1ce")])
+    volumes = Volumes(config.cache, rows)
+    spacing = np.full(3, 10.0)
+    for name, contrast, channel in (("LGG-00", "flair", 1), ("LGG-01", "t1ce", 0)):
+        picture, shown = picture_of(volumes, name)
+        assert shown == contrast
+        drawn = base64.b64decode(picture.partition(",")[2])
+        assert drawn == montage(volumes[name][channel], spacing)
+    mistake = Mistake("LGG-00", "S", "LGG", "HGG", 0.9, 1, 1)
+    page = rendered("_mistakes.html.j2", cards=cards_of([mistake], volumes))
+    assert "<dt>Shown</dt><dd>flair</dd>" in page
+    (card,) = cards_of([mistake], Volumes(config.cache, rows))
+    assert card.contrast == "flair"
 
 
 def test_cards_escape_names_and_say_what_is_missing() -> None:

@@ -106,6 +106,23 @@ def test_zero_stays_zero_and_no_value_is_made_up() -> None:
     assert 0 < moved.max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["light", "heavy"])
+def test_channels_of_a_volume_are_changed_alike(kind: str) -> None:
+    channel = torch.rand(14, 18, 16).to(torch.float16)
+    volume = torch.stack([channel, torch.zeros_like(channel), channel])
+    if kind == "light":
+        parameters = augment.draw(AugmentConfig(), (0,), [0, 1])
+        changed = augment.apply(torch.stack([volume, volume]), parameters)
+    else:
+        certain = dict.fromkeys(("elastic", "motion", "spike", "ghosting"), 1.0)
+        choice = AugmentConfig(kind, **{f"{key}_probability": p for key, p in certain.items()})
+        changed = HeavyAugmentation(choice, spacing_mm=8, seed=(0, 0))(volume, 0, 3)[None]
+    assert changed.shape[1:] == volume.shape
+    assert torch.equal(changed[:, 0], changed[:, 2])
+    assert not torch.equal(changed[0, 0], channel.float())
+    assert not changed[:, 1].any()
+
+
 def test_heavy_augmentation_repeats_itself_and_varies_by_epoch() -> None:
     volume = torch.rand(1, 20, 30, 30).to(torch.float16)
     heavy = HeavyAugmentation(AugmentConfig(kind="heavy"), spacing_mm=8, seed=(0, 0))

@@ -74,6 +74,18 @@ def test_bf16_steps_of_every_form_are_those_of_fp32(kernel, padding, shape):
     check(convolution, torch.randn(2, 64, *shape))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((3, 7, 7), (1, 2, 2), (1, 3, 3)), ((1, 7, 7), (1, 2, 2), (0, 3, 3))],
+)
+def test_bf16_steps_of_first_layers_are_those_of_fp32(channels, kernel, stride, padding):
+    torch.manual_seed(0)
+    convolution = nn.Conv3d(channels, 45, kernel, stride, padding, bias=False)
+    for shape in ((2, 12, 12), (5, 12, 12), (10, 30, 30)):
+        check(convolution, torch.randn(2, channels, *shape))
+
+
 def test_pixels_keep_their_places_in_pictures_of_another_width() -> None:
     x = torch.randn(2, 5, 3, 4, 6).contiguous(memory_format=torch.channels_last_3d)
     y = _as_pictures(x, 2, 12)

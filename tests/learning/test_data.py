@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from stfmri.learning.data import Mapped, Resident, Streamed, open_part
+from stfmri.study.config import DataConfig
 from stfmri.study.shards import Volumes, read_index
 from tests.tiny import tiny_cache, tiny_config
 
@@ -21,7 +22,7 @@ ORDER = [[4, 1], [0, 5], [3]]
 
 @pytest.mark.parametrize("kind", ["resident", "mapped", "streamed", "streamed by loaders"])
 def test_batches_hold_the_volumes_and_classes_of_their_samples(tmp_path: Path, kind: str) -> None:
-    config = tiny_config(tmp_path)
+    config = tiny_config(tmp_path, data=DataConfig(name="tiny", contrasts=("t1ce", "flair")))
     rows = tiny_cache(config)
     volumes = Volumes(config.cache, read_index(config.cache))
     chosen = [rows[number].subject_id for number in (7, 2, 11, 0, 5, 9)]
@@ -37,6 +38,7 @@ def test_batches_hold_the_volumes_and_classes_of_their_samples(tmp_path: Path, k
             assert batch.samples == samples
             assert batch.label_B.tolist() == [int(labels[sample]) for sample in samples]
             assert batch.volume_BCDHW.dtype == torch.float16
+            assert batch.volume_BCDHW.shape[1] == 2
             expected = np.stack([volumes[chosen[sample]] for sample in samples])
             np.testing.assert_array_equal(batch.volume_BCDHW.numpy(), expected)
 

@@ -70,6 +70,49 @@ def test_summed_stem_sees_a_grey_film_as_the_rgb_stem_would(kinetics_file: Path)
     assert difference.abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_summed_stem_sees_equal_films_in_several_channels_as_one(
+    kinetics_file: Path, channels: int
+) -> None:
+    model = ModelConfig(name="mc3_18", weights="kinetics", stem_init="rgb_sum")
+    one = models.build(model, 3, seed=0).eval()
+    several = models.build(model, 3, seed=0, channels=channels).eval()
+    for network in (one, several):
+        models.load_kinetics(network, model, kinetics_file)
+    film = torch.rand(1, 1, 4, 16, 16)
+    with torch.no_grad():
+        difference = several.stem(film.expand(-1, channels, -1, -1, -1)) - one.stem(film)
+    assert difference.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("r3d_18", "basic"), ("r3d_18", "factorised"), ("mc3_18", "basic"), ("r2plus1d_18", "basic")],
+)
+def test_channels_in_another_order_give_the_same_logits_if_the_stem_has_it_too(
+    name: str, stem: str
+) -> None:
+    model = ModelConfig(name=name, stem=stem)
+    network = models.build(model, 3, seed=0, channels=3).double().eval()
+    volume = torch.rand(2, 3, 5, 12, 10).double()
+    order = [2, 0, 1]
+    with torch.no_grad():
+        before = network(volume)
+        other = network(volume[:, order])
+        network.stem[0].weight.copy_(network.stem[0].weight[:, order].clone())
+        after = network(volume[:, order])
+    assert before.shape == (2, 3)
+    assert (after - before).abs().max() < 1e-9
+    assert (other - before).abs().max() > 1e-6
+
+
+def test_a_channel_more_adds_its_kernel_to_the_first_layer_and_nothing_else() -> None:
+    one, two = (models.build(ModelConfig(), 3, seed=0, channels=count) for count in (1, 2))
+    more = models.parameter_count(two) - models.parameter_count(one)
+    assert more == 64 * 3 * 7 * 7
+    assert (models.channels_of(one), models.channels_of(two)) == (1, 2)
+
+
 def test_weights_of_another_network_are_refused_by_name(kinetics_file: Path) -> None:
     model = ModelConfig(name="r3d_18", weights="kinetics")
     network = models.build(model, 3, seed=0)
@@ -99,15 +142,17 @@ def test_a_factorised_stem_is_refused_where_the_paper_has_none() -> None:
         ModelConfig(name="mc3_18", stem="factorised")
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18"])
-def test_a_reformed_network_computes_the_same_training_step(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "channels"), [("r3d_18", 1), ("mc3_18", 2), ("r2plus1d_18", 1), ("r2plus1d_18", 2)]
+)
+def test_a_reformed_network_computes_the_same_training_step(name: str, channels: int) -> None:
     """Compared in fp64: in fp32 the last bits of a sum decide which rectifiers open, so that plain
     torchvision's own gradients move by 1e-2 when nothing but the number of threads changes."""
     generator = torch.Generator().manual_seed(0)
-    volume = torch.randn(2, 1, 7, 20, 18, generator=generator).double()
+    volume = torch.randn(2, channels, 7, 20, 18, generator=generator).double()
     model = ModelConfig(name=name, dropout=0)
-    plain = models.build(model, 3, seed=0).double()
-    formed = reform(models.build(model, 3, seed=0)).double()
+    plain = models.build(model, 3, seed=0, channels=channels).double()
+    formed = reform(models.build(model, 3, seed=0, channels=channels)).double()
     assert list(plain.state_dict()) == list(formed.state_dict())
     widened = [norm.num_features for norm in formed.modules() if isinstance(norm, WideNorm)]
     assert widened == ([45, 230, 230] if name == "r2plus1d_18" else [])

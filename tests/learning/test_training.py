@@ -26,13 +26,15 @@ from stfmri.study.config import (
     AugmentConfig,
     CheckpointConfig,
     Config,
+    DataConfig,
     ModelConfig,
     SplitConfig,
     TrainConfig,
 )
 from stfmri.study.errors import ConfigError, RunHeldError, TrainingError
 from stfmri.study.locks import lock
-from stfmri.study.shards import Volumes, read_index
+from stfmri.study.serialise import dump_yaml
+from stfmri.study.shards import CacheError, Volumes, read_index
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
 
@@ -140,11 +142,19 @@ def train_in_a_process(file: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("moment", ["in an epoch", "while a checkpoint is written", "at the end"])
+@pytest.mark.parametrize(
+    ("moment", "contrasts"),
+    [
+        ("in an epoch", ("t1ce", "flair")),
+        ("while a checkpoint is written", ()),
+        ("at the end", ()),
+    ],
+)
 def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
-    tmp_path: Path, moment: str
+    tmp_path: Path, moment: str, contrasts: tuple[str, ...]
 ) -> None:
     settings = {
+        "data": DataConfig(name="tiny", classes=CLASSES, contrasts=contrasts),
         "train": TrainConfig(
             epochs=3,
             precision="fp32",
@@ -348,6 +358,7 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
     file = prepare(
         tmp_path,
         "heavy",
+        data=DataConfig(name="tiny", classes=CLASSES, contrasts=("t1ce", "flair")),
         augment=AugmentConfig(kind="heavy"),
         split=replace(base.split, val_fraction=0.4),
         train=replace(base.train, epochs=1, workers=1),
@@ -355,6 +366,41 @@ def test_heavy_augmentation_and_a_validation_part_run_to_the_end(tmp_path: Path)
     training.train_run(file)
     header = (file.parent / "metrics.csv").read_text().splitlines()[0]
     assert header.endswith("val_loss,val_accuracy")
+    trained = models.load_trained(file.parent)
+    assert trained.contrasts == ("t1ce", "flair")
+    assert trained.chain["data.contrasts"] == ["t1ce", "flair"]
+    assert models.channels_of(trained.network) == 2
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "said"),
+    [
+        (("t1ce", "flair"), ("flair", "t1ce"), "holds t1ce, flair; the run asks for flair, t1ce"),
+        (("t1ce",), ("t1ce", "flair"), "holds t1ce; the run asks for t1ce, flair"),
+        (("t1ce",), (), "holds t1ce; the run asks for scan"),
+    ],
+)
+def test_a_cache_of_other_contrasts_than_the_run_asks_for_is_refused(
+    tmp_path: Path, held: tuple[str, ...], asked: tuple[str, ...], said: str
+) -> None:
+    """As after a folder was renamed or copied by hand: its own name tells the contrasts."""
+    data = {
+        names: DataConfig(name="tiny", classes=CLASSES, contrasts=names) for names in (held, asked)
+    }
+    cache = tiny_config(tmp_path, data=data[held])
+    tiny_cache(cache)
+    cache.cache.rename(tiny_config(tmp_path, data=data[asked]).cache)
+    with pytest.raises(CacheError, match=said):
+        training.train_run(prepare(tmp_path, "other", data=data[asked]))
+
+
+def test_a_cache_made_with_other_settings_than_the_run_asks_for_is_refused(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    chain = {**config.chain, "preprocessing.percentiles": [5.0, 95.0]}
+    tiny_cache(config, chain=dump_yaml(chain))
+    said = r"made with preprocessing\.percentiles=\[5\.0, 95\.0\] \(asked for: \[0\.5, 99\.5\]\)"
+    with pytest.raises(CacheError, match=said):
+        training.train_run(prepare(tmp_path, "other"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from stfmri.study import duplicates, splits
 from stfmri.study.config import Config, DataConfig, SplitConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
+from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, Volumes, read_index, write_index
 from stfmri.study.splits import SPLITS, Split, Subject
 from stfmri.study.splits.column import _natural
@@ -274,7 +275,7 @@ def test_a_validation_part_comes_out_of_training_in_every_kind(
 # --- another cohort ------------------------------------------------------------------------------
 
 
-def two_cohorts(root: Path, chain: str = "{}", prefix: str = "ext-") -> Config:
+def two_cohorts(root: Path, chain: str = "", prefix: str = "ext-") -> Config:
     config = tiny_config(
         root,
         data=DataConfig(name="tiny", external="other", classes=("LGG", "HGG", "Healthy")),
@@ -302,8 +303,16 @@ def test_an_external_split_trains_on_all_and_tests_the_other_cohort(tmp_path: Pa
 
 
 def test_an_external_cohort_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    config = two_cohorts(tmp_path / "chain", chain="preprocessing.spacing_mm: 4.0\n")
-    with pytest.raises(UserError, match=r"made with preprocessing\.spacing_mm=4\.0, .* with None"):
+    chain = {**tiny_config(tmp_path).chain, "extraction": "none"}
+    other = dump_yaml({**chain, "preprocessing.spacing_mm": 4.0})
+    config = two_cohorts(tmp_path / "chain", chain=other)
+    with pytest.raises(
+        UserError, match=r"made with preprocessing\.spacing_mm=4\.0 \(asked for: 10"
+    ):
+        splits.ensure(config)
+    other = dump_yaml({**chain, "extraction": "another version"})
+    config = two_cohorts(tmp_path / "extraction", chain=other)
+    with pytest.raises(UserError, match=r"with extraction=another version, .* with none"):
         splits.ensure(config)
     config = two_cohorts(tmp_path / "names", prefix="")
     with pytest.raises(UserError, match="both have the subject"):

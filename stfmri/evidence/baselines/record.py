@@ -116,6 +116,8 @@ class Baseline:
         remark: what a reader should know of the facts of all folds, as a sentence, or "".
         is_control: whether it must score chance (labels shuffled), so that no network is compared
             with it.
+        volumes: of which volumes it is, where a sweep preprocessed the scans in several ways, such
+            as `t1ce+flair`; set when results are read.
     """
 
     name: str
@@ -129,3 +131,14 @@ class Baseline:
     unfit: Callable[[Config, Sequence[Subject]], str] = lambda config, subjects: ""  # noqa: ARG005
     remark: Callable[[Sequence[Mapping[str, object]]], str] = lambda facts: ""  # noqa: ARG005
     is_control: bool = False
+    volumes: str = ""
+
+    @property
+    def full_label(self) -> str:
+        """The label, with the volumes that it is of."""
+        return f"{self.label} ({self.volumes})" if self.volumes else self.label
+
+    @property
+    def full_phrase(self) -> str:
+        """The phrase, with the volumes that it is of."""
+        return f"{self.phrase} (of {self.volumes})" if self.volumes else self.phrase

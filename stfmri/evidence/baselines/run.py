@@ -59,20 +59,19 @@ def run_baselines(
     Raises:
         UserError: where the cohort, its split or its volumes cannot be read.
     """
-    to_do = [run for run in runs if not run.is_done()]
+    to_do = {run.name for run in runs if not run.is_done()}
     failures: list[Failure] = []
-    if to_do:
-        cohort = read_cohort(sweep.cache, sweep.splits, sweep.classes, sha256=sweep.split_sha256)
-        began = time.perf_counter()
-        features = _features(sweep.first, cohort, to_do, progress)
-        features_s = time.perf_counter() - began
-    for run in runs:
-        if run in to_do:
-            try:
-                _run(sweep.first, cohort, run, features, features_s)
-            except Exception as error:
-                failures.append(Failure(run, error))
-        on_end(run)
+    # Cache by cache: features of all of them need not be in memory at once.
+    for volumes in dict.fromkeys(run.volumes for run in runs):
+        of_cache = [run for run in runs if run.volumes == volumes]
+        inputs = _inputs(sweep, [run for run in of_cache if run.name in to_do], progress)
+        for run in of_cache:
+            if inputs is not None and run.name in to_do:
+                try:
+                    _run(inputs, run)
+                except Exception as error:
+                    failures.append(Failure(run, error))
+            on_end(run)
     return failures
 
 
@@ -118,6 +117,27 @@ def lookup_table(
     return PredictionTable(Path(f"{lookup.name}/fold{fold}"), cohort.classes, rows), fitted
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What baselines of one cache have in common."""
+
+    config: Config
+    cohort: Cohort
+    features: VolumeFeatures | None
+    features_s: float  # spent on reading them
+
+
+def _inputs(sweep: Sweep, runs: Sequence[Run], progress: Progress) -> _Inputs | None:
+    """The inputs of runs that read one cache; None where there is nothing to do."""
+    if not runs:
+        return None
+    config = sweep.config_of(runs[0])
+    cohort = read_cohort(config.cache, config.split_file, sweep.classes, sha256=config.split.sha256)
+    began = time.perf_counter()
+    features = _features(config, cohort, runs, progress)
+    return _Inputs(config, cohort, features, time.perf_counter() - began)
+
+
 def _features(
     config: Config, cohort: Cohort, runs: Sequence[Run], progress: Progress
 ) -> VolumeFeatures | None:
@@ -137,22 +157,18 @@ def _features(
     )
 
 
-def _run(
-    config: Config,
-    cohort: Cohort,
-    run: Run,
-    features: VolumeFeatures | None,
-    features_s: float,
-) -> None:
+def _run(inputs: _Inputs, run: Run) -> None:
     """Fit one baseline on one fold, and write what it says."""
     with locks.lock(private_dir(run.folder)):
         if run.is_done():  # by another process, meanwhile
             return
-        task = task_of(config, cohort, run.fold, features)
+        cohort = inputs.cohort
+        task = task_of(inputs.config, cohort, run.fold, inputs.features)
         began = time.perf_counter()
         fitted = BASELINES[run.baseline].predict(task)
-        timings = {"features_s": features_s, "fit_s": time.perf_counter() - began}
+        timings = {"features_s": inputs.features_s, "fit_s": time.perf_counter() - began}
         record = {**_origin(), "baseline": run.baseline, "timings": timings}
+        record["cache"] = inputs.config.cache.name
         record["facts"] = dict(fitted.facts)
         write_atomic(run.folder / PROVENANCE, json.dumps(record, indent=1) + "\n")
         predictions.write(

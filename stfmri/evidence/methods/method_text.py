@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stfmri.evidence.cohort import Cohort
-from stfmri.evidence.methods import network_text
+from stfmri.evidence.methods import network_text, preprocessing_text
 from stfmri.evidence.methods.reasons import kinds_of, named
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import (
@@ -26,17 +26,7 @@ from stfmri.evidence.methods.wording import (
 
 # Sources named one by one; of more, the number alone.
 MOST_SOURCES = 6
-TRUE = ("true", "yes", "1")
-# Preprocessing keys that have a sentence; others follow as `key = value`.
-DESCRIBED = tuple(
-    f"preprocessing.{name}" for name in ("spacing_mm", "field_mm", "percentiles", "skullstrip")
-)
 NAMES = {"python": "Python", "torch": "PyTorch"}
-EXTRACTORS = {
-    "fsl": "FSL's BET",
-    "brainextractor": "brainextractor (a Python port of FSL's BET)",
-    "auto": f"the extractor found on the machine (which one: {NOT_RECORDED})",
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def method_paragraphs(
     """
     paragraphs = (
         Paragraph("Participants and data", _participants(study)),
-        Paragraph("Preprocessing", _preprocessing(study)),
+        Paragraph("Preprocessing", preprocessing_text.sentences(study)),
         Paragraph("Splits", (*split, *_folds(study.cohort))),
         Paragraph("Networks and training", network_text.sentences(study)),
         Paragraph("Baselines", tuple(baselines)),
@@ -120,59 +110,6 @@ def exclusions(study: Study) -> tuple[str, ...]:
         was = "was" if unused == 1 else "were"
         found.append(f"{counted(unused, 'preprocessed scan')} {was} in no part of the split.")
     return tuple(found)
-
-
-def _preprocessing(study: Study) -> tuple[str, ...]:
-    caches = distinct(str(variant.config.cache) for variant in study.variants)
-    chain = study.cache.chain
-    asked = study.config.preprocessing
-    low, high = asked.percentiles
-    field = " × ".join(f"{mm:g}" for mm in asked.field_mm)
-    shape = " × ".join(str(count) for count in reversed(asked.shape))
-    found = [
-        *_brains(study, str(chain.get("preprocessing.skullstrip", asked.skullstrip))),
-        f"Intensities were scaled so that the {low:g} and {high:g} percentiles within the brain "
-        "became 0 and 1, values beyond were clipped, and voxels outside the brain set to 0.",
-        f"Volumes were resampled linearly to {asked.spacing_mm:g} mm isotropic voxels in a field "
-        f"of {field} mm (right × anterior × superior; {shape} voxels) centred on the brain.",
-    ]
-    settings = study.settings
-    if beyond := settings.beyond(DESCRIBED, ("preprocessing.",)):
-        found.append(f"Further preprocessing settings: {'; '.join(beyond)}.")
-    if len(caches) > 1:
-        found.append(
-            f"Variants used {len(caches)} such preprocessings; the parameters given are those of "
-            "the sweep's configuration."
-        )
-    return tuple(found)
-
-
-def _brains(study: Study, extractor: str) -> list[str]:
-    """Where the brain masks came from."""
-    used = study.cohort.used
-    given = {subject.subject_id for subject in used if subject.columns.get("mask")}
-    stripped = {
-        subject.subject_id
-        for subject in used
-        if _is_true(subject.columns.get("stripped", ""), study.config.data.stripped)
-    } - given
-    found = []
-    if given:
-        all_of = "Every scan" if len(given) == len(used) else counted(len(given), "scan")
-        found.append(f"{all_of} came with a brain mask, which was used as it was.")
-    if stripped:
-        all_of = "Every scan" if len(stripped) == len(used) else counted(len(stripped), "scan")
-        found.append(f"{all_of} came brain-extracted.")
-    if len(given) + len(stripped) < len(used):
-        what = "Scans that came neither with a mask nor brain-extracted" if found else "Scans"
-        but = "" if found else " unless they came brain-extracted"
-        name = EXTRACTORS.get(extractor, extractor)
-        found.append(f"{what} were brain-extracted with {name}{but}.")
-    return found
-
-
-def _is_true(text: str, otherwise: bool) -> bool:
-    return text.strip().lower() in TRUE if text.strip() else otherwise
 
 
 def _folds(cohort: Cohort) -> tuple[str, ...]:

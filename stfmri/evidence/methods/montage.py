@@ -44,27 +44,39 @@ class Mistake:
 
 @dataclass(frozen=True)
 class MistakeCard:
-    """A mistake with its picture as the address of an image; empty where there is none."""
+    """A mistake with its picture as the address of an image; empty where there is none.
+
+    Attributes:
+        contrast: the one that the picture shows, where a volume has several.
+    """
 
     mistake: Mistake
     picture: str
+    contrast: str = ""
 
 
 def cards_of(mistakes: Sequence[Mistake], volumes: Volumes) -> tuple[MistakeCard, ...]:
     """A card for each mistake; a volume that cannot be read leaves its card without a picture."""
     return tuple(
-        MistakeCard(mistake, picture_of(volumes, mistake.subject_id)) for mistake in mistakes
+        MistakeCard(mistake, *picture_of(volumes, mistake.subject_id)) for mistake in mistakes
     )
 
 
-def picture_of(volumes: Volumes, subject_id: str) -> str:
-    """The montage of a subject as a data URI; empty where its shard cannot be read."""
+def picture_of(volumes: Volumes, subject_id: str) -> tuple[str, str]:
+    """The montage of a subject as a data URI, and which of several contrasts it shows.
+
+    Of a subject that lacks the first contrast, the next one. Both are empty where the shard cannot
+    be read, the second also where there is one contrast.
+    """
     try:
         volume_CDHW, affine = volumes[subject_id], volumes.affine(subject_id)
+        names = volumes.contrasts(subject_id)
     except CacheError:
-        return ""
-    png = montage(volume_CDHW[0], np.linalg.norm(affine[:3, :3], axis=0))
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+        return "", ""
+    shown = int(np.argmax([channel.any() for channel in volume_CDHW]))
+    png = montage(volume_CDHW[shown], np.linalg.norm(affine[:3, :3], axis=0))
+    address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return address, names[shown] if len(names) > 1 else ""
 
 
 def montage(volume_DHW: NDArray[np.generic], spacing_WHD: NDArray[np.float64]) -> bytes:

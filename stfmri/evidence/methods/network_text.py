@@ -8,6 +8,7 @@ from typing import Any
 from stfmri.evidence.methods.settings import Phrase, Settings, plain
 from stfmri.evidence.methods.study import Study, Variant
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
+from stfmri.study.words import counted as in_words
 
 WEIGHTS = {
     "scratch": "random weights",
@@ -68,10 +69,10 @@ def _augmentation(
 
 INITIAL = Phrase(("model.weights", "model.stem_init"), _initial)
 INPUT = Phrase(
-    ("model.slice_axis", "model.stem", "model.dropout"),
-    lambda axis, stem, dropout: (
-        f"one-channel volumes as {axis} slices (stem: {stem}; dropout before the classification "
-        f"head: {dropout:g})"
+    ("data.contrasts", "model.slice_axis", "model.stem", "model.dropout"),
+    lambda contrasts, axis, stem, dropout: (
+        f"{in_words(max(1, len(contrasts)))}-channel volumes as {axis} slices (stem: {stem}; "
+        f"dropout before the classification head: {dropout:g})"
     ),
 )
 RATE = Phrase(("train.learning_rate",), lambda rate: f"{rate:g}")
@@ -195,15 +196,10 @@ def recorded(runs: Sequence[Mapping[str, Any]], key: str) -> str:
 def _afterwards(settings: Settings) -> tuple[str, ...]:
     """What was done to the weights after training, in some variants or in all."""
     return tuple(
-        f"{'In some variants ' + said if _partly(settings, phrase) else capital(said)}."
+        f"{capital(said)}."
         for phrase in (AVERAGE, BATCH_NORM)
-        if (said := settings.said(phrase))
+        if (said := settings.said_of_some(phrase))
     )
-
-
-def _partly(settings: Settings, phrase: Phrase) -> bool:
-    """Whether the phrase says nothing of some variants."""
-    return any(not phrase.say(*(values[key] for key in phrase.keys)) for values in settings.values)
 
 
 def _optimiser(name: str) -> str:

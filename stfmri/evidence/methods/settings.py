@@ -17,6 +17,8 @@ from stfmri.study.overrides import flatten
 
 # Groups that decide what a network learns.
 GROUPS = ("model.", "augment.", "train.")
+# Those in which variants may differ; of `data`, the contrasts alone.
+VARYING = ("data.", "preprocessing.", *GROUPS)
 # Places and machine settings, which change no result beyond rounding.
 ASIDE = (
     "model.weights_file",
@@ -68,9 +70,17 @@ class Settings:
         """The phrase, alternatives joined by `or`."""
         return listed(self.alternatives(phrase), "or")
 
+    def said_of_some(self, phrase: Phrase) -> str:
+        """The phrase; where it says nothing of some variants, that it is of the others."""
+        said = self.said(phrase)
+        silent = any(
+            not phrase.say(*(values[key] for key in phrase.keys)) for values in self.values
+        )
+        return f"in some variants {said}" if said and silent else said
+
     def varying(self) -> tuple[str, ...]:
-        """The keys of `GROUPS` in which the variants differ."""
-        return tuple(key for key in self._keys() if len(self._of(key)) > 1)
+        """The keys of `VARYING` in which the variants differ."""
+        return tuple(key for key in self._keys(VARYING) if len(self._of(key)) > 1)
 
     def beyond(self, covered: Collection[str], groups: tuple[str, ...] = GROUPS) -> tuple[str, ...]:
         """`key = value` of what is not covered and some variant chose other than by default."""

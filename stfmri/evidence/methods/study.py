@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,8 @@ from stfmri.study.config import Config
 from stfmri.study.rejected import Rejected, read_rejected
 from stfmri.study.runs import Sweep
 from stfmri.study.serialise import load_yaml
-from stfmri.study.shards import CacheError, Volumes, read_index
+from stfmri.study.shards import MISSING_COLUMN, CacheError, Volumes, read_index
+from stfmri.study.splits import rows_of
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Study:
-    """A sweep without its scores."""
+    """A sweep without its scores.
+
+    Attributes:
+        lacking: contrast → used scans whose channel of it is zeros; None where that was not
+            recorded.
+    """
 
     config: Config
     cohort: Cohort
     cache: CacheFacts
     variants: tuple[Variant, ...]
+    lacking: Mapping[str, int] | None = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> Settings:
@@ -94,7 +102,8 @@ def read_study(
         Variant(label, sweep.config_of(first[name]), tuple(provenances.get(name, ())))
         for name, label in labels.items()
     )
-    return Study(sweep.config, cohort, read_caches(caches or (sweep.cache,)), variants)
+    facts, lacking = read_caches(caches or (sweep.cache,)), _lacking(sweep, cohort)
+    return Study(sweep.config, cohort, facts, variants, lacking)
 
 
 def read_caches(caches: Sequence[Path]) -> CacheFacts:
@@ -115,6 +124,23 @@ def read_caches(caches: Sequence[Path]) -> CacheFacts:
         rejected=sum(known, ()) if len(known) == len(rejected) else None,
         chain=_recorded_chain(Volumes(caches[0], first), first[0].subject_id),
     )
+
+
+def _lacking(sweep: Sweep, cohort: Cohort) -> Mapping[str, int] | None:
+    """How many used scans lack each contrast, of all caches that keep such scans."""
+    used = {subject.subject_id for subject in cohort.used}
+    found = set()
+    for config in sweep.by_cache.values():
+        if config.data.missing == "zeros":
+            rows = [row for row in rows_of(config) if row.subject_id in used]
+            if any(MISSING_COLUMN not in row.columns for row in rows):
+                return None
+            found |= {
+                (name, row.subject_id)
+                for row in rows
+                for name in row.columns[MISSING_COLUMN].split()
+            }
+    return Counter(name for name, _ in sorted(found))
 
 
 def _recorded_chain(volumes: Volumes, subject_id: str) -> Mapping[str, Any]:

@@ -11,11 +11,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stfmri.study import duplicates
+from stfmri.study import chains, duplicates
 from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import IndexRow, Volumes, read_index
 from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate
 from stfmri.study.splits.column import COLUMN
@@ -36,6 +35,7 @@ from stfmri.study.splits.random import RANDOM
 from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
 from stfmri.study.splits.source import SOURCE
 from stfmri.study.splits.stratify import held_out
+from stfmri.study.splits.together import is_of, linked, require_same_folds, require_same_subjects
 from stfmri.study.words import counted, listed
 
 if TYPE_CHECKING:
@@ -124,22 +124,28 @@ class Split:
         return facts(self.folds, self.subjects, self.classes)
 
 
-def ensure(config: Config) -> Split:
+def ensure(config: Config, beside: Sequence[Config] = ()) -> Split:
     """Read the split that `config` names, drawing and writing it first where there is none.
+
+    Args:
+        beside: configurations of the same sweep that read other caches: all of them divide the
+            same subjects in the same way.
 
     Raises:
         UserError: where the cohort has changed since the split was written, a class is too small,
             a fold lacks a class, or the file on disk was drawn with other settings or is not the
             one that `split.sha256` tells of.
+        CacheError: where the cache holds other channels or voxels than `config` asks for.
+        UserError: where a cache beside holds other subjects, or has them divided otherwise.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
-    split = check(config)
+    split = check(config, beside)
     if not split.path.is_file():
         write_file(split.file)
     return split
 
 
-def check(config: Config) -> Split:
+def check(config: Config, beside: Sequence[Config] = ()) -> Split:
     """As `ensure`, but nothing is written."""
     config = resolved(config)
     kind = SPLITS[config.split.kind]
@@ -150,8 +156,7 @@ def check(config: Config) -> Split:
     external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != config.cache]
     classes = config.data.classes or tuple(sorted({subject.label for subject in own}))
     _check_classes(own, external, classes, config)
-    if config.external_cache is not None:
-        _check_preprocessing(config, rows)
+    chains.require(rows, config.chain, config.data.channels)
     expected = SplitFile(
         path=config.split_file,
         kind=kind.name,
@@ -166,7 +171,19 @@ def check(config: Config) -> Split:
             "val_fraction": config.split.val_fraction,
         },
     )
-    file = _read(expected) if expected.path.is_file() else _drawn(expected, own, external, config)
+    others = {one.cache: rows_of(one) for one in beside}
+    require_same_subjects({config.cache: rows, **others})
+    written = _written(beside, subjects)
+    if expected.path.is_file():
+        file = _read(expected)
+    elif same := [other for other in written if not other.differences(expected)]:
+        file = replace(expected, folds=same[0].folds, near_duplicates=_pairs(config))
+    else:
+        theirs = [row for their_rows in others.values() for row in their_rows]
+        together = linked(own, subjects_in(theirs, config.data.label)) if theirs else own
+        file = _drawn(expected, together, external, config)
+    for other in written:
+        require_same_folds(file, other)
     require_unchanged(file, config.split.sha256)
     by_id = {subject.subject_id: subject for subject in subjects}
     count = kind.folds(config.split)
@@ -301,12 +318,23 @@ def _fold(sides: Sides, val_fraction: float, seed: int) -> Fold:
     return Fold(*parts)
 
 
+def _written(configs: Sequence[Config], subjects: Sequence[Subject]) -> list[SplitFile]:
+    """The split files that these have; one that names other subjects is of an older cohort."""
+    paths = [resolved(config).split_file for config in configs]
+    files = [read_file(path) for path in paths if path.is_file()]
+    return [file for file in files if is_of(file, subjects)]
+
+
 def _drawn(
     expected: SplitFile, own: Sequence[Subject], external: Sequence[Subject], config: Config
 ) -> SplitFile:
     folds = draw(own, config, external)
-    pairs = _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
-    return replace(expected, folds=folds, near_duplicates=pairs)
+    return replace(expected, folds=folds, near_duplicates=_pairs(config))
+
+
+def _pairs(config: Config) -> tuple[duplicates.Pair, ...]:
+    """Suspicious pairs of the cohort and of the external one, where there is one."""
+    return _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
 
 
 @functools.cache
@@ -356,24 +384,3 @@ def _check_classes(
             f"column {label!r}, which {file} does not: no network could learn it; leave those "
             "scans out, or name its classes alike"
         )
-
-
-def _check_preprocessing(config: Config, rows: Sequence[IndexRow]) -> None:
-    """Refuse an external cohort whose voxels were made otherwise, naming the key."""
-    volumes = Volumes(config.cache, rows)
-    first = {(row.folder, row.shard): row.subject_id for row in rows}
-    chains = [(folder, _chain(volumes.chain(name))) for (folder, _), name in first.items()]
-    [own, *_] = [chain for folder, chain in chains if folder == config.cache]
-    for folder, chain in chains:
-        for key in sorted({*own, *chain}):
-            if own.get(key) != chain.get(key):
-                raise UserError(
-                    f"{folder} was made with {key}={chain.get(key)}, {config.cache} "
-                    f"with {own.get(key)}: a network would see other voxels than it learned from; "
-                    "preprocess both alike"
-                )
-
-
-def _chain(text: str) -> dict[str, Any]:
-    found = load_yaml(text, "the chain of a shard")
-    return found if isinstance(found, dict) else {}

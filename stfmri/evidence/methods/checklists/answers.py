@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from stfmri.evidence.methods import method_text, network_text
+from stfmri.evidence.methods import method_text, network_text, preprocessing_text
 from stfmri.evidence.methods.flow import flow_of
 from stfmri.evidence.methods.network_text import INITIAL, SEED
 from stfmri.evidence.methods.settings import Settings
@@ -91,10 +91,13 @@ def missing(material: Material) -> str:
     """No imputation: a scan without a volume or a class is left out."""
     flow = flow_of(material.study)
     excluded = "not recorded" if flow.rejected is None else f"{flow.excluded:,}"
+    imputed = (
+        " ".join(preprocessing_text.zeros(material.study))
+        or "Nothing that the networks see was imputed."
+    )
     return (
-        f"Scans without a usable volume were left out (n = {excluded}); every scan has a class; "
-        "nothing that the networks see was imputed. Missing values of other columns are counted in "
-        "Table 1."
+        f"Scans without a usable volume were left out (n = {excluded}); every scan has a class. "
+        f"{imputed} Missing values of other columns are counted in Table 1."
     )
 
 
