@@ -114,8 +114,7 @@ class Sampler:
 
 def inverse(matrix: Matrix) -> Matrix:
     """The map back."""
-    inverted: Matrix = np.linalg.inv(matrix)
-    return inverted
+    return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
 def boxed_affine(affine: Matrix, box: tuple[slice, ...]) -> Matrix:
@@ -141,7 +140,7 @@ def scale(
     if not high > low:
         every = "every voxel has the same value" if np.ptp(inside) == 0 else "nearly every voxel"
         raise ScanError(f"the brain is constant: {every}")
-    clipped = np.count_nonzero((inside <= low) | (inside >= high)) / inside.size
+    clipped = float(np.count_nonzero((inside <= low) | (inside >= high)) / inside.size)
     scaled = (values_KJI - np.float32(low)) * np.float32(1 / (high - low))
     np.clip(scaled, 0, 1, out=scaled)
     scaled *= brain_KJI
