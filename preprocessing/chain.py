@@ -18,24 +18,15 @@ from numpy.typing import NDArray
 
 from preprocessing.bias import unshaded
 from preprocessing.cohorts import Scan, wanted_contrasts
+from preprocessing.fields import Field, anchored_field, fixed_field
+from preprocessing.geometry import Grid, Matrix, inverse
 from preprocessing.matching import brain_points, share_inside
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.registration import Alignment, align
 from preprocessing.skullstrip import Mask, find_brain, recipe
 from preprocessing.template import align_to_mni, mni_template
 from preprocessing.timing import timed
-from preprocessing.transforms import (
-    COVERED,
-    HALF,
-    Grid,
-    Matrix,
-    Sampler,
-    anchored_grid,
-    carried_mask,
-    centred_grid,
-    inverse,
-    scale,
-)
+from preprocessing.transforms import COVERED, Sampler, carried_mask, scale
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.serialise import dump_yaml
 
@@ -203,43 +194,43 @@ def _volume(
     settings = chain.preprocessing
     reference = next(iter(images.values()))
     of_reference = Sampler.of(brain, reference.affine, settings, space)
-    grid = _grid(brain, reference, space, of_reference, settings)
+    place = _field(brain, reference, space, of_reference, settings)
+    brain_DHW = place.brain_DHW
     facts: dict[str, float] = {}
-    reference_share_DHW = of_reference.share(grid)
-    brain_DHW = reference_share_DHW > HALF
     volume_CDHW = np.zeros((len(chain.contrasts), *settings.shape), np.float16)
     for name, image in images.items():
-        sampler, share_DHW = of_reference, reference_share_DHW
+        sampler, share_DHW = of_reference, place.share_DHW
         try:
             if not alignments[name].on_grid:
                 sampler = _registered_sampler(
                     image, alignments[name], brain, reference, space, settings
                 )
-                share_DHW = sampler.share(grid)
+                share_DHW = sampler.share(place.inner)
                 facts[f"covered_{name}"] = float((share_DHW[brain_DHW] > COVERED).mean())
             scaled_KJI, facts[f"clipped_{name}"] = _scaled(image, sampler, settings)
         except ScanError as error:
             raise _named(error, name, images) from error
+        sampled_DHW = sampler.sample(scaled_KJI, place.inner, share_DHW)
         channel_DHW = volume_CDHW[chain.contrasts.index(name)]
-        channel_DHW[brain_DHW] = sampler.sample(scaled_KJI, grid, share_DHW)[brain_DHW]
-    return volume_CDHW, grid, facts
+        channel_DHW[place.part] = np.where(brain_DHW, sampled_DHW, 0)
+    return volume_CDHW, place.grid, facts
 
 
-def _grid(
+def _field(
     brain: Mask, reference: Image, space: Matrix, sampler: Sampler, settings: PreprocessingConfig
-) -> Grid:
+) -> Field:
     """The field around the brain; in the template's space it is the same for every subject."""
     if settings.register == "none":
-        return anchored_grid(brain, reference.affine, sampler, settings)
-    grid = centred_grid(mni_template().centre, settings)
+        return anchored_field(brain, reference.affine, sampler, settings)
+    place = fixed_field(mni_template().centre, sampler, settings)
     points = apply_affine(inverse(space), brain_points(reference, brain))
-    within = share_inside(points, grid.affine, grid.shape_WHD)
+    within = share_inside(points, place.grid.affine, place.grid.shape_WHD)
     if within < LEAST_WITHIN:
         raise ScanError(
             f"only {within:.0%} of the brain lies in the field once registered to the template; "
             "look at its mask, or enlarge preprocessing.field_mm"
         )
-    return grid
+    return place
 
 
 def _registered_sampler(

@@ -15,9 +15,9 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from preprocessing.geometry import Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image
 from preprocessing.skullstrip import Mask, bounding_box
-from preprocessing.transforms import Matrix, boxed_affine, inverse
 
 # Voxels are averaged to at least this size.
 WORK_MM = 2.0

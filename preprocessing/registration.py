@@ -12,6 +12,7 @@ import SimpleITK
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from preprocessing.geometry import Matrix, boxed_affine, centre_of_mass
 from preprocessing.matching import (
     COARSE,
     FINE,
@@ -27,7 +28,6 @@ from preprocessing.matching import (
 )
 from preprocessing.nifti import Image
 from preprocessing.skullstrip import Mask, bounding_box
-from preprocessing.transforms import Matrix, boxed_affine, centre_of_mass
 
 # Two grids are one where no corner of theirs is further apart, in voxels.
 SAME_GRID = 0.01

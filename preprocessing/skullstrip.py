@@ -143,7 +143,7 @@ def stripped_brain(image: Image) -> Mask:
     """
     data = image.data
     # A part of the scan shows its range as well; a single bright voxel must not decide it.
-    low, high = np.percentile(data[::3, ::3, ::3], [0.5, 99.5])
+    low, high = np.percentile(data[::3, ::3, ::3].astype(np.float64), [0.5, 99.5])
     tolerance = BACKGROUND * float(high - low)
     outermost = np.concatenate([face.ravel() for face in faces(data)]).astype(np.float64)
     rounded = np.round(outermost / tolerance) if tolerance > 0 else outermost

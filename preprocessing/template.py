@@ -10,6 +10,7 @@ import SimpleITK
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from preprocessing.geometry import Matrix, centre_of_mass, inverse
 from preprocessing.matching import (
     COARSE,
     FINE,
@@ -21,7 +22,7 @@ from preprocessing.matching import (
 )
 from preprocessing.nifti import Image
 from preprocessing.skullstrip import Mask, bounding_box
-from preprocessing.transforms import Matrix, carried_mask, centre_of_mass, inverse
+from preprocessing.transforms import carried_mask
 
 
 @dataclass(frozen=True)

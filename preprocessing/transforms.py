@@ -1,13 +1,7 @@
 """From a scan and its brain to voxels of the cache: scaling, low-pass, one linear interpolation.
 
-Voxels must tell about the brain, not about how it was scanned. So the grid of a volume lies along
-the world's axes and is anchored to the brain's own centre of mass; the scan's matrix, the order and
-the tilt of its axes, and the width of its background leave no trace. Nothing outside the brain
-takes part: values are averaged over the brain's voxels alone (a normalised convolution), which also
-keeps the brain's edge from being darkened by the background.
-
-What the anchor and the low-pass change, on the six heads and gliomas of
-`tests/preprocessing/test_transforms.py`, is listed at `anchored_grid` and `low_pass`.
+Nothing outside the brain takes part: values are averaged over the brain's voxels alone, by a
+normalised convolution, so that the background does not darken the brain's edge.
 """
 
 from __future__ import annotations
@@ -16,38 +10,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from preprocessing.geometry import Grid, Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image, ScanError
 from preprocessing.skullstrip import Mask, bounding_box
 from stfmri.study.config import PreprocessingConfig
 
-Matrix = NDArray[np.float64]  # (4, 4), of homogeneous coordinates
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.
 MARGIN = 2
 # A voxel is brain where at least half of it is. Rounding must not decide those of exactly a half.
 HALF = 0.499
 # Of a voxel, below which a contrast says nothing about it: its field ends there.
 COVERED = 1e-3
-# Of the brain's volume, at either end of an axis: tails that do not decide where its middle is.
-TAIL = 1e-3
 # Standard deviations at which the low-pass ends.
 TRUNCATE = 4.0
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the voxels of a volume lie.
-
-    Attributes:
-        shape_WHD: voxels along right, anterior, superior.
-        affine: (w, h, d, 1) → RAS millimetres.
-    """
-
-    shape_WHD: tuple[int, int, int]
-    affine: Matrix
 
 
 @dataclass(frozen=True)
@@ -110,18 +88,6 @@ class Sampler:
         smooth = low_pass(scaled_KJI, self.sigmas)
         summed = resample(smooth, self.to_box @ grid.affine, grid.shape_WHD)
         return np.divide(summed, share_DHW, out=np.zeros_like(summed), where=share_DHW > COVERED)
-
-
-def inverse(matrix: Matrix) -> Matrix:
-    """The map back."""
-    return np.asarray(np.linalg.inv(matrix), np.float64)
-
-
-def boxed_affine(affine: Matrix, box: tuple[slice, ...]) -> Matrix:
-    """The affine of the part `box` of a scan."""
-    moved = np.array(affine, np.float64)
-    moved[:3, 3] = apply_affine(affine, [part.start for part in box])
-    return moved
 
 
 def scale(
@@ -193,90 +159,6 @@ def resample(
     source = SimpleITK.GetImageFromArray(np.ascontiguousarray(values_KJI))
     sampled: NDArray[np.float32] = SimpleITK.GetArrayFromImage(resampler.Execute(source))
     return sampled
-
-
-def anchored_grid(
-    brain: Mask, affine: Matrix, sampler: Sampler, preprocessing: PreprocessingConfig
-) -> Grid:
-    """The field of a volume around a brain, along the world's axes.
-
-    A voxel's centre lies on the brain's centre of mass; the field is moved by whole voxels until
-    the brain is in its middle. So a grid's phase, and with it the blur of the interpolation,
-    depends on the brain alone.
-
-    Raises:
-        ScanError: where the brain is larger than the field, or smaller than a voxel.
-    """
-    spacing = preprocessing.spacing_mm
-    box = bounding_box(brain)
-    ends = np.array([[part.start - 0.5, part.stop - 0.5] for part in box])
-    corners = apply_affine(affine, np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, 3))
-    centre = apply_affine(affine, centre_of_mass(brain))
-    before = np.ceil((centre - corners.min(axis=0)) / spacing) + 1
-    after = np.ceil((corners.max(axis=0) - centre) / spacing) + 1
-    cover = np.diag([spacing, spacing, spacing, 1.0])
-    cover[:3, 3] = centre - before * spacing
-    width, height, depth = (int(count) for count in before + after + 1)
-    share_DHW = sampler.share(Grid((width, height, depth), cover))
-    start = _window(share_DHW, preprocessing)
-    cover[:3, 3] += start * spacing
-    depth, height, width = preprocessing.shape
-    return Grid((width, height, depth), cover)
-
-
-def centred_grid(centre_mm: NDArray[np.float64], preprocessing: PreprocessingConfig) -> Grid:
-    """The field around a point of the world, along the world's axes."""
-    spacing = preprocessing.spacing_mm
-    depth, height, width = preprocessing.shape
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = centre_mm - (np.array([width, height, depth]) - 1) / 2 * spacing
-    return Grid((width, height, depth), affine)
-
-
-def centre_of_mass(brain: Mask) -> NDArray[np.float64]:
-    """The brain's centre in indices."""
-    centre = []
-    for axis, size in enumerate(brain.shape):
-        profile = _profile(brain, axis)
-        centre.append(profile @ np.arange(size) / profile.sum())
-    return np.array(centre)
-
-
-def _window(
-    share_DHW: NDArray[np.float32], preprocessing: PreprocessingConfig
-) -> NDArray[np.float64]:
-    """The first voxel (w, h, d) of the field, in indices of `share_DHW`, which may be negative."""
-    brain_DHW = share_DHW > HALF
-    if not brain_DHW.any():
-        raise ScanError(f"the brain is smaller than a voxel of {preprocessing.spacing_mm:g} mm")
-    box_DHW = bounding_box(brain_DHW)
-    _check_fits([part.stop - part.start for part in box_DHW], preprocessing)
-    start = []
-    for axis, (part, room) in enumerate(zip(box_DHW, preprocessing.shape, strict=True)):
-        # The middle of the brain without its tails: a bounding box may jump by a voxel with the
-        # noise of a mask's edge, and all that is stored would jump with it.
-        mass = np.cumsum(_profile(share_DHW, axis))
-        upper_faces = np.arange(mass.size) + 0.5
-        ends = np.interp([TAIL * mass[-1], (1 - TAIL) * mass[-1]], mass, upper_faces)
-        first = np.floor(ends.mean() - (room - 1) / 2 + 0.5)
-        start.append(np.clip(first, part.stop - room, part.start))
-    return np.array(start[::-1])
-
-
-def _profile(values: NDArray[np.generic], axis: int) -> NDArray[np.float64]:
-    others = tuple(other for other in range(3) if other != axis)
-    profile: NDArray[np.float64] = values.sum(axis=others, dtype=np.float64)
-    return profile
-
-
-def _check_fits(extent_DHW: list[int], preprocessing: PreprocessingConfig) -> None:
-    if any(found > room for found, room in zip(extent_DHW, preprocessing.shape, strict=True)):
-        spans = "×".join(f"{count * preprocessing.spacing_mm:g}" for count in extent_DHW[::-1])
-        room = "×".join(f"{mm:g}" for mm in preprocessing.field_mm)
-        raise ScanError(
-            f"the brain spans {spans} mm (right, anterior, superior), more than the field of "
-            f"{room} mm; look at its mask, or enlarge preprocessing.field_mm"
-        )
 
 
 def carried_mask(brain: Mask, affine: Matrix, onto: Image, to_onto: Matrix) -> Mask:
