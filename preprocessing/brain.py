@@ -25,6 +25,11 @@ from preprocessing.nifti import Image, ScanError
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing
 
+# Part of a stripped scan's range of values around the background that is background, too.
+BACKGROUND = 1e-3
+# Part of the largest piece of a stripped brain that another piece must have to belong to it.
+PIECE = 0.05
+
 
 def require(name: str, scans: Iterable[Scan]) -> None:
     """Check that there is an extractor of that name and, where a scan needs it, that it can run.
@@ -94,16 +99,43 @@ def brain_mask(image: Image, name: str) -> Mask:
 
 
 def stripped_brain(image: Image) -> Mask:
-    """The brain of a stripped scan: what differs from the background, in one piece, holes filled.
+    """The brain of a stripped scan: what differs from the background, in large pieces.
 
     The background is the commonest value on the volume's faces, which need not be its minimum:
-    registration leaves values below 0 inside the brain.
+    registration leaves values below 0 inside the brain. It also leaves noise around 0 outside, so
+    that values within `BACKGROUND` of the scan's range of it are background too.
     """
     data = image.data
-    values, counts = np.unique(
-        np.concatenate([face.ravel() for face in faces(data)]), return_counts=True
-    )
-    return largest_piece(data != values[counts.argmax()])
+    # A part of the scan shows its range as well; a single bright voxel must not decide it.
+    low, high = np.percentile(data[::3, ::3, ::3].astype(np.float64), [0.5, 99.5])
+    tolerance = BACKGROUND * float(high - low)
+    outermost = np.concatenate([face.ravel() for face in faces(data)]).astype(np.float64)
+    rounded = np.round(outermost / tolerance) if tolerance > 0 else outermost
+    values, counts = np.unique(rounded, return_counts=True)
+    background = np.median(outermost[rounded == values[counts.argmax()]])
+    # Compared, not subtracted: stored numbers may be unsigned.
+    brain = (data < background - tolerance) | (data > background + tolerance)
+    return large_pieces(np.asarray(brain))
+
+
+def large_pieces(mask: Mask) -> Mask:
+    """The face-connected components of at least `PIECE` of the largest, enclosed holes filled.
+
+    A stripped brain may be in several pieces: a gap of two voxels parts its hemispheres, and the
+    cerebellum, some 10 % of it, may hang by nothing. Eyes, about 0.5 % each, and specks are less.
+    """
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)
+    labels, count = ndimage.label(mask[box])
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = (sizes >= PIECE * sizes.max())[labels] if count > 1 else mask[box]
+    # A rim of background joins all that is outside; other background is a hole.
+    outside, _ = ndimage.label(np.pad(~kept, 1, constant_values=True))
+    result = np.zeros_like(mask)
+    result[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return result
 
 
 def largest_piece(mask: Mask) -> Mask:

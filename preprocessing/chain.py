@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
+from preprocessing.bias import unshaded
 from preprocessing.brain import Mask, find_brain, recipe
 from preprocessing.cohorts import Scan, wanted_contrasts
+from preprocessing.fields import Field, anchored_field, fixed_field
+from preprocessing.geometry import Grid, Matrix, inverse
+from preprocessing.matching import brain_points, share_inside
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.transforms import to_grid
+from preprocessing.registration import Alignment, align
+from preprocessing.template import align_to_mni, mni_template
+from preprocessing.timing import timed
+from preprocessing.transforms import COVERED, Sampler, carried_mask, scale
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.serialise import dump_yaml
+
+# Of a brain, in the field of a template's space: less is a registration that went wrong.
+LEAST_WITHIN = 0.99
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,10 @@ class Processed:
         volume_CDHW: float16, in [0, 1], 0 outside the brain.
         affine: (w, h, d, 1) → RAS millimetres.
         missing: contrasts whose channel is all zeros.
-        facts: numbers about the steps, such as the overlap after registration, by name.
+        facts: numbers about the steps, by name: those of `align` and `align_to_mni`,
+            `clipped_<contrast>` (part of the brain at or beyond its percentiles) and, of a
+            contrast on a grid of its own, `covered_<contrast>` (part of the brain in its field).
+        seconds: spent on each step.
     """
 
     reference: Image
@@ -81,6 +96,7 @@ class Processed:
     contrasts: tuple[str, ...]
     missing: tuple[str, ...] = ()
     facts: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def read(scan: Scan, chain: Chain) -> Sources:
@@ -105,7 +121,7 @@ def read(scan: Scan, chain: Chain) -> Sources:
 
 
 def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
-    """Make the volume.
+    """Make the volume: contrasts are registered where needed, and each is interpolated once.
 
     Args:
         masks: the folder where extracted brain masks are kept.
@@ -113,14 +129,133 @@ def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     Raises:
         ScanError: where a scan cannot be used.
     """
-    scan = sources.scan
-    [content] = sources.contents.values()
-    image = parse(content)
-    method = chain.preprocessing.skullstrip
-    digest = hashlib.sha256(content).hexdigest()
-    brain = find_brain(image, digest, scan.mask, scan.stripped, method, masks)
-    volume, affine = to_grid(image, brain, chain.preprocessing)
-    return Processed(image, brain, volume, affine, chain.contrasts)
+    scan, settings = sources.scan, chain.preprocessing
+    seconds: dict[str, float] = {}
+    with timed(seconds, "read"):
+        images = {name: _parsed(sources, name) for name in sources.contents}
+    first, reference = next(iter(images.items()))
+    with timed(seconds, "brain"):
+        digest = hashlib.sha256(sources.contents[first]).hexdigest()
+        brain = find_brain(reference, digest, scan.mask, scan.stripped, settings.skullstrip, masks)
+    with timed(seconds, "register"):
+        space: Matrix = np.eye(4)
+        facts: dict[str, float] = {}
+        if settings.register == "mni":
+            space, facts = align_to_mni(reference, brain)
+        alignments = {
+            name: align(reference, brain, image, name, stripped=scan.stripped)
+            for name, image in images.items()
+        }
+    with timed(seconds, "transform"):
+        volume_CDHW, grid, found = _volume(images, alignments, brain, space, chain)
+    for alignment in alignments.values():
+        facts |= alignment.facts
+    return Processed(
+        reference=reference,
+        brain=brain,
+        volume_CDHW=volume_CDHW,
+        affine=grid.affine,
+        contrasts=chain.contrasts,
+        missing=tuple(name for name in chain.contrasts if name not in images),
+        facts={**facts, **found},
+        seconds=seconds,
+    )
+
+
+def _parsed(sources: Sources, name: str) -> Image:
+    try:
+        return parse(sources.contents[name])
+    except ScanError as error:
+        raise _named(error, name, sources.contents) from error
+
+
+def _named(error: ScanError, name: str, among: Collection[str]) -> ScanError:
+    """The error with the contrast that it is about, where there are several."""
+    return ScanError(f"{name}: {error}") if len(among) > 1 else error
+
+
+def _volume(
+    images: dict[str, Image],
+    alignments: dict[str, Alignment],
+    brain: Mask,
+    space: Matrix,
+    chain: Chain,
+) -> tuple[NDArray[np.float16], Grid, dict[str, float]]:
+    """Sample every contrast on the subject's grid.
+
+    Args:
+        alignments: of each contrast to the reference, the first of `images`.
+        brain: on the reference's grid.
+        space: the volume's world → the reference's world.
+
+    Returns:
+        The volume (C, D, H, W), its grid, and facts about it.
+    """
+    settings = chain.preprocessing
+    reference = next(iter(images.values()))
+    of_reference = Sampler.of(brain, reference.affine, settings, space)
+    place = _field(brain, reference, space, of_reference, settings)
+    brain_DHW = place.brain_DHW
+    facts: dict[str, float] = {}
+    volume_CDHW = np.zeros((len(chain.contrasts), *settings.shape), np.float16)
+    for name, image in images.items():
+        sampler, share_DHW = of_reference, place.share_DHW
+        try:
+            if not alignments[name].on_grid:
+                sampler = _registered_sampler(
+                    image, alignments[name], brain, reference, space, settings
+                )
+                share_DHW = sampler.share(place.inner)
+                facts[f"covered_{name}"] = float((share_DHW[brain_DHW] > COVERED).mean())
+            scaled_KJI, facts[f"clipped_{name}"] = _scaled(image, sampler, settings)
+        except ScanError as error:
+            raise _named(error, name, images) from error
+        sampled_DHW = sampler.sample(scaled_KJI, place.inner, share_DHW)
+        channel_DHW = volume_CDHW[chain.contrasts.index(name)]
+        channel_DHW[place.part] = np.where(brain_DHW, sampled_DHW, 0)
+    return volume_CDHW, place.grid, facts
+
+
+def _field(
+    brain: Mask, reference: Image, space: Matrix, sampler: Sampler, settings: PreprocessingConfig
+) -> Field:
+    """The field around the brain; in the template's space it is the same for every subject."""
+    if settings.register == "none":
+        return anchored_field(brain, reference.affine, sampler, settings)
+    place = fixed_field(mni_template().centre, sampler, settings)
+    points = apply_affine(inverse(space), brain_points(reference, brain))
+    within = share_inside(points, place.grid.affine, place.grid.shape_WHD)
+    if within < LEAST_WITHIN:
+        raise ScanError(
+            f"only {within:.0%} of the brain lies in the field once registered to the template; "
+            "look at its mask, or enlarge preprocessing.field_mm"
+        )
+    return place
+
+
+def _registered_sampler(
+    image: Image,
+    alignment: Alignment,
+    brain: Mask,
+    reference: Image,
+    space: Matrix,
+    settings: PreprocessingConfig,
+) -> Sampler:
+    """The sampler of a contrast on a grid of its own, through the reference's brain."""
+    carried = carried_mask(brain, reference.affine, image, alignment.matrix)
+    if not carried.any():
+        raise ScanError("its field does not reach the brain of the first contrast")
+    return Sampler.of(carried, image.affine, settings, alignment.matrix @ space)
+
+
+def _scaled(
+    image: Image, sampler: Sampler, settings: PreprocessingConfig
+) -> tuple[NDArray[np.float32], float]:
+    """The contrast's values around the brain, from 0 to 1, and the part that was clipped."""
+    values_KJI = np.ascontiguousarray(image.values(sampler.box).T)
+    if settings.bias == "n4":
+        values_KJI = unshaded(values_KJI, sampler.brain_KJI, image.spacing)
+    return scale(values_KJI, sampler.brain_KJI, settings.percentiles)
 
 
 def _key(scan: Scan, contents: dict[str, bytes], chain: Chain) -> str:

@@ -1,138 +1,175 @@
-"""The chain from a scan and its brain to a volume of the cache, composed of TorchIO transforms.
+"""From a scan and its brain to voxels of the cache: scaling, low-pass, one linear interpolation.
 
-The whole head is never scaled nor resampled: the scan is first cropped to its brain, which changes
-no result, because everything outside the brain becomes 0 before voxels are interpolated.
+Nothing outside the brain takes part: values are averaged over the brain's voxels alone, by a
+normalised convolution, so that the background does not darken the brain's edge.
 """
 
 from __future__ import annotations
 
-import nibabel as nib
+from dataclasses import dataclass
+
 import numpy as np
-import torch
-import torchio as tio
+import SimpleITK
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from preprocessing.brain import Mask, bounding_box
+from preprocessing.geometry import Grid, Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image, ScanError
 from stfmri.study.config import PreprocessingConfig
 
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.
 MARGIN = 2
-# Voxels by which a grid may fall short of a whole number through rounding in a header's float32.
-ROUNDING = 1e-3
+# A voxel is brain where at least half of it is. Rounding must not decide those of exactly a half.
+HALF = 0.499
+# Of a voxel, below which a contrast says nothing about it: its field ends there.
+COVERED = 1e-3
+# Standard deviations at which the low-pass ends.
+TRUNCATE = 4.0
 
 
-def to_grid(
-    image: Image, brain: Mask, preprocessing: PreprocessingConfig
-) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
-    """Scale, resample and crop a scan around its brain.
+@dataclass(frozen=True)
+class Sampler:
+    """Takes scans that share a grid, cropped to the brain, to the voxels of a volume.
+
+    Attributes:
+        box: the part of the scan that is used.
+        brain_KJI: the brain in the box, with the scan's axes reversed.
+        weight_KJI: the same after the low-pass, what sampled values are divided by.
+        sigmas: of the low-pass along (i, j, k), in voxels of the scan.
+        to_box: the volume's world, in mm → indices (i, j, k, 1) in the box.
+    """
+
+    box: tuple[slice, ...]
+    brain_KJI: Mask
+    weight_KJI: NDArray[np.float32]
+    sigmas: tuple[float, ...]
+    to_box: Matrix
+
+    @classmethod
+    def of(
+        cls,
+        brain: Mask,
+        affine: Matrix,
+        preprocessing: PreprocessingConfig,
+        to_scan: Matrix | None = None,
+    ) -> Sampler:
+        """The sampler of scans on one grid.
+
+        Args:
+            brain: on the scan's grid.
+            affine: of the scan, (i, j, k, 1) → RAS millimetres.
+            to_scan: the volume's world → the scan's world; None where they are one.
+        """
+        box = bounding_box(brain, MARGIN)
+        to_box = inverse(boxed_affine(affine, box))
+        if to_scan is not None:
+            to_box = to_box @ to_scan
+        # Indices by which one voxel of the volume moves along each axis of the scan.
+        steps = np.linalg.norm(to_box[:3, :3], axis=1) * preprocessing.spacing_mm
+        sigmas = tuple(map(sigma_voxels, steps)) if preprocessing.antialias else (0.0,) * 3
+        brain_KJI = np.ascontiguousarray(brain[box].T)
+        weight_KJI = low_pass(brain_KJI.astype(np.float32), sigmas)
+        return cls(box, brain_KJI, weight_KJI, sigmas, to_box)
+
+    def share(self, grid: Grid) -> NDArray[np.float32]:
+        """How much of each voxel is brain, 0–1, (D, H, W)."""
+        return resample(self.weight_KJI, self.to_box @ grid.affine, grid.shape_WHD)
+
+    def sample(
+        self, scaled_KJI: NDArray[np.float32], grid: Grid, share_DHW: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Mean of the brain's values around each voxel, (D, H, W); 0 where there are none.
+
+        Args:
+            scaled_KJI: values in the box, 0 outside the brain.
+            share_DHW: as `share` has it.
+        """
+        smooth = low_pass(scaled_KJI, self.sigmas)
+        summed = resample(smooth, self.to_box @ grid.affine, grid.shape_WHD)
+        return np.divide(summed, share_DHW, out=np.zeros_like(summed), where=share_DHW > COVERED)
+
+
+def scale(
+    values_KJI: NDArray[np.float32], brain_KJI: Mask, percentiles: tuple[float, float]
+) -> tuple[NDArray[np.float32], float]:
+    """The brain's values with their percentiles at 0 and 1, and the rest 0.
 
     Returns:
-        The volume, float16 (C, D, H, W) with C = 1, in [0, 1], 0 outside the brain; and its
-        affine, (w, h, d, 1) → RAS millimetres.
+        The values, and the part of the brain at or beyond either percentile.
 
     Raises:
-        ScanError: where the brain is larger than the field, or has one intensity throughout.
+        ScanError: where the brain has one intensity.
     """
-    box = bounding_box(brain, MARGIN)
-    values = image.values(box)
-    if np.ptp(values[brain[box]]) == 0:
-        raise ScanError("the brain is constant: every voxel has the same value")
-    affine = image.affine.copy()
-    affine[:3, 3] = nib.affines.apply_affine(image.affine, [part.start for part in box])
-    subject = tio.Subject(
-        scan=tio.ScalarImage(tensor=torch.from_numpy(values[None]), affine=affine),
-        brain=tio.LabelMap(
-            tensor=torch.from_numpy(brain[box][None].astype(np.float32)), affine=affine
-        ),
-    )
-    shape_WHD = preprocessing.shape[::-1]
-    grid = resampled_grid(image, box, preprocessing.spacing_mm)
-    subject = normalisation(preprocessing, grid)(subject)
-    _check_fits(subject.brain.numpy()[0] > 0, shape_WHD, preprocessing)
-    subject = centring(shape_WHD)(subject)
-    volume_WHD = subject.scan.numpy()[0]
-    volume_CDHW = np.ascontiguousarray(volume_WHD.transpose(2, 1, 0)[None], dtype=np.float16)
-    return volume_CDHW, subject.scan.affine
+    inside = values_KJI[brain_KJI]
+    low, high = np.percentile(inside, percentiles)
+    if not high > low:
+        every = "every voxel has the same value" if np.ptp(inside) == 0 else "nearly every voxel"
+        raise ScanError(f"the brain is constant: {every}")
+    clipped = float(np.count_nonzero((inside <= low) | (inside >= high)) / inside.size)
+    scaled = (values_KJI - np.float32(low)) * np.float32(1 / (high - low))
+    np.clip(scaled, 0, 1, out=scaled)
+    scaled *= brain_KJI
+    return scaled, clipped
 
 
-def normalisation(
-    preprocessing: PreprocessingConfig, grid: tuple[tuple[int, int, int], NDArray[np.float64]]
-) -> tio.Compose:
-    """Canonical axes, intensities of the brain to [0, 1], 0 outside it, and the new voxel size.
+def sigma_voxels(step: float) -> float:
+    """Standard deviation of the low-pass before sampling every `step`-th voxel.
 
-    A voxel counts as brain where the interpolated mask reaches a half. The mask must come as
-    floating point: interpolating whole numbers, ITK cuts 0.99 to 0.
+    With it the point-spread function of the coarser grid, of full width `step` at half its height,
+    arises from one of a single voxel (Cardoso et al., MICCAI 2015, equation 5).
     """
-    steps = [
-        tio.ToCanonical(copy=False),
-        # TorchIO's first argument is the range that comes out, not the percentiles.
-        tio.RescaleIntensity(
-            out_min_max=(0, 1),
-            percentiles=preprocessing.percentiles,
-            masking_method="brain",
-            copy=False,
-        ),
-        tio.Mask("brain", copy=False),
-        tio.Resample(grid, label_interpolation="linear", copy=False),
-        tio.Lambda(_at_least_half, types_to_apply=[tio.LABEL], copy=False),
-    ]
-    return tio.Compose(steps, copy=False)
+    width_to_sigma = 1 / (2 * np.sqrt(2 * np.log(2)))
+    return float(np.sqrt(max(step**2 - 1, 0)) * width_to_sigma)
 
 
-def _at_least_half(mask_CWHD: torch.Tensor) -> torch.Tensor:
-    # Rounding in the interpolation must not decide the many voxels of exactly a half.
-    return (mask_CWHD > 0.499).float()
+def low_pass(values_KJI: NDArray[np.float32], sigmas: tuple[float, ...]) -> NDArray[np.float32]:
+    """A Gaussian along each axis, with zeros beyond the box.
+
+    Args:
+        sigmas: along (i, j, k), in voxels.
+    """
+    for axis, sigma in enumerate(reversed(sigmas)):
+        if round(TRUNCATE * sigma):  # less is a kernel of one voxel
+            values_KJI = ndimage.gaussian_filter1d(
+                values_KJI, sigma, axis, mode="constant", truncate=TRUNCATE
+            )
+    return values_KJI
 
 
-def centring(shape_WHD: tuple[int, int, int]) -> tio.Compose:
-    """The field, centred on the brain's bounding box, and 0 outside the brain again."""
-    steps = [tio.CropOrPad(shape_WHD, mask_name="brain", copy=False), tio.Mask("brain", copy=False)]
-    return tio.Compose(steps, copy=False)
+def resample(
+    values_KJI: NDArray[np.float32], to_source: Matrix, shape_WHD: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Linear interpolation, 0 beyond the source.
 
-
-def resampled_grid(
-    image: Image, box: tuple[slice, ...], spacing_mm: float
-) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """The part that covers `box` of the grid to which TorchIO resamples the *whole* scan.
-
-    That grid shares its centre with the scan and holds as many voxels as fit. Resampling the box by
-    itself would shift it by a fraction of a voxel that differs between subjects, and with it how
-    much linear interpolation blurs them.
+    Args:
+        to_source: (w, h, d, 1) → (i, j, k, 1).
 
     Returns:
-        Shape (W, H, D) and affine, on canonical axes.
+        (D, H, W).
     """
-    orientation = nib.io_orientation(image.affine)
-    order = np.argsort(orientation[:, 0])
-    shape = np.array(image.data.shape)[order]
-    back = nib.orientations.inv_ornt_aff(orientation, image.data.shape)
-    affine = image.affine @ back
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    target = np.eye(4)
-    target[:3, :3] = affine[:3, :3] / spacing * spacing_mm
-    size = np.maximum(1, np.floor(shape * spacing / spacing_mm + ROUNDING))
-    centre = nib.affines.apply_affine(affine, (shape - 1) / 2)
-    target[:3, 3] = centre - target[:3, :3] @ ((size - 1) / 2)
-    ends = np.array([[part.start, part.stop - 1] for part in box]).T
-    corners = nib.affines.apply_affine(np.linalg.inv(target) @ image.affine, ends)
-    start = np.clip(np.floor(corners.min(axis=0)), 0, size - 1)
-    stop = np.clip(np.ceil(corners.max(axis=0)) + 1, start + 1, size)
-    target[:3, 3] = nib.affines.apply_affine(target, start)
-    width, height, depth = (int(count) for count in stop - start)
-    return (width, height, depth), target
+    # Between indices: what SimpleITK takes for millimetres are voxels, so no geometry is set.
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetMatrix(to_source[:3, :3].ravel().tolist())
+    transform.SetTranslation(to_source[:3, 3].tolist())
+    resampler = SimpleITK.ResampleImageFilter()
+    resampler.SetSize(shape_WHD)
+    resampler.SetTransform(transform)
+    resampler.SetInterpolator(SimpleITK.sitkLinear)
+    source = SimpleITK.GetImageFromArray(np.ascontiguousarray(values_KJI))
+    sampled: NDArray[np.float32] = SimpleITK.GetArrayFromImage(resampler.Execute(source))
+    return sampled
 
 
-def _check_fits(
-    brain_WHD: Mask, shape_WHD: tuple[int, int, int], preprocessing: PreprocessingConfig
-) -> None:
-    if not brain_WHD.any():
-        raise ScanError(f"the brain is smaller than a voxel of {preprocessing.spacing_mm:g} mm")
-    extent = [part.stop - part.start for part in bounding_box(brain_WHD)]
-    if any(found > room for found, room in zip(extent, shape_WHD, strict=True)):
-        spans = "×".join(f"{count * preprocessing.spacing_mm:g}" for count in extent)
-        room = "×".join(f"{mm:g}" for mm in preprocessing.field_mm)
-        raise ScanError(
-            f"the brain spans {spans} mm (right, anterior, superior), more than the field of "
-            f"{room} mm; look at its mask, or enlarge preprocessing.field_mm"
-        )
+def carried_mask(brain: Mask, affine: Matrix, onto: Image, to_onto: Matrix) -> Mask:
+    """A brain mask on another scan's grid: its voxels whose centre lies in the brain.
+
+    Args:
+        affine: of the mask.
+        to_onto: the mask's world → the other scan's world.
+    """
+    box = bounding_box(brain, MARGIN)
+    back = inverse(to_onto @ boxed_affine(affine, box)) @ onto.affine
+    width, height, depth = onto.data.shape
+    share = resample(brain[box].T.astype(np.float32), back, (width, height, depth))
+    return share.T > HALF

@@ -7,9 +7,6 @@ import multiprocessing.process
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +19,10 @@ from preprocessing import qc
 from preprocessing.chain import Chain, process, read
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import ScanError
+from preprocessing.timing import timed
 from stfmri.study.shards import voxel_sha256
 
-STEPS = ("read", "transform", "picture")
+STEPS = ("read", "brain", "register", "transform", "picture")
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,14 @@ class Worker:
         """Build one volume and its quality record; a scan that cannot be used says why."""
         seconds = dict.fromkeys(STEPS, 0.0)
         try:
-            with _timed(seconds, "read"):
+            with timed(seconds, "read"):
                 sources = read(scan, self.chain)
                 if sources.key in self.known:
                     return Outcome(scan, sources.key, seconds=seconds)
-            with _timed(seconds, "transform"):
-                made = process(sources, self.chain, self.masks)
-            with _timed(seconds, "picture"):
+            made = process(sources, self.chain, self.masks)
+            for step, spent in made.seconds.items():
+                seconds[step] += spent
+            with timed(seconds, "picture"):
                 numbers = qc.measure(made.reference, made.brain, made.volume_CDHW)
                 numbers["sha256"] = voxel_sha256(made.volume_CDHW)
                 qc.keep(self.cache, sources.key, made.reference, made.brain, numbers)
@@ -94,12 +93,3 @@ def one_thread() -> None:
     """As many workers as cores: more threads in each would only make them wait."""
     torch.set_num_threads(1)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[step] += time.perf_counter() - start
