@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.brain_extraction import dice
 from preprocessing import skullstrip
-from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.brain import brain_mask, find_brain, largest_piece, read_mask, recipe
+from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from stfmri.study.errors import UserError
 from tests.preprocessing.conftest import brain_values, write_scan
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from scipy import ndimage
 
+from preprocessing.brain import brain_mask
 from preprocessing.nifti import Image, parse
 from preprocessing.phantom import __main__
 from preprocessing.phantom import config as phantom_config
 from preprocessing.phantom.cohort import make_cohort
 from preprocessing.phantom.layout import brats_layout, ixi_layout, to_nifti
 from preprocessing.phantom.plan import plan
-from preprocessing.brain import brain_mask
 from stfmri.study.errors import UserError
 
 COUNTS = {"lgg": 3, "hgg": 3, "healthy": 2}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing.nifti import Image, parse, read_bytes
 from preprocessing.brain import large_pieces, stripped_brain
+from preprocessing.nifti import Image, parse, read_bytes
 from tests.preprocessing.conftest import brain_values
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

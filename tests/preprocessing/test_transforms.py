@@ -9,8 +9,8 @@ import pytest
 import torch
 import torchio as tio
 
-from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.brain import find_brain, stripped_brain
+from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.transforms import preprocess_volume, to_grid
 from stfmri.study.config import PreprocessingConfig
 from tests.preprocessing.conftest import brain_values, write_scan
