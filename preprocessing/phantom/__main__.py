@@ -1,6 +1,7 @@
 """A synthetic cohort in the folder layouts of BraTS 2019 and IXI, for trying the whole pipeline.
 
     python -m preprocessing.phantom --out data/phantom --lgg 30 --hgg 45 --healthy 45 --spacing 2
+    python -m preprocessing.phantom --out data/four --contrasts t1 t1ce t2 flair
 
 Brains are warped from the MNI tissue maps that nilearn ships. Tumour patients come skull-stripped,
 healthy volunteers with skull and scalp, as in the real data. The same seed and settings give the
@@ -33,13 +34,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
     for name, count, what in (
-        ("lgg", 30, "low-grade gliomas (no enhancement)"),
-        ("hgg", 45, "high-grade gliomas (ring-enhancing)"),
-        ("healthy", 45, "healthy heads, with skull"),
+        ("lgg", 30, "low-grade gliomas (no enhancement; default 30)"),
+        ("hgg", 45, "high-grade gliomas (ring-enhancing; default 45)"),
+        ("healthy", None, "healthy heads, with skull (default 45; 0 where --contrasts has neither"
+         " t1 nor t2)"),
     ):
-        parser.add_argument(
-            f"--{name}", type=int, default=count, metavar="N", help=f"{what} (default {count})"
-        )
+        parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=what)
+    parser.add_argument(
+        "--contrasts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="what each subject is scanned with: any of t1 t1ce t2 flair, on one grid; healthy "
+        "heads have t1 and t2 only, as in IXI (default: t1ce of tumours, t1 of healthy heads)",
+    )
+    parser.add_argument(
+        "--misalign",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="put every contrast but a subject's first on a grid of its own (t2 and flair in 5 mm "
+        "slices) and move the head before it by up to MM mm and MM degrees; the true movements "
+        "go to DIR/misalignment.json (default 0)",
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--spacing", type=float, default=2.0, metavar="MM", help="voxel size in mm (default 2)"
@@ -87,6 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         lgg=asked.lgg,
         hgg=asked.hgg,
         healthy=asked.healthy,
+        contrasts=asked.contrasts,
+        misalign=asked.misalign,
         spacing=asked.spacing,
         full_size=asked.full_size,
         confounding=asked.confounding,
@@ -96,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         config_path=asked.config,
         show_progress=True,
     )
-    print(f"{len(paths)} phantoms in {asked.out}")
+    print(f"{len(paths)} scans of phantoms in {asked.out}")
     return 0
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import norm
 
 from preprocessing.phantom.atlas import Atlas
-from preprocessing.phantom.config import Anatomy, Sequence
+from preprocessing.phantom.config import Anatomy, Appearance, Sequence
 from preprocessing.phantom.fields import Axes, ramp, smooth_field
 from preprocessing.phantom.layout import Layout
 from preprocessing.phantom.lesion import Lesion
@@ -132,17 +132,69 @@ def _displace(
         points[axis] += np.float32(amplitude_mm) * smooth_field(rng, axes, knot_mm)
 
 
-def brain_contrast(tissue: Tissue, sequence: Sequence, rng: np.random.Generator) -> np.ndarray:
-    """Turn tissue fractions into intensity (white matter = 1), sulcal veins and sinus included."""
+@dataclass(frozen=True)
+class Details:
+    """What the tissue fractions leave out, the same in every contrast of a subject.
+
+    `mottling` is a factor about 1; `vessels` (in the sulci) and `sinus` run from 0 to 1.
+    """
+
+    mottling: np.ndarray
+    vessels: np.ndarray
+    sinus: np.ndarray
+
+
+@dataclass(frozen=True)
+class BrainLook:
+    """One contrast of one brain: intensities (white matter = 1), and the sinus's share of them."""
+
+    grey: float
+    csf: float
+    sinus: np.float32
+    vessel: float
+
+
+def draw_details(
+    tissue: Tissue, sequence: Sequence, rng: np.random.Generator
+) -> tuple[Details, BrainLook]:
+    """Draw the details of a brain and, from the same stream, the look of its first contrast."""
     grey, csf = rng.uniform(*sequence.grey), rng.uniform(*sequence.csf)
-    image = csf + (grey - csf) * tissue.solid + (1 - grey) * tissue.white
-    image *= 1 + 0.02 * smooth_field(rng, tissue.axes_mm, 6.0)
+    mottling = 1 + 0.02 * smooth_field(rng, tissue.axes_mm, 6.0)
     # Vessels run in the sulci: the upper tail of a fine field, where there is fluid.
     density = rng.uniform(*sequence.vessel_density)
     level = float(norm.isf(max(density, 1e-6)))
     vessels = ramp(smooth_field(rng, tissue.axes_mm, 4.0) - level, 0.5) * (tissue.solid < 0.6)
     x, _, z = tissue.points_mni
     sinus = ramp(4.0 - np.abs(x), 2.0) * ramp(tissue.depth + 5.0, 4.0) * (z > 0)
-    vessels = np.maximum(vessels, np.float32(rng.uniform(*sequence.sinus)) * sinus)
-    brightness = rng.uniform(*sequence.vessel_intensity)
-    return image + vessels * np.maximum(brightness - image, 0)
+    share = np.float32(rng.uniform(*sequence.sinus))
+    look = BrainLook(grey, csf, share, rng.uniform(*sequence.vessel_intensity))
+    return Details(mottling, vessels, sinus), look
+
+
+def draw_brain_look(ranges: Appearance, rng: np.random.Generator) -> BrainLook:
+    """Draw the look of a further contrast."""
+    return BrainLook(
+        rng.uniform(*ranges.grey),
+        rng.uniform(*ranges.csf),
+        np.float32(rng.uniform(*ranges.sinus)),
+        rng.uniform(*ranges.vessel_intensity),
+    )
+
+
+def brain_contrast(
+    tissue: Tissue, details: Details, look: BrainLook, flow_dark: bool
+) -> np.ndarray:
+    """Turn tissue fractions into intensity (white matter = 1), sulcal veins and sinus included.
+
+    Args:
+        tissue: The subject's anatomy.
+        details: What goes on top of it.
+        look: The contrast's intensities.
+        flow_dark: Whether vessels only darken what they cross, instead of only brightening it.
+    """
+    grey, csf = look.grey, look.csf
+    image = csf + (grey - csf) * tissue.solid + (1 - grey) * tissue.white
+    image *= details.mottling
+    vessels = np.maximum(details.vessels, look.sinus * details.sinus)
+    change = look.vessel - image
+    return image + vessels * (np.minimum(change, 0) if flow_dark else np.maximum(change, 0))

@@ -65,8 +65,8 @@ class Atlas:
     `brain` holds `grey` and `white` (fractions, 0 to 1), `inside` (0 to 1, 0.5 at the brain's
     surface with its sulci) and `cortex` (0 to 1, where folds may be cut). `head` holds `depth` (mm
     outside the brain's smooth hull, negative within), `face` (mm outside the skin of face and neck,
-    negative within), `lower` (intensity below the skull, white matter = 1), `temporalis` (muscle,
-    0 to 1) and `opening` (where the spinal cord leaves the skull, 0 to 1).
+    negative within), `temporalis` (muscle, 0 to 1) and `opening` (where the spinal cord leaves the
+    skull, 0 to 1).
     """
 
     brain: Grid
@@ -102,30 +102,33 @@ def _cortex(brain: Grid, head: Grid) -> np.ndarray:
         for start, count in zip(brain.origin, grey.shape, strict=True)
     ]
     sparse = np.meshgrid(*axes, indexing="ij", sparse=True)
-    stem = (4 * _ellipsoid(sparse, (0, -32, -42), (26, 22, 50))).clip(0, 1)
+    stem = (4 * ellipsoid(sparse, (0, -32, -42), (26, 22, 50))).clip(0, 1)
     points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
     shallow = ramp(head.sample("depth", points, 60.0) + 16, 16.0)
     mixed = ramp(0.85 - white / np.maximum(grey + white, 0.05), 0.3)
     return (shallow * mixed * (1 - stem)).astype(np.float32)
 
 
-def _build_head(brain: Grid) -> Grid:
-    """Distances and the lower head, on a grid half as fine."""
-    spacing = 2 * brain.spacing
+def head_points(spacing: float) -> np.ndarray:
+    """Return the coarse grid's voxel centres, MNI mm, float32, shape (3, …)."""
     axes = [
         np.arange(low, high + spacing / 2, spacing)
         for low, high in zip(HEAD_LOW, HEAD_HIGH, strict=True)
     ]
-    points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+    return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+
+
+def _build_head(brain: Grid) -> Grid:
+    """Distances and the lower head, on a grid half as fine."""
+    spacing = 2 * brain.spacing
+    points = head_points(spacing)
     solid = brain.sample("inside", points, 0.0) > 0.5
     depth = _hull_distance(solid, spacing)
-    face = _face_distance(points, spacing)
     maps = {
         "depth": depth,
-        "face": face,
-        "lower": _lower_head(points, face, spacing),
-        "opening": (2 * _ellipsoid(points, (0, -42, -76), (16, 16, 22))).clip(0, 1),
-        "temporalis": _ellipsoid(np.abs(points), (60, 18, -12), (22, 42, 46)).clip(0, 0.4) / 0.4,
+        "face": _face_distance(points, spacing),
+        "opening": (2 * ellipsoid(points, (0, -42, -76), (16, 16, 22))).clip(0, 1),
+        "temporalis": ellipsoid(np.abs(points), (60, 18, -12), (22, 42, 46)).clip(0, 0.4) / 0.4,
     }
     return Grid(HEAD_LOW, spacing, maps)
 
@@ -142,7 +145,7 @@ def _hull_distance(solid: np.ndarray, spacing: float) -> np.ndarray:
     return ndimage.gaussian_filter(distance.astype(np.float32), 4.0 / spacing)
 
 
-def _ellipsoid(
+def ellipsoid(
     points: Sequence[np.ndarray] | np.ndarray, centre: Triple, radii: Triple
 ) -> np.ndarray:
     """Return 1 at the centre, 0 at the surface, negative outside; distance is in radii."""
@@ -158,10 +161,10 @@ def _face_distance(points: np.ndarray, spacing: float) -> np.ndarray:
     x, y, z = points
     jaw = (np.abs(points[0]), y, z)
     bodies = [
-        _ellipsoid(points, (0, 28, -72), (62, 66, 74)),
-        _ellipsoid(points, (0, -20, -52), (74, 62, 62)),
-        _ellipsoid(points, (0, 92, -52), (14, 20, 24)),
-        _ellipsoid(jaw, (30, 50, -95), (34, 42, 50)),
+        ellipsoid(points, (0, 28, -72), (62, 66, 74)),
+        ellipsoid(points, (0, -20, -52), (74, 62, 62)),
+        ellipsoid(points, (0, 92, -52), (14, 20, 24)),
+        ellipsoid(jaw, (30, 50, -95), (34, 42, 50)),
         # The neck, an elliptic cylinder that begins behind the skull base.
         np.minimum(1 - np.hypot(x / 60, (y + 38) / 62), (-42 - z) / 60),
     ]
@@ -169,55 +172,3 @@ def _face_distance(points: np.ndarray, spacing: float) -> np.ndarray:
     distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
     distance -= ndimage.distance_transform_edt(inside, sampling=spacing)
     return ndimage.gaussian_filter(distance.astype(np.float32), 3.0 / spacing)
-
-
-def _lower_head(points: np.ndarray, face: np.ndarray, spacing: float) -> np.ndarray:
-    """Intensity of what lies below the skull: muscle, fat, air, bone, eyes, spinal cord."""
-    x, y, z = points
-    mirrored = np.stack([np.abs(x), y, z])
-    texture = _fixed_noise(points.shape[1:], 5.0 / spacing)
-    muscle, fat, bone, mucosa = 0.46, 0.95, 0.08, 0.55
-
-    value = np.full(points.shape[1:], muscle, np.float32) + 0.06 * texture
-    value[np.abs(texture) < 0.13] = 0.8 * fat  # sheets of fat between the muscles
-    value[face > -6.0] = fat
-
-    def put(body: np.ndarray, intensity: float | np.ndarray) -> None:
-        value[...] = np.where(body > 0, intensity, value)
-
-    vertebra = _ellipsoid((x, y, (z + 118) % 17 - 8.5), (0, -16, 0), (13, 11, 7.5))
-    below = z < -84
-    column = (x, y, 0 * z)
-    put(np.where(below, _ellipsoid(column, (0, -30, 0), (19, 24, 50)), -1), bone)
-    put(np.where(below, vertebra, -1), 0.6)
-    put(np.where(z < -66, _ellipsoid(column, (0, -42, 0), (10, 9, 9)), -1), 0.22)
-    put(np.where(z < -66, _ellipsoid(column, (0, -42, 0), (6, 5, 9)), -1), 0.9)
-    # Clivus and the petrous bone with its air cells.
-    put(_ellipsoid(points, (0, 2, -52), (13, 12, 16)), 0.55)
-    put(_ellipsoid(mirrored, (44, -32, -50), (22, 16, 13)), bone + 0.25 * (texture > 0.9))
-    # Throat, nasal cavity with its conchae, the sinuses.
-    put(_ellipsoid(points, (0, 20, -98), (11, 9, 40)), 0.03)
-    conchae = np.where(texture > 0.1, mucosa, 0.06)
-    put(_ellipsoid(points, (0, 54, -54), (16, 36, 26)), conchae)
-    put(_ellipsoid(points, (0, 58, -56), (2, 34, 20)), 0.3)
-    put(_ellipsoid(mirrored, (28, 50, -68), (13, 15, 15)), 0.03)
-    put(_ellipsoid(points, (0, 44, -84), (26, 36, 5)), bone + 0.3 * (texture > 0.3))
-    put(_ellipsoid(points, (0, 16, -42), (13, 12, 9)), 0.03)
-    # Jaw, teeth and tongue.
-    put(_ellipsoid(points, (0, 40, -108), (26, 34, 22)), 0.6 + 0.08 * texture)
-    put(_ellipsoid(mirrored, (42, 36, -104), (6, 44, 20)), 0.5 * (texture > 0))
-    # Eyes in their fat, the muscles behind them.
-    put(_ellipsoid(mirrored, (31, 52, -36), (20, 32, 18)), fat)
-    put(_ellipsoid(mirrored, (24, 38, -36), (3.5, 22, 3.5)), mucosa)
-    put(_ellipsoid(mirrored, (33, 67, -36), (14, 14, 14)), mucosa)
-    put(_ellipsoid(mirrored, (33, 67, -36), (12, 12, 12)), 0.16)
-    put(_ellipsoid(mirrored, (33, 77, -36), (5, 2.5, 5)), 0.45)
-    value[face > -1.5] = 0.6  # skin
-    return ndimage.gaussian_filter(value, 1.0 / spacing)
-
-
-def _fixed_noise(shape: tuple[int, ...], sigma: float) -> np.ndarray:
-    """Smooth noise of variance 1, the same in every atlas."""
-    noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    smooth = ndimage.gaussian_filter(noise, sigma)
-    return smooth / smooth.std()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from rich.progress import Progress
 from preprocessing.phantom import config as phantom_config
 from preprocessing.phantom.atlas import load_atlas
 from preprocessing.phantom.config import PhantomConfig
-from preprocessing.phantom.image import make_phantom
+from preprocessing.phantom.contrasts import Contrast, contrasts_of
+from preprocessing.phantom.image import draw_person, scan_person
 from preprocessing.phantom.layout import Layout, brats_layout, ixi_layout
+from preprocessing.phantom.movement import Movement, draw_movement
 from preprocessing.phantom.plan import CLASSES, Subject, plan
 from stfmri.study.errors import UserError
 from stfmri.study.files import private_dir, replacing, write_atomic
@@ -26,7 +28,22 @@ from stfmri.study.files import private_dir, replacing, write_atomic
 VERSION = 1
 
 SETTINGS_NAME = "phantom.json"
+MOVEMENTS_NAME = "misalignment.json"
 MASKS_FOLDER = "masks"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One contrast of one subject: what to draw and the files to write."""
+
+    contrast: Contrast
+    movement: Movement | None
+    image_path: Path
+    mask_path: Path | None
+
+    def is_done(self) -> bool:
+        """Tell whether its files are there; each was renamed into place whole."""
+        return self.image_path.is_file() and (self.mask_path is None or self.mask_path.is_file())
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,11 @@ class Task:
     config: PhantomConfig
     layout: Layout
     seed: int
-    image_path: Path
-    mask_path: Path | None
+    scans: tuple[Scan, ...]
 
     def is_done(self) -> bool:
-        """Tell whether its files are there; each was renamed into place whole."""
-        return self.image_path.is_file() and (self.mask_path is None or self.mask_path.is_file())
+        """Tell whether the files of all its contrasts are there."""
+        return all(scan.is_done() for scan in self.scans)
 
 
 def make_cohort(
@@ -50,7 +66,9 @@ def make_cohort(
     *,
     lgg: int = 30,
     hgg: int = 45,
-    healthy: int = 45,
+    healthy: int | None = None,
+    contrasts: Sequence[str] = (),
+    misalign: float = 0.0,
     spacing: float = 2.0,
     full_size: bool = False,
     confounding: float | None = None,
@@ -66,7 +84,12 @@ def make_cohort(
         out: Folder to fill; holds `MICCAI_BraTS_2019_Data_Training` and `IXI-T1` afterwards.
         lgg: Number of low-grade gliomas.
         hgg: Number of high-grade gliomas.
-        healthy: Number of healthy heads.
+        healthy: Number of healthy heads; None for 45, or for 0 where no contrast asked for is one
+            that IXI has.
+        contrasts: What each subject is scanned with, in this order: `t1`, `t1ce`, `t2`, `flair`;
+            healthy heads get those that IXI has. None for T1ce of tumours and T1 of healthy heads.
+        misalign: Put each contrast but a subject's first on a grid of its own, and move the head
+            before it by up to so many mm and degrees; the movements are in `misalignment.json`.
         spacing: Voxel size, mm.
         full_size: The real voxel sizes instead: BraTS 1 mm, IXI 0.9375×0.9375×1.2 mm.
         confounding: How much the centre says about the grade, 0 to 1; None as in the file.
@@ -78,7 +101,7 @@ def make_cohort(
         show_progress: Draw a progress bar on stderr.
 
     Returns:
-        The paths of all images, LGG first, then HGG, then healthy.
+        The paths of all images, LGG first, then HGG, then healthy; a subject's contrasts together.
 
     Raises:
         UserError: if an argument is out of range, or `out` holds a cohort made otherwise.
@@ -86,10 +109,19 @@ def make_cohort(
     config = phantom_config.load(config_path)
     confounding = config.confounding if confounding is None else confounding
     seed = config.seed if seed is None else seed
+    wanted = {label: contrasts_of(label, contrasts) for label in CLASSES}
+    if healthy is None:
+        healthy = 45 if wanted["Healthy"] else 0
     counts = {"lgg": lgg, "hgg": hgg, "healthy": healthy}
-    _check_arguments(counts, spacing, confounding, seed, jobs)
+    _check_arguments(counts, spacing, confounding, seed, jobs, misalign)
+    if misalign and len(contrasts) < 2:
+        raise UserError("--misalign moves further contrasts; name two or more with --contrasts")
+    if healthy and not wanted["Healthy"]:
+        raise UserError(
+            f"healthy heads, as those of IXI, have no {' or '.join(contrasts)}; "
+            "add t1 or t2 to --contrasts, or leave them out with --healthy 0"
+        )
 
-    subjects = plan(lgg, hgg, healthy, config, confounding, seed)
     settings = {
         "version": VERSION,
         **counts,
@@ -99,20 +131,21 @@ def make_cohort(
         "seed": seed,
         "config": dataclasses.asdict(config),
     }
-    _claim_folder(out, settings)
+    if contrasts:
+        settings |= {"contrasts": list(contrasts), "misalign": float(misalign)}
+    else:
+        # The record is the one from before there were further contrasts: such a folder goes on.
+        del settings["config"]["further"]
     layouts = {label: brats_layout(spacing, full_size) for label in CLASSES[:2]}
     layouts["Healthy"] = ixi_layout(spacing, full_size)
-    tasks = [
-        Task(
-            subject=subject,
-            config=config,
-            layout=layouts[subject.label],
-            seed=seed,
-            image_path=out / subject.path,
-            mask_path=out / MASKS_FOLDER / subject.path.name if masks else None,
-        )
-        for subject in subjects
-    ]
+    tasks = []
+    for subject in plan(lgg, hgg, healthy, config, confounding, seed):
+        layout = layouts[subject.label]
+        scans = _plan_scans(subject, wanted[subject.label], out, layout, seed, misalign, masks)
+        tasks.append(Task(subject, config, layout, seed, scans))
+    _claim_folder(out, settings)
+    if misalign:
+        _record_movements(out, tasks)
     open_tasks = [task for task in tasks if not task.is_done()]
     with Progress(console=Console(stderr=True), disable=not show_progress) as progress:
         bar = progress.add_task(
@@ -120,11 +153,49 @@ def make_cohort(
         )
         for _ in _work(open_tasks, jobs):
             progress.advance(bar)
-    return [task.image_path for task in tasks]
+    return [scan.image_path for task in tasks for scan in task.scans]
+
+
+def _plan_scans(
+    subject: Subject,
+    contrasts: tuple[Contrast, ...],
+    out: Path,
+    layout: Layout,
+    seed: int,
+    misalign: float,
+    masks: bool,
+) -> tuple[Scan, ...]:
+    """List what one subject is scanned with; only the first scan is sure to be unmoved."""
+    scans = []
+    for number, contrast in enumerate(contrasts):
+        movement = None
+        if misalign and number > 0:
+            rng = subject.rng(seed, f"movement {contrast.name}")
+            movement = draw_movement(rng, layout, contrast, misalign)
+        path = out / subject.file(contrast)
+        mask_path = out / MASKS_FOLDER / path.name if masks else None
+        scans.append(Scan(contrast, movement, path, mask_path))
+    return tuple(scans)
+
+
+def _record_movements(out: Path, tasks: list[Task]) -> None:
+    """Write the matrix of every moved scan: world mm of the subject's first scan to its own."""
+    matrices = {
+        scan.image_path.relative_to(out).as_posix(): scan.movement.matrix().tolist()
+        for task in tasks
+        for scan in task.scans
+        if scan.movement
+    }
+    write_atomic(out / MOVEMENTS_NAME, json.dumps(matrices, indent=1) + "\n")
 
 
 def _check_arguments(
-    counts: dict[str, int], spacing: float, confounding: float, seed: int, jobs: int
+    counts: dict[str, int],
+    spacing: float,
+    confounding: float,
+    seed: int,
+    jobs: int,
+    misalign: float,
 ) -> None:
     """Raise a UserError for a value that makes no cohort."""
     for name, count in counts.items():
@@ -138,6 +209,8 @@ def _check_arguments(
         raise UserError(f"--confounding must be 0 to 1; found {confounding}")
     if seed < 0:
         raise UserError(f"--seed must be 0 or more; found {seed}")
+    if not 0 <= misalign <= 30:
+        raise UserError(f"--misalign must be 0 to 30 mm; found {misalign}")
     if jobs < 1:
         raise UserError(f"--jobs must be 1 or more; found {jobs}")
 
@@ -188,12 +261,16 @@ def _work(tasks: list[Task], jobs: int) -> Iterator[None]:
 
 
 def _write(task: Task) -> None:
-    """Draw one subject and write its files."""
+    """Draw one subject and write the files of each contrast that lacks one."""
     atlas = load_atlas(1 if min(task.layout.spacing_mm) <= 2 else 2)
-    phantom = make_phantom(task.subject, task.config, atlas, task.layout, task.seed)
-    files = [(task.mask_path, phantom.mask), (task.image_path, phantom.image)]
-    for path, image in files:
-        if path is not None:
-            with replacing(path) as temporary:
-                # Without a time stamp, equal voxels make equal bytes.
-                temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+    person = draw_person(task.subject, task.config, atlas, task.layout, task.seed)
+    for planned in task.scans:
+        if planned.is_done():
+            continue
+        phantom = scan_person(person, planned.contrast, task.config, atlas, task.seed, planned.movement)
+        files = [(planned.mask_path, phantom.mask), (planned.image_path, phantom.image)]
+        for path, image in files:
+            if path is not None:
+                with replacing(path) as temporary:
+                    # Without a time stamp, equal voxels make equal bytes.
+                    temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))

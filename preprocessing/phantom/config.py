@@ -39,28 +39,40 @@ class Anatomy:
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Contrast of one MR sequence, relative to white matter."""
+class Appearance:
+    """Intensities of one MR sequence, relative to white matter."""
 
     grey: Range
     csf: Range
-    vessel_density: Range
     vessel_intensity: Range
     sinus: Range
 
 
 @dataclass(frozen=True)
-class Head:
-    """Thickness (mm) and intensity of what surrounds the brain."""
+class Sequence(Appearance):
+    """A sequence of which some class's first contrast is made; it decides the vessels' number."""
 
-    csf_mm: Range
-    skull_mm: Range
-    scalp_mm: Range
+    vessel_density: Range
+
+
+@dataclass(frozen=True)
+class HeadTissues:
+    """Intensity of what surrounds the brain."""
+
     bone: Range
     diploe: Range
     fat: Range
     muscle: Range
     skin: Range
+
+
+@dataclass(frozen=True)
+class Head(HeadTissues):
+    """The same on T1, and the thickness (mm) of its layers."""
+
+    csf_mm: Range
+    skull_mm: Range
+    scalp_mm: Range
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,37 @@ class Centres:
 
 
 @dataclass(frozen=True)
+class LesionLook:
+    """Intensity of a lesion's parts in one contrast."""
+
+    low_grade: Range
+    low_grade_inner: Range
+    oedema: Range
+    rim: Range
+    core: Range
+
+
+@dataclass(frozen=True)
+class LesionLooks:
+    """The lesions' parts in each contrast but T1ce, which the grades' own sections hold."""
+
+    t1: LesionLook
+    t2: LesionLook
+    flair: LesionLook
+
+
+@dataclass(frozen=True)
+class Further:
+    """What only contrasts asked for by name need."""
+
+    t2: Appearance
+    flair: Appearance
+    head_t2: HeadTissues
+    mismatch: Range
+    lesions: LesionLooks
+
+
+@dataclass(frozen=True)
 class PhantomConfig:
     """All of `conf/phantom.yaml`."""
 
@@ -134,6 +177,7 @@ class PhantomConfig:
     lgg: LowGrade
     hgg: HighGrade
     centres: Centres
+    further: Further
 
 
 def load(path: Path = DEFAULT_PATH) -> PhantomConfig:

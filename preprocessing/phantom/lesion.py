@@ -1,4 +1,4 @@
-"""Gliomas drawn into a phantom: shape, place and look of low and high grade."""
+"""A tumour's shape and place in a phantom's brain."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ import numpy as np
 
 from preprocessing.phantom import config as phantom_config
 from preprocessing.phantom.atlas import HEAD_LOW, Atlas
-from preprocessing.phantom.config import HighGrade, LowGrade
-from preprocessing.phantom.fields import Axes, ramp, smooth_field
-
-# Values of the label map that `--masks` writes; `> 0` is the brain.
-BRAIN, OEDEMA, CORE, RIM = 1, 2, 3, 4
-
+from preprocessing.phantom.fields import Axes, smooth_field
 
 @dataclass(frozen=True)
 class Waves:
@@ -135,7 +130,7 @@ class Neighbourhood:
     sectors: np.ndarray
 
 
-def _neighbourhood(
+def neighbourhood(
     lesion: Lesion, axes_mm: Axes, margin_mm: float, rng: np.random.Generator
 ) -> Neighbourhood:
     """Measure the surroundings of a lesion up to `margin_mm` from its surface."""
@@ -152,67 +147,3 @@ def _neighbourhood(
     signed = distance - lesion.radius_mm(directions) + ragged
     sectors = np.clip(lesion.sectors.at(directions), -1, 1)
     return Neighbourhood((right, anterior, superior), local, signed.astype(np.float32), sectors)
-
-
-def paint_low_grade(
-    image: np.ndarray,
-    labels: np.ndarray,
-    lesion: Lesion,
-    axes_mm: Axes,
-    look: LowGrade,
-    rng: np.random.Generator,
-) -> None:
-    """Draw a low-grade glioma: darker than white matter, soft-edged, without enhancement.
-
-    Changes `image` (white matter = 1) and `labels` in place.
-    """
-    edge, strength = rng.uniform(*look.edge_mm), rng.uniform(*look.strength)
-    near = _neighbourhood(lesion, axes_mm, edge, rng)
-    mottling = 1 + rng.uniform(*look.texture) * smooth_field(rng, near.axes_mm, 8.0)
-    target = rng.uniform(*look.intensity) * mottling
-    local, marks = image[near.slices], labels[near.slices]
-    weight = strength * ramp(-near.signed_mm, edge) * (marks > 0)
-    local += weight * (target - local)
-    marks[(near.signed_mm < 0) & (marks > 0)] = CORE
-
-
-def paint_high_grade(
-    image: np.ndarray,
-    labels: np.ndarray,
-    lesion: Lesion,
-    axes_mm: Axes,
-    white: np.ndarray,
-    look: HighGrade,
-    rng: np.random.Generator,
-) -> None:
-    """Draw a high-grade glioma: oedema in white matter, an enhancing rim, a necrotic core.
-
-    Changes `image` (white matter = 1) and `labels` in place; `white` is the white-matter fraction.
-    """
-    widest = rng.uniform(*look.oedema_mm)
-    near = _neighbourhood(lesion, axes_mm, 2 * widest + 6.0, rng)
-    local, marks = image[near.slices], labels[near.slices]
-    brain = marks > 0
-    signed, sectors = near.signed_mm, near.sectors
-
-    width = widest * (1 + 0.6 * sectors)
-    fingers = smooth_field(rng, near.axes_mm, 12.0)
-    swelling = ramp(width + 2.0 * fingers - signed, 4.0) * (0.25 + 0.75 * white[near.slices])
-    local += 0.9 * swelling * brain * (rng.uniform(*look.oedema_intensity) - local).clip(max=0)
-    marks[(swelling > 0.5) & brain & (signed > 0)] = OEDEMA
-
-    mottling = 1 + rng.uniform(*look.texture) * smooth_field(rng, near.axes_mm, 6.0)
-    rim_mm = min(rng.uniform(*look.rim_mm), lesion.diameter_mm / 6)
-    uneven = 0.4 * sectors * rng.choice([-1, 1]) + 0.3 * smooth_field(rng, near.axes_mm, 9.0)
-    thickness = rim_mm * np.clip(1 + uneven, 0.4, 1.8)
-    full, core = rng.uniform(*look.rim_intensity), rng.uniform(*look.core_intensity)
-    # Sectors beyond the completeness enhance weakly: sectors are about uniform on -1 to 1.
-    completeness = rng.uniform(*look.rim_completeness)
-    enhancing = ramp(2 * completeness - 1 - sectors, 0.5)
-    rim = 0.8 + (full - 0.8) * (0.15 + 0.85 * enhancing)
-    inner = ramp(-thickness - signed, 1.6)
-    tumour = (1 - inner) * rim * mottling + inner * core * (1 + (mottling - 1) * 1.5)
-    weight = ramp(-signed, 1.4) * brain
-    local += weight * (tumour - local)
-    marks[(signed < 0) & brain] = RIM
-    marks[(signed < -thickness) & brain] = CORE

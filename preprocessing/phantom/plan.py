@@ -9,20 +9,34 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from preprocessing.phantom.config import Frequencies, PhantomConfig
+from preprocessing.phantom.contrasts import FIRST, Contrast
 
 CLASSES = ("LGG", "HGG", "Healthy")
 BRATS_FOLDER = "MICCAI_BraTS_2019_Data_Training"
-IXI_FOLDER = "IXI-T1"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One phantom: its class, its centre (or hospital) and its file, relative to the cohort."""
+    """One phantom: its class, its centre (or hospital) and its name, as in BraTS or IXI."""
 
     label: str
     number: int
     centre: str
-    path: PurePosixPath
+    name: str
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The file of its first contrast, relative to the cohort."""
+        return self.file(FIRST[self.label])
+
+    def file(self, contrast: Contrast) -> PurePosixPath:
+        """Return the file of one contrast, relative to the cohort."""
+        if self.label == "Healthy":
+            file = f"{self.name}-{contrast.ixi}.nii.gz"
+            return PurePosixPath(f"IXI-{contrast.ixi}", file)
+        return PurePosixPath(
+            BRATS_FOLDER, self.label, self.name, f"{self.name}_{contrast.name}.nii.gz"
+        )
 
     def rng(self, seed: int, purpose: str) -> np.random.Generator:
         """Return this subject's own random stream for one purpose.
@@ -55,12 +69,11 @@ def plan(
         frequencies = _mix(centres.shared, own, confounding)
         for number, centre in enumerate(_allot(frequencies, count, rng)):
             case = f"BraTS19_{centre}_{next(patients)}_1"
-            path = PurePosixPath(BRATS_FOLDER, label, case, f"{case}_t1ce.nii.gz")
-            subjects.append(Subject(label, number, centre, path))
+            subjects.append(Subject(label, number, centre, case))
     scans = rng.integers(300, 3000, size=healthy)
     for number, site in enumerate(_allot(centres.healthy, healthy, rng)):
-        name = f"IXI{number + 1:03d}-{site}-{scans[number]:04d}-T1.nii.gz"
-        subjects.append(Subject("Healthy", number, site, PurePosixPath(IXI_FOLDER, name)))
+        name = f"IXI{number + 1:03d}-{site}-{scans[number]:04d}"
+        subjects.append(Subject("Healthy", number, site, name))
     return subjects
 
 
