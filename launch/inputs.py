@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing.cohorts import find_scans
+from preprocessing.cohorts import find_scans, layout_of
 from slurm.local import local_gpus
 from stfmri.learning import weights
 from stfmri.study import splits
@@ -21,13 +21,6 @@ from stfmri.study.shards import read_index
 from stfmri.study.words import plural
 
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
-
-# What each kind of cohort cannot do without.
-REQUIRED = {
-    "brats_ixi": (("data.brats", "DIR"), ("data.ixi", "DIR")),
-    "table": (("data.table", "FILE"),),
-    "phantom": (("data.folder", "DIR"),),
-}
 
 
 def missing(sweep: Sweep) -> list[str]:
@@ -87,7 +80,8 @@ def _check_table(config: Config) -> None:
     Raises:
         UserError: naming the command that builds what is missing.
     """
-    if config.data.kind != "table" or config.data.table is None:
+    needed = [key.name for key in layout_of(config.data).keys]
+    if "table" not in needed or not all(getattr(config.data, name) for name in needed):
         return
     listed = {scan.subject_id for scan in find_scans(config.data)}
     refused = _rejected_subjects(config.cache)
@@ -209,7 +203,8 @@ def preprocessing_command(config: Config) -> str:
     words = ["python", "-m", "preprocessing", *_shortest("data", wanted, root)]
     grid = _shortest("preprocessing", wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
-    words += [f"{key}={what}" for key, what in REQUIRED[config.data.kind] if not wanted[key]]
+    keys = layout_of(config.data).keys
+    words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
     if root != Path.cwd():
         words += ["--root", str(root)]
     return shlex.join(words)

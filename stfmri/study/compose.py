@@ -42,7 +42,14 @@ UNREADABLE = (
 )
 MOST_REASON = 300  # letters of an error's text
 CONF = Path(__file__).resolve().parents[2] / "conf"
-PATH_KEYS = ("data.brats", "data.ixi", "data.table", "data.folder", "model.weights_file")
+PATH_KEYS = (
+    "data.brats",
+    "data.ixi",
+    "data.table",
+    "data.folder",
+    "data.exclude",
+    "model.weights_file",
+)
 
 
 @dataclass(frozen=True)

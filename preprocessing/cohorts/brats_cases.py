@@ -1,0 +1,74 @@
+"""What all years of BraTS share: case folders, four stripped contrasts in one space, two grades."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from preprocessing.cohorts.contrasts import canonical, channels, pick
+from preprocessing.cohorts.folders import nifti_files
+from preprocessing.cohorts.scan import Scan, path_columns
+from stfmri.study.config import DataConfig
+from stfmri.study.errors import UserError
+
+CONTRASTS = ("t1", "t1ce", "t2", "flair")
+DEFAULT = "t1ce"
+GRADES = ("LGG", "HGG")
+# BraTS19_<centre>_<patient>_<n>, where the centre holds no underscore; Brats17 and Brats18 before.
+CASE = re.compile(r"(?P<patient>BraTS\d*_(?P<centre>[^_]+)_.+)_\d+", re.IGNORECASE)
+UNKNOWN_SOURCE = "BraTS-unknown"
+
+
+def brats_channels(data: DataConfig) -> dict[str, str]:
+    """Which contrast each channel takes of BraTS; T1ce where none is named."""
+    return channels(data, CONTRASTS, DEFAULT, "BraTS")
+
+
+def case_scan(
+    folder: Path, name: str, wanted: Mapping[str, str], grade: str, label: str, fault: str = ""
+) -> Scan:
+    """The scans of one case folder, `<case>/<case>_<contrast>.nii(.gz)`.
+
+    Args:
+        name: the case's name of 2017 to 2019, which tells centre and patient; empty for none.
+        wanted: channel → contrast.
+        grade: the class.
+        label: the column of the class.
+        fault: why the case cannot be used, whatever its files.
+    """
+    files = defaultdict(list)
+    for stem, path in nifti_files(folder).items():
+        if stem.startswith(folder.name):
+            files[canonical(stem[len(folder.name) :].lstrip("_-"))].append(path)
+    paths, missing = pick(files, wanted, folder)
+    known = CASE.fullmatch(name)
+    return Scan(
+        subject_id=folder.name,
+        patient_id=known["patient"] if known else folder.name,
+        source=f"BraTS-{known['centre']}" if known else UNKNOWN_SOURCE,
+        label=grade,
+        paths=paths,
+        stripped=True,
+        columns={label: grade, **path_columns(paths)},
+        fault=fault or missing,
+    )
+
+
+def wanted_classes(data: DataConfig, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The classes of a layout that the configuration asks for, all of them by default.
+
+    With a table of labels, which may have classes of its own, every scan is wanted.
+
+    Raises:
+        UserError: where the layout has no such class.
+    """
+    if data.table:
+        return known
+    unknown = [name for name in data.classes if name not in known]
+    if unknown:
+        raise UserError(
+            f"data.classes: {', '.join(unknown)} unknown; {what} holds {', '.join(known)}"
+        )
+    return data.classes or known
