@@ -1,199 +1,178 @@
+"""What holds for every layout: the registry, required keys, exclusions, labels from a table."""
+
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from preprocessing.cohorts import find_ixi, find_scans
+from preprocessing.cohorts import LAYOUTS, find_scans, wanted_contrasts
+from stfmri.study.compose import CONF, PATH_KEYS, compose
 from stfmri.study.config import DataConfig
-from stfmri.study.errors import UserError
+from stfmri.study.errors import ConfigError, UserError
+from tests.preprocessing.layouts import brats2019, case, ixi, write
+
+CASES = ["BraTS19_CBICA_AAB_1", "BraTS19_TCIA09_620_1", "BraTS19_2013_0_1"]
 
 
-def brats(folder: Path, **cases: list[str]) -> Path:
-    for grade in ("HGG", "LGG"):
-        (folder / grade).mkdir(parents=True)
-        for case in cases.get(grade, []):
-            (folder / grade / case).mkdir()
-            (folder / grade / case / f"{case}_t1ce.nii.gz").touch()
-            (folder / grade / case / f"{case}_flair.nii.gz").touch()
-    return folder
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_every_layout_has_a_commented_choice_of_its_name(layout) -> None:
+    path = CONF / "data" / f"{layout.name}.yaml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["kind"] == layout.name
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    data = compose([f"data={layout.name}"]).data
+    for key in layout.keys:
+        assert hasattr(data, key.name)
+        assert f"data.{key.name}" in PATH_KEYS
 
 
-def ixi(folder: Path, *names: str) -> Path:
-    folder.mkdir(parents=True)
-    for name in names:
-        (folder / name).touch()
-    return folder
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_a_layout_names_the_first_key_it_lacks_and_what_to_type(layout) -> None:
+    key = layout.keys[0]
+    said = f"data={layout.name} needs data.{key.name}={key.value}"
+    with pytest.raises(ConfigError, match=said):
+        find_scans(DataConfig(kind=layout.name))
 
 
-def table(folder: Path, text: str, **settings: object) -> DataConfig:
-    path = folder / "cohort.csv"
-    path.write_text(text, encoding="utf-8")
-    return DataConfig(kind="table", table=str(path), **settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
+def test_a_folder_that_is_not_there_is_named(layout, tmp_path: Path) -> None:
+    given = {key.name: str(tmp_path / "none") for key in layout.keys}
+    with pytest.raises(UserError, match=r"there is no (folder|file) .*none"):
+        find_scans(DataConfig(kind=layout.name, **given))
 
 
-def test_brats_and_ixi_names_give_label_patient_and_source(tmp_path: Path) -> None:
-    folder = brats(
-        tmp_path / "b",
-        HGG=["BraTS19_CBICA_AAB_1"],
-        LGG=["BraTS19_TCIA09_620_1", "BraTS19_2013_0_1"],
+def test_an_unknown_layout_gets_the_list_and_the_nearest() -> None:
+    with pytest.raises(
+        ConfigError, match=r"table, bids, .*; found 'brats219'; did you mean brats2019"
+    ):
+        find_scans(DataConfig(kind="brats219"))
+
+
+def test_finding_scans_needs_neither_torch_nor_a_spreadsheet_library(tmp_path: Path) -> None:
+    for name in ("torch", "openpyxl", "nibabel"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    done = subprocess.run(
+        [sys.executable, "-c", "import preprocessing.cohorts"],
+        cwd=CONF.parent,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+
+
+def excluding(tmp_path: Path, text: str, **settings: object) -> DataConfig:
+    folder = tmp_path / "b"
+    if not folder.is_dir():
+        brats2019(folder, HGG=CASES[:2], LGG=CASES[2:])
+    path = write(tmp_path / "exclude.csv", text)
+    return DataConfig(kind="brats2019", folder=str(folder), exclude=path, **settings)  # type: ignore[arg-type]
+
+
+def test_subjects_left_out_keep_the_reason_and_stay_listed(tmp_path: Path) -> None:
+    text = f'subject_id;reason\n{CASES[0]};"moved;\ntwice"\n{CASES[2]};\n'
+    found = {scan.subject_id: scan for scan in find_scans(excluding(tmp_path, text))}
+    assert {name: scan.fault for name, scan in found.items()} == {
+        CASES[0]: "left out: moved; twice",
+        CASES[1]: "",
+        CASES[2]: "left out: no reason given",
+    }
+    assert {name: scan.excluded for name, scan in found.items()} == dict(
+        zip(CASES, (True, False, True), strict=True)
+    )
+
+
+def test_subjects_left_out_may_be_those_of_a_class_that_is_not_wanted(tmp_path: Path) -> None:
+    text = "subject_id,path,label\na,b,x\nc,d,y\n"
     data = DataConfig(
-        kind="brats_ixi",
-        brats=str(folder),
-        ixi=str(ixi(tmp_path / "i", "IXI012-HH-1211-T1.nii.gz", "IXI012-HH-1211-T2.nii.gz")),
-        ixi_count=0,
-        label="grade",
+        kind="table",
+        table=write(tmp_path / "t.csv", text),
+        exclude=write(tmp_path / "e.csv", "subject_id\nc\n"),
+        classes=("x",),
     )
-    found = {scan.subject_id: scan for scan in find_scans(data)}
-    assert sorted(found) == [
-        "BraTS19_2013_0_1",
-        "BraTS19_CBICA_AAB_1",
-        "BraTS19_TCIA09_620_1",
-        "IXI012-HH-1211",
-    ]
-    tumour, healthy = found["BraTS19_TCIA09_620_1"], found["IXI012-HH-1211"]
-    assert (tumour.label, tumour.patient_id, tumour.source, tumour.stripped) == (
-        "LGG",
-        "BraTS19_TCIA09_620",
-        "BraTS-TCIA09",
-        True,
-    )
-    assert (healthy.label, healthy.patient_id, healthy.source, healthy.stripped) == (
-        "Healthy",
-        "IXI012",
-        "IXI-HH",
-        False,
-    )
-    assert healthy.columns["grade"] == "Healthy"
-    assert tumour.path.name == "BraTS19_TCIA09_620_1_t1ce.nii.gz"
-
-
-def test_uncompressed_files_count_and_a_case_without_its_scan_is_not_forgotten(
-    tmp_path: Path,
-) -> None:
-    folder = brats(tmp_path / "b", LGG=["BraTS19_2013_0_1"])
-    for name in ("BraTS19_2013_1_1", "BraTS19_2013_2_1"):
-        (folder / "LGG" / name).mkdir()
-    (folder / "LGG" / "BraTS19_2013_1_1" / "BraTS19_2013_1_1_t1ce.nii").touch()
-    scans = find_scans(DataConfig(kind="brats_ixi", brats=str(folder), classes=("LGG",)))
-    assert [scan.path.is_file() for scan in scans] == [True, True, False]
-
-
-def test_the_ixi_draw_depends_on_its_seed_alone(tmp_path: Path) -> None:
-    names = [f"IXI{number:03d}-HH-{number}-T1.nii.gz" for number in range(40)]
-    first = ixi(tmp_path / "a", *names)
-    second = ixi(tmp_path / "b", *reversed(names))
-
-    def drawn(folder: Path, seed: int) -> list[str]:
-        return [scan.subject_id for scan in find_ixi(folder, "label", 10, seed)]
-
-    assert drawn(first, 0) == drawn(second, 0)
-    assert len(set(drawn(first, 0))) == 10
-    assert drawn(first, 0) != drawn(first, 1)
-
-
-def test_phantom_folders_hold_both_cohorts(tmp_path: Path) -> None:
-    brats(tmp_path / "MICCAI_BraTS_2019_Data_Training", HGG=["BraTS19_2013_0_1"])
-    ixi(tmp_path / "IXI-T1", "IXI002-Guys-0828-T1.nii.gz")
-    scans = find_scans(DataConfig(kind="phantom", folder=str(tmp_path)))
-    assert [scan.label for scan in scans] == ["HGG", "Healthy"]
-
-
-def test_a_table_may_start_with_a_byte_order_mark_and_name_umlauts(tmp_path: Path) -> None:
-    text = (
-        "\ufeffsubject_id,path,diagnose,stripped,mask,age\nMüller/1,Köpfe/m 1.nii,krank,true,,40\n"
-    )
-    scan = find_scans(table(tmp_path, text, label="diagnose"))[0]
-    assert scan.path == tmp_path / "Köpfe" / "m 1.nii"
-    assert (scan.subject_id, scan.patient_id, scan.source) == ("Müller/1", "Müller/1", "cohort")
-    assert scan.stripped
-    assert scan.mask is None
-    assert scan.columns["age"] == "40"
-    assert scan.columns["diagnose"] == "krank"
-
-
-def test_spaces_and_empty_rows_of_a_spreadsheet_do_not_matter(tmp_path: Path) -> None:
-    text = "subject_id, path, label\na, x/a.nii, l\n,,\n\n,,\n"
-    scans = find_scans(table(tmp_path, text))
-    assert [(scan.subject_id, scan.label) for scan in scans] == [("a", "l")]
-    assert scans[0].path == tmp_path / "x" / "a.nii"
-
-
-def test_a_table_may_name_mask_patient_and_source(tmp_path: Path) -> None:
-    text = "subject_id,path,label,mask,patient_id,source\na,/x/a.nii,l,m/a.nii,p,here\n"
-    scan = find_scans(table(tmp_path, text, stripped=True))[0]
-    assert scan.path == Path("/x/a.nii")
-    assert scan.mask == tmp_path / "m" / "a.nii"
-    assert (scan.patient_id, scan.source, scan.stripped) == ("p", "here", True)
+    assert [scan.excluded for scan in find_scans(data)] == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("text", "settings", "said"),
+    ("text", "said"),
     [
-        ("", {}, "lacks the columns subject_id, path, label"),
-        ("subject_id,path,label\n", {}, "lists no scans"),
-        ("subject_id;path;label\na;b;c\n", {}, "separated by commas"),
-        ("subject_id\tpath\tlabel\na\tb\tc\n", {}, "separated by commas"),
-        ("subject_id,path,label\na,b,c\n", {"label": "sex"}, "lacks the column sex"),
-        ("subject_id,path,label\na,b,c\na,d,c\n", {}, "line 2 .* and line 3"),
-        ("subject_id,path,label\na,b,\n", {}, "line 2 .*: the field label is empty"),
-        ("subject_id,path,label\na,b\n", {}, "line 2 .* fields"),
-        ("subject_id,path,label\na,b,c,d\n", {}, "line 2 .* fields"),
-        ("subject_id,path,label,stripped\na,b,c,maybe\n", {}, "must be true or false"),
-        ("subject_id,path,label,row\na,b,c,1\n", {}, "rename row"),
-        ("subject_id,path,label\na,b,c\na2,b,d\n", {"classes": ("c",)}, "does not name: d"),
-        ("subject_id,path,label\na,b,c\n", {"classes": ("c", "d")}, "names d, but no scan"),
-        ("subject_id,path,label\na,b,c\n", {"label": "source"}, "cache's own index"),
-        ("subject_id,path,label\na,~nobody-here/b,c\n", {}, "no home folder"),
-        ("subject_id,path,age (years)\na,b,c\n", {"label": "age (years)"}, "split file's name"),
-        ("subject_id,path,../label\na,b,c\n", {"label": "../label"}, "split file's name"),
-        ('subject_id,path,label\na,b,c\n"d\ne",f,c\n', {}, r"line 4 .*'d\\ne' holds line breaks"),
-        ("subject_id,path,label\na,b,c\0\n", {}, r"line 2 .*c\\x00' holds"),
-        ('subject_id,path,label,source\na,b,c,"x\ry"\n', {}, r"'x\\ry' holds"),
-        ('subject_id,path,label,patient_id\na,b,c,"x\u2028y"\n', {}, r"'x\\u2028y' holds"),
-        ('subject_id,path,label,"no\nte"\na,b,c,d\n', {}, r"the header .*'no\\nte' holds"),
+        ("subject_id\nBraTS19_X_1_1\n", r"does not have: BraTS19_X_1_1; correct or remove"),
+        ("subject,reason\na,b\n", "lacks the column subject_id"),
+        ("", "lacks the column subject_id"),
     ],
 )
-def test_a_broken_table_gets_one_line_that_says_where(
-    tmp_path: Path, text: str, settings: dict[str, object], said: str
+def test_a_file_of_exclusions_that_does_not_fit_is_refused(
+    tmp_path: Path, text: str, said: str
 ) -> None:
-    with pytest.raises(UserError, match=said) as caught:
-        find_scans(table(tmp_path, text, **settings))
-    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=said):
+        find_scans(excluding(tmp_path, text))
 
 
-def test_notes_over_several_lines_are_carried_along_in_one(tmp_path: Path) -> None:
-    text = 'subject_id,path,label,note\na,b,c,"first\r\nsecond\tthird"\n'
-    [scan] = find_scans(table(tmp_path, text))
-    assert scan.columns["note"] == "first  second third"
+def test_a_missing_file_of_exclusions_is_named(tmp_path: Path) -> None:
+    data = excluding(tmp_path, "subject_id\n")
+    (tmp_path / "exclude.csv").unlink()
+    with pytest.raises(UserError, match=r"data.exclude: there is no file .*exclude.csv"):
+        find_scans(data)
+
+
+def labelled(tmp_path: Path, text: str, **settings: object) -> DataConfig:
+    folder = tmp_path / "cases"
+    for number in range(3):
+        case(folder, f"BraTS2021_0000{number}")
+    path = write(tmp_path / "labels.csv", text)
+    return DataConfig(kind="brats2021", folder=str(folder), table=path, **settings)  # type: ignore[arg-type]
+
+
+def test_labels_are_joined_by_subject_and_gaps_are_faults(tmp_path: Path) -> None:
+    text = (
+        "case;age;mgmt;source\nBraTS2021_00000;61,5;yes;UCSF\nBraTS2021_00002;50;NA;\nother;1;no;\n"
+    )
+    first, second, third = find_scans(labelled(tmp_path, text, label="mgmt"))
+    assert (first.label, first.source, first.fault) == ("yes", "UCSF", "")
+    assert (first.columns["age"], first.columns["mgmt"]) == ("61,5", "yes")
+    assert first.columns["path"] == str(first.path)
+    assert (second.label, second.fault) == ("", "not listed in labels.csv")
+    assert (third.label, third.source, third.fault) == ("", "BraTS2021", "labels.csv gives no mgmt")
+
+
+def test_the_key_is_subject_id_wherever_it_is_else_the_first_column(tmp_path: Path) -> None:
+    text = "label,subject_id\nx,BraTS2021_00000\ny,BraTS2021_00001\nx,BraTS2021_00002\n"
+    assert [scan.label for scan in find_scans(labelled(tmp_path, text))] == ["x", "y", "x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("case,label\n0,x\n1,y\n", r"column case must hold .*BraTS2021_00000; .*none of the 3.* 0"),
+        ("case,grade\nBraTS2021_00000,x\n", "lacks the column label .*data.label names"),
+        ("case,label\nBraTS2021_00000,x\nBraTS2021_00000,y\n", "line 3 .* is in line 2"),
+        ("case,label\n,x\n", "line 2 .*: the field case is empty"),
+    ],
+)
+def test_a_table_of_labels_that_does_not_fit_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        find_scans(labelled(tmp_path, text))
+
+
+def test_a_table_may_give_a_layout_other_classes_than_its_own(tmp_path: Path) -> None:
+    folder = ixi(tmp_path / "i", "IXI012-HH-1211-T1.nii.gz", "IXI013-HH-1212-T1.nii.gz")
+    table = write(tmp_path / "t.csv", "IXI_ID,group\nIXI012,old\nIXI013,young\n")
+    data = DataConfig(kind="ixi", folder=str(folder), table=table, label="group")
+    assert [scan.label for scan in find_scans(data)] == ["old", "young"]
 
 
 def test_a_scan_whose_name_breaks_lines_is_refused(tmp_path: Path) -> None:
-    folder = brats(tmp_path / "b", HGG=["BraTS19_TMC_1_1", "BraTS19_TMC_2\n_1"])
+    folder = brats2019(tmp_path / "b", HGG=["BraTS19_TMC_1_1", "BraTS19_TMC_2\n_1"])
     with pytest.raises(UserError, match=r"BraTS19_TMC_2\\n_1.* holds line breaks"):
-        find_scans(DataConfig(kind="brats_ixi", brats=str(folder), classes=("HGG",)))
+        find_scans(DataConfig(kind="brats2019", folder=str(folder), classes=("HGG",)))
 
 
-def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
-    folder = brats(tmp_path / "b", HGG=["BraTS19_2013_0_1"])
-    few = ixi(tmp_path / "i", "IXI002-Guys-0828-T1.nii.gz")
-    cases = {
-        r"data.table=FILE": DataConfig(kind="table"),
-        r"there is no file": DataConfig(kind="table", table=str(tmp_path / "none.csv")),
-        r"data.brats=DIR": DataConfig(kind="brats_ixi"),
-        r"data.ixi=DIR": DataConfig(kind="brats_ixi", brats=str(folder)),
-        r"holds HGG and LGG": DataConfig(kind="brats_ixi", brats=str(few), ixi=str(few)),
-        r"data.ixi_count=0 takes all": DataConfig(
-            kind="brats_ixi", brats=str(folder), ixi=str(few)
-        ),
-        r"no case folders": DataConfig(
-            kind="brats_ixi", brats=str(brats(tmp_path / "e")), classes=("HGG",)
-        ),
-        r"BraTS and IXI hold": DataConfig(kind="brats_ixi", classes=("LGG", "GBM")),
-        r"data.folder=DIR": DataConfig(kind="phantom"),
-        r"make the phantoms first": DataConfig(kind="phantom", folder=str(tmp_path / "none")),
-    }
-    for said, data in cases.items():
-        with pytest.raises(UserError, match=said):
-            find_scans(data)
+def test_channels_are_the_contrasts_or_the_one_scan() -> None:
+    assert wanted_contrasts(DataConfig()) == ("scan",)
+    assert wanted_contrasts(DataConfig(contrasts=("flair", "t1ce"))) == ("flair", "t1ce")
