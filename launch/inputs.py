@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing.cohorts import find_scans, layout_of
+from preprocessing.cohorts import LAYOUTS, find_scans, layout_of
 from slurm.local import local_gpus
 from stfmri.learning import weights
 from stfmri.study import splits
@@ -200,20 +201,25 @@ def preprocessing_command(config: Config) -> str:
     """The command that builds the cache of `config`, with no more arguments than it takes."""
     root = Path(config.root)
     wanted = flatten(config)
-    words = ["python", "-m", "preprocessing", *_shortest("data", wanted, root)]
-    grid = _shortest("preprocessing", wanted, root)
-    words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
     keys = layout_of(config.data).keys
+    # The choices of the other layouts cannot be it, and composing each takes a while.
+    others = LAYOUTS.keys() - {config.data.kind}
+    cohorts = [choice for choice in groups()["data"] if choice not in others]
+    words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
+    grid = _shortest("preprocessing", groups()["preprocessing"], wanted, root)
+    words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
     words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
     if root != Path.cwd():
         words += ["--root", str(root)]
     return shlex.join(words)
 
 
-def _shortest(group: str, wanted: dict[str, object], root: Path) -> list[str]:
+def _shortest(
+    group: str, choices: Iterable[str], wanted: dict[str, object], root: Path
+) -> list[str]:
     """The choice of `group`, and then the keys, that give the wanted values in fewest words."""
     options = []
-    for choice in groups()[group]:
+    for choice in choices:
         base = flatten(compose([f"{group}={choice}"], root=root))
         differing = {
             key: value
