@@ -18,6 +18,7 @@ def preprocessing_command(config: Config) -> str:
     """The command that builds the cache of `config`, with no more arguments than it takes."""
     root = Path(config.root)
     wanted = flatten(config)
+    keys = layout_of(config.data).keys
     # The choices of the other layouts cannot be it, and composing each takes a while.
     others = LAYOUTS.keys() - {config.data.kind}
     cohorts = [choice for choice in groups()["data"] if choice not in others]

@@ -55,7 +55,11 @@ def find(data: DataConfig) -> list[Scan]:
     }
     if not sessions:
         raise UserError(f"data.folder must be {FOLDER.what}; {folder} holds no folders sub-<label>")
-    wanted = channels(data, _held(sessions.values(), data), DEFAULT, str(folder))
+    held = _held(sessions.values(), data)
+    if not data.contrasts and DEFAULT not in held:
+        found = f"choose data.contrasts of {', '.join(held)}" if held else "nor any other"
+        raise UserError(f"{folder} holds no scan sub-…/anat/sub-…_T1w.nii.gz; {found}")
+    wanted = channels(data, held, DEFAULT, str(folder))
     scans = [_scan(folder, place, names, wanted, data) for place, names in sessions.items()]
     if data.table:
         return with_table(scans, data)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from preprocessing.cohorts.brats_cases import GRADES, brats_channels, case_scan, wanted_classes
+from preprocessing.cohorts.brats_cases import GRADES, brats_channels, case_scan
 from preprocessing.cohorts.folders import subfolders
-from preprocessing.cohorts.labels import with_table
+from preprocessing.cohorts.labels import wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
 from stfmri.study.config import DataConfig

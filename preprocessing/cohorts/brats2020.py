@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from preprocessing.cohorts.brats_cases import GRADES, brats_channels, case_scan, wanted_classes
+from preprocessing.cohorts.brats_cases import GRADES, brats_channels, case_scan
 from preprocessing.cohorts.folders import subfolders
-from preprocessing.cohorts.labels import is_unknown, with_table
+from preprocessing.cohorts.labels import is_unknown, wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
 from preprocessing.cohorts.sheet import read_sheet
@@ -17,7 +17,7 @@ from stfmri.study.errors import UserError
 FOLDER = Key("folder", "DIR", "the folder that holds the cases and name_mapping.csv")
 MAPPING = "name_mapping.csv"
 CASE_COLUMN, GRADE_COLUMN = "BraTS_2020_subject_ID", "Grade"
-# Names of the case in earlier years, which tell its centre; the newest that it has counts.
+# Names of the case in earlier years, which give its centre; the newest that it has counts.
 EARLIER_COLUMNS = ("BraTS_2019_subject_ID", "BraTS_2018_subject_ID", "BraTS_2017_subject_ID")
 
 

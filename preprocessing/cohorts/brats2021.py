@@ -1,7 +1,7 @@
 """BraTS 2021 and later, `<folder>/<case>/<case>_t1ce.nii(.gz)` or `…-t1c.nii(.gz)`: no grade.
 
 The names of 2023 (`BraTS-GLI-00000-000`) end in the number of the visit, so that patients are
-known; those of 2021 (`BraTS2021_00000`) are one patient each. Neither tells the centre.
+known; those of 2021 (`BraTS2021_00000`) are one patient each. Neither gives the centre.
 """
 
 from __future__ import annotations

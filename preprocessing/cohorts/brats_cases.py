@@ -11,7 +11,6 @@ from preprocessing.cohorts.contrasts import canonical, channels, pick
 from preprocessing.cohorts.folders import nifti_files
 from preprocessing.cohorts.scan import Scan, path_columns
 from stfmri.study.config import DataConfig
-from stfmri.study.errors import UserError
 
 CONTRASTS = ("t1", "t1ce", "t2", "flair")
 DEFAULT = "t1ce"
@@ -32,7 +31,7 @@ def case_scan(
     """The scans of one case folder, `<case>/<case>_<contrast>.nii(.gz)`.
 
     Args:
-        name: the case's name of 2017 to 2019, which tells centre and patient; empty for none.
+        name: the case's name of 2017 to 2019, which gives centre and patient; empty for none.
         wanted: channel → contrast.
         grade: the class.
         label: the column of the class.
@@ -54,21 +53,3 @@ def case_scan(
         columns={label: grade, **path_columns(paths)},
         fault=fault or missing,
     )
-
-
-def wanted_classes(data: DataConfig, known: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """The classes of a layout that the configuration asks for, all of them by default.
-
-    With a table of labels, which may have classes of its own, every scan is wanted.
-
-    Raises:
-        UserError: where the layout has no such class.
-    """
-    if data.table:
-        return known
-    unknown = [name for name in data.classes if name not in known]
-    if unknown:
-        raise UserError(
-            f"data.classes: {', '.join(unknown)} unknown; {what} holds {', '.join(known)}"
-        )
-    return data.classes or known

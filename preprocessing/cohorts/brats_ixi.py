@@ -7,10 +7,10 @@ from pathlib import Path
 
 from preprocessing.cohorts import brats2019, brats2020, brats_cases
 from preprocessing.cohorts import ixi as ixi_heads
-from preprocessing.cohorts.brats_cases import GRADES, wanted_classes
+from preprocessing.cohorts.brats_cases import GRADES
 from preprocessing.cohorts.contrasts import CONTRASTS, channels
 from preprocessing.cohorts.ixi import HEALTHY, read_heads
-from preprocessing.cohorts.labels import with_table
+from preprocessing.cohorts.labels import wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
 from stfmri.study.config import DataConfig

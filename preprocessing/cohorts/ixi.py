@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.cohorts.brats_cases import wanted_classes
 from preprocessing.cohorts.contrasts import canonical, channels, pick
 from preprocessing.cohorts.folders import nifti_files
-from preprocessing.cohorts.labels import with_table
+from preprocessing.cohorts.labels import wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan, path_columns
 from stfmri.study.config import DataConfig

@@ -1,4 +1,4 @@
-"""Labels and further columns from a table, for layouts whose folders do not say the class."""
+"""The classes that are wanted, and labels from a table where the folders do not give them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def joined(scans: list[Scan], sheet: Sheet, data: DataConfig) -> list[Scan]:
         UserError: where a column is missing, a key occurs twice, or no scan has a row.
     """
     sheet.require([data.label], "data.label names the column of the class")
-    key = "subject_id" if "subject_id" in sheet.header else sheet.header[0]
+    named = [name for name in sheet.header if name]
+    key = "subject_id" if "subject_id" in named else named[0]
     rows = _by_key(sheet, key)
     found = [rows.get(scan.subject_id) or rows.get(scan.patient_id) for scan in scans]
     if scans and not any(found):
@@ -49,6 +50,24 @@ def joined(scans: list[Scan], sheet: Sheet, data: DataConfig) -> list[Scan]:
     return [
         _labelled(scan, row, sheet.path, data.label) for scan, row in zip(scans, found, strict=True)
     ]
+
+
+def wanted_classes(data: DataConfig, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The classes of a layout that the configuration asks for, all of them by default.
+
+    With a table of labels, which may have classes of its own, every scan is wanted.
+
+    Raises:
+        UserError: where the layout has no such class.
+    """
+    if data.table:
+        return known
+    unknown = [name for name in data.classes if name not in known]
+    if unknown:
+        raise UserError(
+            f"data.classes: {', '.join(unknown)} unknown; {what} holds {', '.join(known)}"
+        )
+    return data.classes or known
 
 
 def is_unknown(text: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from preprocessing.cohorts.brats_cases import GRADES, wanted_classes
+from preprocessing.cohorts.brats_cases import GRADES
 from preprocessing.cohorts.brats_ixi import CLASSES, Part, read_both
 from preprocessing.cohorts.ixi import HEALTHY
+from preprocessing.cohorts.labels import wanted_classes
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
 from stfmri.study.config import DataConfig

@@ -7,20 +7,19 @@ import datetime
 import io
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocessing.cohorts.checks import refuse_control_characters
+from preprocessing.cohorts.checks import one_line, refuse_control_characters
 from stfmri.study.errors import UserError
 from stfmri.study.shards import INDEX_COLUMNS
 
 SEPARATORS = (",", "\t", ";", "|")
-EXCEL_SUFFIXES = (".xlsx", ".xlsm")
 OTHER_SHEETS = (".xls", ".xlsb", ".ods")  # spreadsheets that are not read
 # Columns that the cache's index has of its own, beyond those that a table may give.
 RESERVED = INDEX_COLUMNS[3:]
-UNREADABLE = (OSError, UnicodeDecodeError, csv.Error, zipfile.BadZipFile, KeyError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,22 @@ def read_sheet(path: Path, key: str) -> Sheet:
         raise UserError(f"{key}: {path} must be a file; it is a folder, a pipe or a device")
     if path.suffix.lower() in OTHER_SHEETS:
         raise UserError(f"{key}: {path} must be CSV, TSV or XLSX; save it as one of these")
-    is_excel = path.suffix.lower() in EXCEL_SUFFIXES
+    file = EXCEL if path.suffix.lower() in EXCEL.suffixes else TEXT
     try:
-        records = list(_excel_records(path) if is_excel else _text_records(path))
-    except UNREADABLE as error:
-        advice = "save it again as XLSX, or as CSV" if is_excel else "save it as UTF-8"
-        raise UserError(f"{key}: cannot read {path} as a table ({error}); {advice}") from error
+        records = list(file.records(path))
+    except file.errors as error:
+        reason = one_line(str(error))
+        raise UserError(
+            f"{key}: cannot read {path} as a table ({reason}); {file.advice}"
+        ) from error
     if not records:
         return Sheet(path, (), ())
     (_, header), *rest = records
-    unit = "row" if is_excel else "line"
-    rows = [
-        Row(place, _by_name(header, cells, place))
-        for place, cells in ((f"{unit} {number} of {path}", cells) for number, cells in rest)
-        if any(cells)
-    ]
+    rows = []
+    for number, cells in rest:
+        where = f"{file.unit} {number} of {path}"
+        if any(cells):
+            rows.append(Row(where, _by_name(header, cells, where)))
     return Sheet(path, tuple(header), tuple(rows))
 
 
@@ -165,3 +165,50 @@ def _as_text(value: object) -> str:
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
         return value.date().isoformat()
     return str(value).strip()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of file is read.
+
+    Attributes:
+        records: the cells of each record with its number; the first one is the header.
+        errors: what a file that cannot be read raises.
+        advice: what to do about it.
+        unit: what a record's number counts.
+    """
+
+    suffixes: tuple[str, ...]
+    records: Callable[[Path], Iterator[tuple[int, list[str]]]]
+    errors: tuple[type[Exception], ...]
+    advice: str
+    unit: str
+
+
+TEXT = Format(
+    suffixes=(),  # any other
+    records=_text_records,
+    errors=(OSError, UnicodeDecodeError, csv.Error),
+    advice="save it as UTF-8",
+    unit="line",
+)
+EXCEL = Format(
+    suffixes=(".xlsx", ".xlsm"),
+    records=_excel_records,
+    # openpyxl lets through what zip, zlib and XML make of a damaged file, and stumbles over the
+    # rest.
+    errors=(
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        SyntaxError,  # of XML
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
+    advice="save it again as XLSX, or as CSV",
+    unit="row",
+)

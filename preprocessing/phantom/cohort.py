@@ -267,7 +267,9 @@ def _write(task: Task) -> None:
     for planned in task.scans:
         if planned.is_done():
             continue
-        phantom = scan_person(person, planned.contrast, task.config, atlas, task.seed, planned.movement)
+        phantom = scan_person(
+            person, planned.contrast, task.config, atlas, task.seed, planned.movement
+        )
         files = [(planned.mask_path, phantom.mask), (planned.image_path, phantom.image)]
         for path, image in files:
             if path is not None:

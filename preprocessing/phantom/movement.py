@@ -48,9 +48,7 @@ class Movement:
 
     def _sample(self, volume: np.ndarray, unmoved: Layout, order: int) -> np.ndarray:
         steps, own_steps = np.array(unmoved.spacing_mm), np.array(self.layout.spacing_mm)
-        half, own_half = (
-            (np.array(layout.voxels) - 1) / 2 for layout in (unmoved, self.layout)
-        )
+        half, own_half = ((np.array(layout.voxels) - 1) / 2 for layout in (unmoved, self.layout))
         # Own voxel → own mm → head before the movement → the unmoved grid's voxel.
         back = self.turn.T
         matrix = back * own_steps / steps[:, None]

@@ -140,8 +140,13 @@ def test_labels_are_joined_by_subject_and_gaps_are_faults(tmp_path: Path) -> Non
 
 
 def test_the_key_is_subject_id_wherever_it_is_else_the_first_column(tmp_path: Path) -> None:
-    text = "label,subject_id\nx,BraTS2021_00000\ny,BraTS2021_00001\nx,BraTS2021_00002\n"
-    assert [scan.label for scan in find_scans(labelled(tmp_path, text))] == ["x", "y", "x"]
+    cases = [("x", "BraTS2021_00000"), ("y", "BraTS2021_00001"), ("x", "BraTS2021_00002")]
+    last = "\n".join(["label,subject_id", *(f"{label},{case}" for label, case in cases)])
+    first = "\n".join(["case,label", *(f"{case},{label}" for label, case in cases)])
+    # The row numbers that pandas writes are a column without a name.
+    numbered = "\n".join([",case,label", *(f"7,{case},{label}" for label, case in cases)])
+    for text in (last, first, numbered):
+        assert [scan.label for scan in find_scans(labelled(tmp_path, text))] == ["x", "y", "x"]
 
 
 @pytest.mark.parametrize(

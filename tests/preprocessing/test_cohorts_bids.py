@@ -172,3 +172,15 @@ def test_participants_are_asked_for_with_what_they_must_hold(tmp_path: Path) -> 
         found(folder, label="diagnosis")
     with pytest.raises(UserError, match=r"holds no folders sub-<label>"):
         found(tmp_path)
+
+
+def test_a_dataset_without_the_usual_contrast_asks_for_another(tmp_path: Path) -> None:
+    folder = bids(tmp_path / "a", "sub-01_FLAIR.nii", "sub-01_T2w.nii", participants=PARTICIPANTS)
+    with pytest.raises(
+        UserError, match=r"no scan .*_T1w.nii.gz; choose data.contrasts of t2, flair"
+    ):
+        found(folder)
+    assert list(found(folder, contrasts=("T2w",))["sub-01"].paths) == ["T2w"]
+    empty = bids(tmp_path / "b", "sub-01_bold.nii", participants=PARTICIPANTS)
+    with pytest.raises(UserError, match=r"no scan .*_T1w.nii.gz; nor any other"):
+        found(empty)

@@ -172,11 +172,14 @@ def test_what_is_no_table_is_refused_and_never_waited_for(tmp_path: Path) -> Non
     (tmp_path / "latin.csv").write_bytes("subject_id,path,label\nMüller,b,c\n".encode("latin-1"))
     (tmp_path / "false.xlsx").write_text("subject_id,path,label\n")
     (tmp_path / "old.xls").touch()
+    workbook(tmp_path / "cut.xlsx", *map(tuple, ROWS))
+    (tmp_path / "cut.xlsx").write_bytes((tmp_path / "cut.xlsx").read_bytes()[:-400])
     cases = {
         "pipe.csv": "must be a file",
         "folder.csv": "must be a file",
         "latin.csv": "save it as UTF-8",
         "false.xlsx": "save it again as XLSX",
+        "cut.xlsx": "save it again as XLSX",
         "old.xls": "CSV, TSV or XLSX",
         "none.csv": "there is no file",
     }
