@@ -18,16 +18,15 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from stfmri.study.errors import UserError, exit_on_error
 from stfmri.study.files import absolute
 from stfmri.study.locks import lock
-from stfmri.study.words import listed, plural
+from stfmri.study.words import listed
 
 if TYPE_CHECKING:
-    from preprocessing.dicom.headers import Found
     from preprocessing.dicom.plan import Row
     from preprocessing.dicom.series import Series
 
 T = TypeVar("T")
-SHOWN = 10
 LOG_WIDTH = 130
+DONE = "converted"  # a row's result
 EXAMPLES = """\
 what it does:
   1. reads the headers of all DICOM images under --in, in folders of any layout, and lists their
@@ -72,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from preprocessing.dicom.plan import propose, read_plan, write_plan
     from preprocessing.dicom.pseudonyms import open_pseudonyms
     from preprocessing.dicom.series import group
+    from preprocessing.dicom.show import show_series, tell_found, tell_result
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = absolute(asked.out)
     found = find_headers(folders, out.resolve(), _counting(console))
     series = group(found.headers)
-    _tell_found(found, series, console)
+    tell_found(found, series, console)
     with lock(out):
         remove_leftovers(out)
         known = read_plan(out)
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = [replace(row, age="", sex="") for row in rows]
         write_plan(out, rows)
         by_name = {names.series(one.first): one for one in series}
-        _show(rows, by_name if asked.show else {}, console)
+        show_series(rows, by_name if asked.show else {}, console)
         _refuse_nothing_to_use(rows, out)
         if asked.keep_mapping:
             path = write_mapping(out, series, names)
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = _convert(rows, by_name, out, asked.jobs, console)
         write_plan(out, rows)
         unlabelled = write_cohort(out, rows, labels, covariates=asked.covariates)
-    return _tell(rows, unlabelled, out, console)
+    return tell_result(rows, unlabelled, out, console)
 
 
 def _convert(
@@ -117,7 +117,7 @@ def _convert(
             convert(found[row.series], scan_path(out, row), out)
         except ScanError as error:
             return replace(row, result=str(error))
-        return replace(row, result="converted")
+        return replace(row, result=DONE)
 
     due = [r for r in rows if r.used and r.series in found and not is_converted(out, r)]
     results: dict[str, Row] = {}
@@ -135,54 +135,9 @@ def _convert(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return [results.get(row.series, row) for row in rows]
-
-
-def _tell_found(found: Found, series: Sequence[Series], console: Console) -> None:
-    """Say what was under --in.
-
-    Raises:
-        UserError: where no DICOM image was.
-    """
-    others = [
-        plural(found.not_dicom, "other file"),
-        f"{found.dicomdirs} DICOMDIR",
-        plural(found.not_images, "DICOM file") + " without an image",
-        f"{len(found.unreadable)} unreadable",
-    ]
-    left = ", ".join(text for text in others if not text.startswith("0 ")) or "nothing else"
-    archives = (
-        f"; {plural(found.archives, 'archive')} among them: unpack first" if found.archives else ""
-    )
-    if not found.headers:
-        raise UserError(f"--in holds no DICOM image; found {left}{archives}")
-    patients = len({one.first.patient for one in series})
-    console.print(
-        f"{plural(len(found.headers), 'image')} in {len(series)} series of "
-        f"{plural(patients, 'patient')}; left out: {left}{archives}",
-        markup=False,
-    )
-    persons = {one.first.patient: set[tuple[str, str]]() for one in series}
-    for one in series:
-        persons[one.first.patient].add((one.first.birth, one.first.sex))
-    doubtful = sum(len(different) > 1 for different in persons.values())
-    if doubtful:
-        console.print(
-            f"{plural(doubtful, 'patient id')} with several birth dates or sexes: one id may stand "
-            "for several persons, whose scans then count as one patient's",
-            style="yellow",
-            markup=False,
-        )
-
-
-def _show(rows: Sequence[Row], found: dict[str, Series], console: Console) -> None:
-    """Series that are used one by one, the others by their reason."""
-    from preprocessing.dicom.show import left_out_table, used_table
-
-    if any(row.used for row in rows):
-        console.print(used_table(rows, found))
-    if any(not row.used for row in rows):
-        console.print(left_out_table(rows, found))
+    rows = [results.get(row.series, row) for row in rows]
+    # A call that was killed converted series without saying so.
+    return [replace(r, result=DONE) if r.used and is_converted(out, r) else r for r in rows]
 
 
 def _agreed(rows: Sequence[Row], out: Path, console: Console) -> bool:
@@ -208,36 +163,6 @@ def _refuse_nothing_to_use(rows: Sequence[Row], out: Path) -> None:
             f"{listed([f'{count} × {reason}' for reason, count in reasons])}; to use one all the "
             f"same, set its columns use and contrast in {out / 'series.csv'}"
         )
-
-
-def _tell(rows: Sequence[Row], unlabelled: Sequence[str], out: Path, console: Console) -> int:
-    from preprocessing.dicom.cohort import is_converted
-
-    used = [row for row in rows if row.used]
-    failed = [row for row in used if not is_converted(out, row)]
-    patients = {row.patient_id for row in rows}
-    without = sorted(patients - {row.patient_id for row in used if is_converted(out, row)})
-    for row in failed[:SHOWN]:
-        why = row.result or "its images are not under --in"
-        console.print(
-            f"left out {row.subject_id} series {row.number}: {why}", style="yellow", markup=False
-        )
-    if len(failed) > SHOWN:
-        console.print(
-            f"… and {len(failed) - SHOWN} more, all in {out / 'series.csv'}", markup=False
-        )
-    if without:
-        console.print(
-            f"patients without any scan to use: {listed(without)}", style="yellow", markup=False
-        )
-    console.print(f"{len(used) - len(failed)} of {len(used)} series converted", markup=False)
-    console.print(f"table: {out / 'cohort.csv'}", markup=False)
-    if unlabelled:
-        console.print(
-            f"{plural(len(unlabelled), 'row')} without a label: fill in its column `label`",
-            markup=False,
-        )
-    return 1 if failed or without else 0
 
 
 def _counting(console: Console) -> Callable[[Iterable[T]], Iterable[T]]:

@@ -62,9 +62,11 @@ def convert(series: Series, target: Path, out: Path) -> None:
 
 
 def remove_leftovers(out: Path) -> None:
-    """Drop the temporary folders of a call that was killed."""
+    """Drop the temporary files of a call that was killed."""
     for folder in out.glob(f"{TEMPORARY}*"):
         shutil.rmtree(folder, ignore_errors=True)
+    for path in out.glob("scans/*/.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _link(source: Path, link: Path) -> None:

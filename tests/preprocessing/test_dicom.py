@@ -309,7 +309,14 @@ def test_a_call_that_was_killed_leaves_nothing_behind_for_long(tmp_path: Path) -
     left.mkdir(parents=True)
     (left / "scan.nii").write_bytes(b"half")
     assert convert(tmp_path / "in", tmp_path / "out", "--yes") == 0
-    assert [path.name for path in (tmp_path / "out").glob(".*")] == []
+    (scan,) = (tmp_path / "out").rglob("*.nii.gz")
+    (scan.parent / f".{scan.name}.abc.tmp").write_bytes(b"half")
+    # It was killed after the conversion, before its list was written.
+    (row,) = table(tmp_path / "out/series.csv")
+    write_table(tmp_path / "out/series.csv", [row | {"result": ""}])
+    assert convert(tmp_path / "in", tmp_path / "out") == 0
+    assert list((tmp_path / "out").rglob(".*")) == []
+    assert table(tmp_path / "out/series.csv") == [row]
 
 
 def test_of_two_series_of_one_contrast_the_finer_is_used_and_two_used_are_refused(
@@ -401,6 +408,17 @@ def test_several_echoes_in_one_series_are_listed_as_such(tmp_path: Path) -> None
     write_table(tmp_path / "out/series.csv", [row | {"use": "yes", "contrast": "pd"}])
     assert convert(tmp_path / "in", tmp_path / "out") == 1
     assert "2 volumes" in table(tmp_path / "out/series.csv")[0]["result"]
+
+
+@pytest.mark.parametrize(("sex", "doubted"), [("M", True), ("F", False), ("", False)])
+def test_one_id_for_two_persons_is_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sex: str, doubted: bool
+) -> None:
+    write_series(tmp_path / "in/a", ramp(), PatientSex="F")
+    write_series(tmp_path / "in/b", ramp(), PatientSex=sex)
+    convert(tmp_path / "in", tmp_path / "out", "--yes")
+    said = capsys.readouterr().err
+    assert ("one id may stand for several persons" in said) == doubted
 
 
 def test_an_image_exported_twice_counts_once(tmp_path: Path) -> None:
