@@ -10,8 +10,8 @@ import numpy as np
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import (
-    MISSING_COLUMN,
     IndexRow,
+    missing_column,
     voxel_sha256,
     write_index,
     write_shard,
@@ -68,7 +68,7 @@ def tiny_cache(
             row = len(rows)
             columns = {"label": label}
             if config.data.missing == "zeros":
-                columns[MISSING_COLUMN] = " ".join(missing)
+                columns |= missing_column(missing)
             rows.append(
                 IndexRow(name, name, SOURCES[label], "shard-0000.h5", row, name, sha256, columns)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from stfmri.study.files import safe_name
 
 CONTRASTS = "data.contrasts"
+MOST_LETTERS = 50  # of what volumes are called in a folder's name
 
 
 def variant_name(model: str, weights: str, values: Sequence[Any]) -> str:
@@ -24,6 +26,14 @@ def volumes_names(chains: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     varying = [key for key in chains[0] if any(one[key] != chains[0][key] for one in chains)]
     return [", ".join(_setting(key, chain[key]) for key in varying) for chain in chains]
+
+
+def folder_part(text: str) -> str:
+    """As `path_part`; of a long text its beginning and a hash of all of it."""
+    part = path_part(text)
+    if len(part) <= MOST_LETTERS:
+        return part
+    return f"{part[:MOST_LETTERS]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def path_part(text: str) -> str:

@@ -24,7 +24,7 @@ from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
-from stfmri.study.naming import path_part, variant_name, volumes_names
+from stfmri.study.naming import folder_part, variant_name, volumes_names
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import read_file
@@ -114,7 +114,7 @@ class Sweep:
 
     def _baseline_run(self, baseline: str, fold: int, volumes: str, of_cache: Run) -> Run:
         """A baseline's run that reads the same cache as a network's."""
-        name = f"{baseline}-{path_part(volumes)}" if volumes else baseline
+        name = f"{baseline}-{folder_part(volumes)}" if volumes else baseline
         variant = safe_name(f"baseline-{name}", "a baseline's folder")
         own = {k: v for k, v in of_cache.overrides.items() if k.startswith(OF_THE_CACHE)}
         folder = self.folder / variant / f"fold{fold}"

@@ -35,7 +35,7 @@ from stfmri.study.files import replacing, write_atomic
 
 FORMAT_VERSION = 2
 # Column of an index with data.missing=zeros: the contrasts whose channel is 0, between blanks.
-MISSING_COLUMN = "missing_contrasts"
+MISSING_COLUMN, NONE_MISSING = "missing_contrasts", "none"
 INDEX_COLUMNS = ("subject_id", "patient_id", "source", "shard", "row", "key", "sha256")
 
 
@@ -69,6 +69,19 @@ class IndexRow:
     sha256: str
     columns: dict[str, str] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)  # the cache it was read from
+
+
+def missing_column(names: Sequence[str]) -> dict[str, str]:
+    """The column of an index that says which contrasts a subject lacks, for `IndexRow.columns`."""
+    return {MISSING_COLUMN: " ".join(names) or NONE_MISSING}
+
+
+def missing_contrasts(row: IndexRow) -> tuple[str, ...] | None:
+    """The contrasts whose channel is 0 throughout; None where the index does not say."""
+    text = row.columns.get(MISSING_COLUMN)
+    if text is None:
+        return None
+    return () if text == NONE_MISSING else tuple(text.split())
 
 
 def write_shard(

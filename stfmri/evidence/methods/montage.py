@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from stfmri.study.config import SCAN
 from stfmri.study.pictures import PLANES, panel
 from stfmri.study.shards import CacheError, Volumes
 
@@ -47,7 +48,7 @@ class MistakeCard:
     """A mistake with its picture as the address of an image; empty where there is none.
 
     Attributes:
-        contrast: the one that the picture shows, where a volume has several.
+        contrast: the one that the picture shows; empty where the cohort names none.
     """
 
     mistake: Mistake
@@ -63,10 +64,10 @@ def cards_of(mistakes: Sequence[Mistake], volumes: Volumes) -> tuple[MistakeCard
 
 
 def picture_of(volumes: Volumes, subject_id: str) -> tuple[str, str]:
-    """The montage of a subject as a data URI, and which of several contrasts it shows.
+    """The montage of a subject as a data URI, and which contrast it shows.
 
     Of a subject that lacks the first contrast, the next one. Both are empty where the shard cannot
-    be read, the second also where there is one contrast.
+    be read, the second also where the cohort names no contrasts.
     """
     try:
         volume_CDHW, affine = volumes[subject_id], volumes.affine(subject_id)
@@ -76,7 +77,7 @@ def picture_of(volumes: Volumes, subject_id: str) -> tuple[str, str]:
     shown = int(np.argmax([channel.any() for channel in volume_CDHW]))
     png = montage(volume_CDHW[shown], np.linalg.norm(affine[:3, :3], axis=0))
     address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    return address, names[shown] if len(names) > 1 else ""
+    return address, "" if names == (SCAN,) else names[shown]
 
 
 def montage(volume_DHW: NDArray[np.generic], spacing_WHD: NDArray[np.float64]) -> bytes:

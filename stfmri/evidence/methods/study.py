@@ -15,7 +15,7 @@ from stfmri.study.config import Config
 from stfmri.study.rejected import Rejected, read_rejected
 from stfmri.study.runs import Sweep
 from stfmri.study.serialise import load_yaml
-from stfmri.study.shards import MISSING_COLUMN, CacheError, Volumes, read_index
+from stfmri.study.shards import CacheError, Volumes, missing_contrasts, read_index
 from stfmri.study.splits import rows_of
 
 
@@ -133,13 +133,11 @@ def _lacking(sweep: Sweep, cohort: Cohort) -> Mapping[str, int] | None:
     for config in sweep.by_cache.values():
         if config.data.missing == "zeros":
             rows = [row for row in rows_of(config) if row.subject_id in used]
-            if any(MISSING_COLUMN not in row.columns for row in rows):
-                return None
-            found |= {
-                (name, row.subject_id)
-                for row in rows
-                for name in row.columns[MISSING_COLUMN].split()
-            }
+            for row in rows:
+                names = missing_contrasts(row)
+                if names is None:
+                    return None
+                found |= {(name, row.subject_id) for name in names}
     return Counter(name for name, _ in sorted(found))
 
 
