@@ -26,17 +26,32 @@ def missing(sweep: Sweep) -> list[str]:
         ConfigError: where the call itself was wrong, such as a class that nobody has.
     """
     found = []
-    for config in sweep.by_cache.values():
-        try:
-            require_volumes(config)
-            _check_table(config)
-            subjects = splits.check(config).subjects.values()
-            splits.require_columns(subjects, config.data.subgroups, "data.subgroups")
-        except ConfigError:
-            raise
-        except UserError as error:
-            found.append(str(error))
+    for check in (_check_volumes, _check_split):
+        for config in sweep.by_cache.values():
+            try:
+                check(sweep, config)
+            except ConfigError:
+                raise
+            except UserError as error:
+                found.append(str(error))
+        if found:
+            break
     return found
+
+
+def _check_volumes(sweep: Sweep, config: Config) -> None:  # noqa: ARG001
+    require_volumes(config)
+    _check_table(config)
+
+
+def _check_split(sweep: Sweep, config: Config) -> None:
+    subjects = splits.check(config, _beside(sweep, config)).subjects.values()
+    splits.require_columns(subjects, config.data.subgroups, "data.subgroups")
+
+
+def _beside(sweep: Sweep, config: Config) -> list[Config]:
+    """The configurations of the sweep's other caches, whose subjects are divided alike."""
+    return [other for cache, other in sweep.by_cache.items() if cache != config.cache]
 
 
 def require_volumes(config: Config) -> None:
@@ -64,7 +79,8 @@ def notes(sweep: Sweep) -> list[str]:
         if not config.split.sha256 and (sweep.folder / SWEEP_FILE).is_file():
             found.append(f"split: {splits.UNHASHED}")
         try:
-            found += [f"split: {note}" for note in splits.check(config).notes]
+            split = splits.check(config, _beside(sweep, config))
+            found += [f"split: {note}" for note in split.notes]
         except UserError:
             continue  # `missing` and `check` say what is wrong
     return list(dict.fromkeys(found))
@@ -153,7 +169,10 @@ def with_splits(sweep: Sweep) -> Sweep:
     Raises:
         UserError: where a split does not fit its cohort, or is not the one that was submitted.
     """
-    drawn = {cache: splits.ensure(config).sha256 for cache, config in sweep.by_cache.items()}
+    drawn = {
+        cache: splits.ensure(config, _beside(sweep, config)).sha256
+        for cache, config in sweep.by_cache.items()
+    }
     return sweep.with_splits(drawn)
 
 

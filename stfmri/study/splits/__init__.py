@@ -1,7 +1,8 @@
 """Which subjects train and which test: drawn once, seeded, written, then only read.
 
-Subjects that share a patient or an identical volume stay on one side: scores from a split that
-ignores either can be too high by tens of points. A kind of split is a record in a file of its own,
+Subjects that share a patient or an identical volume stay on one side, and so do scans that are
+almost the same unless the user says otherwise: scores from a split that ignores this can be too
+high by tens of points. A kind of split is a record in a file of its own,
 listed in `SPLITS`; nothing else knows its name.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from stfmri.study import chains, duplicates
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.shards import IndexRow, Volumes, read_index
-from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate
+from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate, refuse_divided
 from stfmri.study.splits.column import COLUMN
 from stfmri.study.splits.external import EXTERNAL
 from stfmri.study.splits.facts import Facts, Tested, facts
@@ -174,14 +175,17 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
     others = {one.cache: rows_of(one) for one in beside}
     require_same_subjects({config.cache: rows, **others})
     written = _written(beside, subjects)
+    pairs = duplicates.read(config.cache)
+    joined = _to_join([*pairs, *(pair for c in others for pair in duplicates.read(c))], own, config)
     if expected.path.is_file():
         file = _read(expected)
     elif same := [other for other in written if not other.differences(expected)]:
-        file = replace(expected, folds=same[0].folds, near_duplicates=_pairs(config))
+        between = _pairs(config)
+        file = replace(expected, folds=same[0].folds, near_duplicates=between, joined=joined)
     else:
         theirs = [row for their_rows in others.values() for row in their_rows]
         together = linked(own, subjects_in(theirs, config.data.label)) if theirs else own
-        file = _drawn(expected, together, external, config)
+        file = _drawn(expected, together, external, config, joined)
     for other in written:
         require_same_folds(file, other)
     require_unchanged(file, config.split.sha256)
@@ -195,19 +199,24 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
     for number, fold in enumerate(file.folds):
         guard(fold, by_id, f"{file.path}, fold {number}")
     where = str(file.path) if file.path.is_file() else f"split={kind.name} of {index}"
+    refuse_divided(file.folds, joined, where)
     refuse_degenerate(file.folds, by_id, classes, kind, where)
-    notes = notes_of(file, by_id, (*duplicates.read(config.cache), *file.near_duplicates))
+    notes = notes_of(file, by_id, (*pairs, *file.near_duplicates))
     return Split(file.path, classes, file.folds, by_id, notes, file)
 
 
 def draw(
-    subjects: Sequence[Subject], config: Config, external: Sequence[Subject] = ()
+    subjects: Sequence[Subject],
+    config: Config,
+    external: Sequence[Subject] = (),
+    joined: Sequence[duplicates.Pair] = (),
 ) -> tuple[Fold, ...]:
     """Draw the folds: whole groups at a time, from the split's seed.
 
     Args:
         subjects: of the cohort itself.
         external: of the cohort that is only tested, for kinds that have one.
+        joined: pairs of the cohort that are kept on one side, though of two patients.
 
     Raises:
         UserError: where the cohort is too small, or a fold would lack a class.
@@ -215,7 +224,7 @@ def draw(
     """
     split, kind = config.split, SPLITS[config.split.kind]
     classes = tuple(sorted({subject.label for subject in subjects}))
-    drawn = kind.draw(Request(subjects, external, classes, split))
+    drawn = kind.draw(Request(subjects, external, classes, split, joined))
     folds = tuple(_fold(sides, split.val_fraction, split.seed) for sides in drawn)
     by_id = {subject.subject_id: subject for subject in (*subjects, *external)}
     refuse_degenerate(folds, by_id, classes, kind, f"split={kind.name}")
@@ -285,7 +294,7 @@ def notes_of(
     kind = SPLITS.get(file.kind)
     if kind is None:  # an old file, which does not say
         return ()
-    return tuple(notes_on(file.folds, subjects, file.classes, kind, pairs))
+    return tuple(notes_on(file.folds, subjects, file.classes, kind, pairs, file.joined))
 
 
 def describe(split: Described, folds: Sequence[int] | None = None) -> str:
@@ -326,15 +335,34 @@ def _written(configs: Sequence[Config], subjects: Sequence[Subject]) -> list[Spl
 
 
 def _drawn(
-    expected: SplitFile, own: Sequence[Subject], external: Sequence[Subject], config: Config
+    expected: SplitFile,
+    own: Sequence[Subject],
+    external: Sequence[Subject],
+    config: Config,
+    joined: tuple[duplicates.Pair, ...],
 ) -> SplitFile:
-    folds = draw(own, config, external)
-    return replace(expected, folds=folds, near_duplicates=_pairs(config))
+    folds = draw(own, config, external, joined)
+    return replace(expected, folds=folds, near_duplicates=_pairs(config), joined=joined)
 
 
 def _pairs(config: Config) -> tuple[duplicates.Pair, ...]:
     """Suspicious pairs of the cohort and of the external one, where there is one."""
     return _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
+
+
+def _to_join(
+    pairs: Sequence[duplicates.Pair], own: Sequence[Subject], config: Config
+) -> tuple[duplicates.Pair, ...]:
+    """The pairs that the split keeps on one side: all of the cohort's, unless told otherwise."""
+    if config.split.near_duplicates == "apart":
+        return ()
+    known = {subject.subject_id for subject in own}
+    found = {
+        (pair.subject_a, pair.subject_b): pair
+        for pair in pairs
+        if {pair.subject_a, pair.subject_b} <= known
+    }
+    return tuple(found.values())
 
 
 @functools.cache
