@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from preprocessing.cohorts import LAYOUTS, find_scans
 from stfmri.study.caches import configurations
 from stfmri.study.config import Config
 from stfmri.study.duplicates import FILE_NAME, sentence
@@ -25,15 +26,22 @@ if TYPE_CHECKING:
 REJECTED_SHOWN = 10
 EXAMPLES = """\
 what it does:
-  finds the cohort's scans; turns each to canonical axes; finds its brain (a mask that the table
-  names, the background of a stripped scan, or brain extraction); scales the brain's intensities
-  to [0, 1]; resamples; centres the brain in the field. Volumes go to data/cache/<name>-<voxel>mm
-  under the root, with index.csv, qc.html to look at, and rejected.csv. Run again after adding
-  scans or after an interruption: what is there already is not built again.
+  finds the cohort's scans, one or several contrasts a subject; finds the brain (a mask that the
+  table names, the background of a stripped scan, or brain extraction); registers further contrasts
+  to the first where their grids differ; scales each contrast's intensities in the brain to [0, 1];
+  resamples to voxels along the world's axes, centred on the brain. Volumes go to a folder of
+  data/cache under the root, with index.csv, qc.html to look at, and rejected.csv. With a sweep that
+  compares contrasts or preprocessing, each gets a folder. Run again after adding scans or after an
+  interruption: what is there already is not built again.
+
+layouts (data=NAME; the keys of each are explained in conf/data/NAME.yaml):
+LAYOUTS
 
 examples:
   python -m preprocessing data=brats_ixi data.brats=~/BraTS/training data.ixi=~/IXI-T1
   python -m preprocessing data=table data.table=cohort.csv data.label=age_group --jobs 8
+  python -m preprocessing data=brats2020 data.folder=~/BraTS2020 'data.contrasts=[t1ce,flair]'
+  python -m preprocessing data=bids data.folder=~/study data.label=group data.name=study
   python -m preprocessing data=phantom data.folder=phantoms preprocessing.spacing_mm=4
 
 exit status: 0 all scans kept; 1 some were rejected, or the build stopped; 2 the call was wrong.
@@ -56,7 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(config: Config, jobs: int, console: Console) -> int:
     # Heavy imports wait until the call is known to be right: --help and typing errors are instant.
     from preprocessing.build import BuildStoppedError, build
-    from preprocessing.cohorts import find_scans
 
     scans = find_scans(config.data)
     jobs = jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
@@ -81,6 +88,8 @@ def tell(report: Report, console: Console) -> int:
     table = Table(title="Preprocessing", show_header=False, title_justify="left")
     table.add_row("volumes", f"{report.volumes}, {report.built} of them built now")
     table.add_row("rejected", f"{len(report.rejected)}")
+    if report.left_out:
+        table.add_row("left out by data.exclude", f"{report.left_out}")
     spent = ", ".join(f"{step} {seconds:.1f}" for step, seconds in report.seconds.items())
     table.add_row("seconds, summed over workers", spent)
     console.print(table)
@@ -118,10 +127,12 @@ def _shown(console: Console, total: int) -> Callable[[Iterable[Outcome]], Iterat
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    width = max(map(len, LAYOUTS))
+    layouts = [f"  {name:{width}}  {layout.label}" for name, layout in LAYOUTS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m preprocessing",
         description="Build or update the preprocessed volumes of a cohort, on this machine.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace("LAYOUTS", "\n".join(layouts)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sweep", metavar="NAME", help="take the values of conf/sweep/NAME.yaml")
@@ -142,7 +153,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="choices of conf/, as in the examples"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.jobs < 0:
         parser.error(f"--jobs must be at least 1, found {options.jobs}")
     return options

@@ -38,7 +38,7 @@ from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
 from stfmri.study.rejected import Rejected, write_rejected
-from stfmri.study.shards import IndexRow, Volumes, write_index
+from stfmri.study.shards import IndexRow, Volumes, missing_column, write_index
 
 LOCAL_PART = "local"
 Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
@@ -56,6 +56,7 @@ class Report:
     volumes: int = 0  # rows of the index
     built: int = 0  # of these, made by this build
     rejected: tuple[tuple[str, str], ...] = ()  # subject, reason
+    left_out: int = 0  # by data.exclude; in rejected.csv, too
     duplicates: tuple[duplicates.Pair, ...] = ()  # of different patients, almost the same
     unfinished: tuple[str, ...] = ()  # parts without a record
     seconds: dict[str, float] = field(default_factory=dict)  # of all workers, by step
@@ -170,11 +171,15 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
             kept.append((scan, key))
     measures = [qc.read_measures(cache, key) for _, key in kept]
     rows = [
-        _index_row(scan, key, stored[key], numbers["sha256"])
+        _index_row(scan, key, stored[key], numbers["sha256"], config)
         for (scan, key), numbers in zip(kept, measures, strict=True)
     ]
     write_rejected(
-        cache, (Rejected(scan.subject_id, str(scan.path), reason) for scan, reason in rejected)
+        cache,
+        (
+            Rejected(scan.subject_id, str(scan.path) if scan.paths else "", reason)
+            for scan, reason in rejected
+        ),
     )
     pairs = duplicates.find(Volumes(cache, rows), rows) if rows else ()
     duplicates.write(cache, pairs)
@@ -185,13 +190,20 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
         cache=cache,
         volumes=len(rows),
         built=sum(record["built"] for record in records.values()),
-        rejected=tuple((scan.subject_id, reason) for scan, reason in rejected),
+        rejected=tuple((scan.subject_id, reason) for scan, reason in rejected if not scan.excluded),
+        left_out=sum(scan.excluded for scan, _ in rejected),
         duplicates=pairs,
         seconds={step: sum(r["seconds"][step] for r in records.values()) for step in STEPS},
     )
 
 
-def _index_row(scan: Scan, key: str, place: tuple[str, int], sha256: str) -> IndexRow:
+def _index_row(
+    scan: Scan, key: str, place: tuple[str, int], sha256: str, config: Config
+) -> IndexRow:
+    columns = scan.columns
+    if config.data.missing == "zeros":
+        absent = [name for name in config.data.channels if name not in scan.paths]
+        columns = {**columns, **missing_column(absent)}
     return IndexRow(
         subject_id=scan.subject_id,
         patient_id=scan.patient_id,
@@ -200,7 +212,7 @@ def _index_row(scan: Scan, key: str, place: tuple[str, int], sha256: str) -> Ind
         row=place[1],
         key=key,
         sha256=sha256,
-        columns=scan.columns,
+        columns=columns,
     )
 
 

@@ -25,11 +25,7 @@ def preprocessing_command(config: Config) -> str:
     words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
     grid = _shortest("preprocessing", groups()["preprocessing"], wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
-    words += [
-        f"data.{key.name}={key.value}"
-        for key in layout_of(config.data).keys
-        if not wanted[f"data.{key.name}"]
-    ]
+    words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
     if root != Path.cwd():
         words += ["--root", str(root)]
     return shlex.join(words)
