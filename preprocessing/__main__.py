@@ -52,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, compose, find, build, report."""
     options = _parse(arguments)
     configs = configurations(options.overrides, options.sweep, options.root)
+    # Heavy imports wait until the call is known to be right: --help and typing errors are instant.
+    from preprocessing.extraction import extractor_named
+
+    for config in configs:
+        extractor_named(config.preprocessing.skullstrip)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     statuses = []
     for number, config in enumerate(configs, start=1):
@@ -62,7 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(config: Config, jobs: int, console: Console) -> int:
-    # Heavy imports wait until the call is known to be right: --help and typing errors are instant.
     from preprocessing.build import BuildStoppedError, build
 
     scans = find_scans(config.data)

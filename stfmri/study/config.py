@@ -372,7 +372,7 @@ class Config:
         settings: dict[str, Any] = {"version": CHAIN_VERSION}
         for group, keys in CHAIN_KEYS.items():
             values = to_dict(getattr(self, group))
-            settings |= {f"{group}.{key}": values[key] for key in keys}
+            settings |= {f"{group}.{key}": _number(values[key]) for key in keys}
         return settings
 
     @property
@@ -419,6 +419,13 @@ class Config:
     def results_folder(self) -> Path:
         """Tables, figures and report of the sweep."""
         return Path(self.root) / "results" / self.sweep.name
+
+
+def _number(value: Any) -> Any:
+    """Whole numbers as the others: 2 mm are 2.0 mm."""
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def save(config: Config, path: Path) -> None:

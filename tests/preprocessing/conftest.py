@@ -56,7 +56,6 @@ def cohort(tmp_path: Path) -> Callable[..., Config]:
             data=DataConfig(kind="table", name="small", table=str(table)),
             preprocessing=PreprocessingConfig(
                 spacing_mm=8,
-                skullstrip="brainextractor",
                 shard_volumes=shard_volumes,
                 **preprocessing,  # type: ignore[arg-type]
             ),

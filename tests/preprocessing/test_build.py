@@ -98,15 +98,27 @@ def test_only_what_is_new_or_changed_is_built_and_what_has_gone_leaves_the_index
     assert set(stored(config)) == {"s0", "s1"}
 
 
-def test_another_chain_builds_everything_anew_and_the_old_shards_go(cohort: Make) -> None:
+def test_volumes_of_another_chain_lie_in_another_cache_and_both_stay(cohort: Make) -> None:
     config = cohort(count=3)
     built(config)
-    first, old = stored(config), set(config.cache.glob("*.h5"))
+    first = stored(config)
     changed = cohort(count=3, percentiles=(5.0, 95.0))
     assert built(changed) == 3
     assert all(first[name] != sha for name, sha in stored(changed).items())
-    assert not old & set(config.cache.glob("*.h5"))
-    assert len(list((config.cache / "qc").glob("*.json"))) == 3
+    assert stored(config) == first
+
+
+def test_a_scan_left_out_is_listed_with_its_reason_and_is_no_failure(
+    cohort: Make, tmp_path: Path
+) -> None:
+    config = cohort(count=3)
+    (tmp_path / "out.csv").write_text("subject_id,reason\ns1,moved\n")
+    data = dataclasses.replace(config.data, exclude=str(tmp_path / "out.csv"))
+    config = dataclasses.replace(config, data=data)
+    report = build(config, find_scans(config.data), 1)
+    assert (report.volumes, report.rejected, report.left_out) == (2, (), 1)
+    assert "s1" in (config.cache / "rejected.csv").read_text()
+    assert "left out: moved" in (config.cache / "rejected.csv").read_text()
 
 
 def test_the_size_of_shards_and_the_number_of_workers_do_not_rebuild(cohort: Make) -> None:
