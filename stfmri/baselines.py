@@ -25,7 +25,8 @@ cohort table; and, as a control, the best of them on shuffled labels, which must
 see the same folds as the networks, need no GPU, and take minutes.
 
 launch/submit.py runs them with the sweep. This command runs here what is not done yet, into
-runs/<sweep>/baseline-<name>/fold<k>/, for example after a failure. Which baselines a sweep has was
+runs/<sweep>/baseline-<name>/fold<k>/, for example after a failure. Where variants read volumes of
+several kinds (contrasts, voxel sizes), those that see images run on each. Which a sweep has was
 chosen with sweep.baselines=[…] when it was first submitted. Features of the volumes are kept in
 the cache, in features/.
 

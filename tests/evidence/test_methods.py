@@ -216,13 +216,13 @@ def test_contrasts_and_what_was_asked_of_them_are_said() -> None:
     text = text_of(study)
     for words in (
         "T1ce and FLAIR of a subject became the channels of one volume",
-        "rigidly registered to the first by mutual information; each was resampled once",
+        "rigidly registered to a subject's first by mutual information, unless they came",
         "HD-BET (Isensee et al., Hum Brain Mapp 2019; deepbet 1.0.2)",  # as the cache says
         "The shading of each scan was corrected by N4 (Tustison et al., IEEE Trans Med Imaging "
         "2010)",
         "MNI152 template (Fonov et al., NeuroImage 2011) by an affine registration",
         "Intensities of each contrast were scaled",
-        "centred on the brain, without such a filter",
+        "voxels) at one place in that space, without a low-pass filter",
         "Contrasts that a subject lacked are channels of zeros: FLAIR (n = 2)",
         "took two-channel volumes as axial slices",
     ):

@@ -82,7 +82,7 @@ def test_bf16_steps_of_every_form_are_those_of_fp32(kernel, padding, shape):
 def test_bf16_steps_of_first_layers_are_those_of_fp32(channels, kernel, stride, padding):
     torch.manual_seed(0)
     convolution = nn.Conv3d(channels, 45, kernel, stride, padding, bias=False)
-    for shape in ((2, 12, 12), (5, 12, 12), (10, 30, 30)):
+    for shape in ((2, 12, 12), (5, 14, 12)):
         check(convolution, torch.randn(2, channels, *shape))
 
 

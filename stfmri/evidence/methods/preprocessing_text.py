@@ -18,6 +18,7 @@ TRUE = ("true", "yes", "1")
 EXTRACTORS: Mapping[str, tuple[str, str]] = {
     "deepbet": ("deepbet", "Fisch et al., Comput Biol Med 2024"),
     "hdbet": ("HD-BET", "Isensee et al., Hum Brain Mapp 2019"),
+    "hdbet2": ("HD-BET 2", "Isensee et al., Hum Brain Mapp 2019"),
     "synthstrip": ("SynthStrip", "Hoopes et al., NeuroImage 2022"),
     "fsl": ("FSL's BET", "Smith, Hum Brain Mapp 2002"),
 }
@@ -71,9 +72,15 @@ SHADING = Phrase(("preprocessing.bias",), _optional(BIAS, "bias correction"))
 TEMPLATE = Phrase(("preprocessing.register",), _optional(TEMPLATES, "registration"))
 PERCENTILES = Phrase(("preprocessing.percentiles",), lambda ends: f"{ends[0]:g} and {ends[1]:g}")
 GRID = Phrase(("preprocessing.spacing_mm", "preprocessing.field_mm"), _grid)
+PLACE = Phrase(
+    ("preprocessing.register",),
+    lambda kind: "centred on the brain" if kind == "none" else "at one place in that space",
+)
 ANTIALIAS = Phrase(
     ("preprocessing.antialias",),
-    lambda on: "after a low-pass filter where this was coarser" if on else "without such a filter",
+    lambda on: (
+        "after a low-pass filter where this was coarser" if on else "without a low-pass filter"
+    ),
 )
 MISSING = Phrase(("data.missing",), lambda kind: kind if kind != "reject" else "")
 DESCRIBED = frozenset(
@@ -94,7 +101,7 @@ def sentences(study: Study) -> tuple[str, ...]:
         f"Intensities {'of each contrast ' if several else ''}were scaled so that the "
         f"{settings.said(PERCENTILES)} percentiles within the brain became 0 and 1, values beyond "
         "were clipped, and voxels outside the brain set to 0.",
-        f"Volumes were resampled linearly to {settings.said(GRID)} centred on the brain, "
+        f"Volumes were resampled linearly to {settings.said(GRID)} {settings.said(PLACE)}, "
         f"{settings.said(ANTIALIAS)}.",
         *zeros(study),
     ]
@@ -126,8 +133,9 @@ def _channels(settings: Settings, several: bool) -> list[str]:
         found = [f"The contrast used was {names[0]}."]
     if several:
         found.append(
-            "Where the contrasts of a subject did not lie on one grid, they were rigidly "
-            "registered to the first by mutual information; each was resampled once."
+            "Contrasts were rigidly registered to a subject's first by mutual information, unless "
+            "they came brain-extracted on its grid, and moved only where they then agreed better; "
+            "each was resampled once."
         )
     return found
 
