@@ -65,9 +65,9 @@ class Worker:
             with _timed(seconds, "transform"):
                 made = process(sources, self.chain, self.masks)
             with _timed(seconds, "picture"):
-                numbers = qc.measure(made.reference, made.brain, made.volume_CDHW)
+                numbers = qc.measure(made, self.chain.preprocessing.percentiles)
                 numbers["sha256"] = voxel_sha256(made.volume_CDHW)
-                qc.keep(self.cache, sources.key, made.reference, made.brain, numbers)
+                qc.keep(self.cache, sources.key, made, numbers)
         except ScanError as error:
             return Outcome(scan, reason=str(error), seconds=seconds)
         return Outcome(

@@ -1,0 +1,126 @@
+"""A small picture of one subject: three planes of each contrast, with the brain's outline."""
+
+from __future__ import annotations
+
+import io
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from preprocessing.chain import Processed
+from preprocessing.nifti import Image
+from preprocessing.qc.noise import otsu
+from preprocessing.skullstrip import Mask, bounding_box
+from stfmri.study.pictures import PLANES, panel
+
+PANEL_MM = 220.0  # edge of each square panel
+PANEL = 176  # its pixels
+GREYS = 64  # shades; the PNG is half as large as with 256, and looks the same
+OUTLINE = (255, 176, 0)
+INNER = (0, 200, 220)  # the reference's inner edge, in the rows of other contrasts
+
+Indices = NDArray[np.uint8]  # a picture in the palette: greys, then the two lines
+
+
+def picture(made: Processed) -> bytes:
+    """One row of planes for each contrast of a volume, as a PNG.
+
+    The first row is the reference as it was found (`found_row`), each further row a stored channel
+    (`channel_row`).
+    """
+    rows = [found_row(made.reference, made.brain)]
+    present = [name for name in made.contrasts if name not in made.missing]
+    channels = [made.volume_CDHW[made.contrasts.index(name)] for name in present]
+    spacing = np.linalg.norm(made.affine[:3, :3], axis=0)
+    rows += [channel_row(channels[0], other, spacing) for other in channels[1:]]
+    return png(np.concatenate(rows))
+
+
+def montage(image: Image, brain: Mask) -> bytes:
+    """The planes of one scan as a PNG."""
+    return png(found_row(image, brain))
+
+
+def found_row(image: Image, brain: Mask) -> Indices:
+    """Axial, coronal and sagittal planes of a scan, through the middle of its brain.
+
+    The scan is shown as it was found, skull included; superior and anterior are up, right is right,
+    and in the sagittal panel anterior is right. Grey runs from the brain's 0.5th to its 99.5th
+    percentile in these planes.
+
+    Returns:
+        uint8 (PANEL, 3 PANEL), the brain's outline drawn in.
+    """
+    orientation = nib.io_orientation(image.affine)
+    scan = nib.apply_orientation(image.data, orientation)
+    brain = nib.apply_orientation(brain, orientation)
+    spacing = image.spacing[np.argsort(orientation[:, 0])]
+    shown, inside = (_planes(volume, brain, spacing) for volume in (scan, brain))
+    return _drawn(shown, inside > 0.5)
+
+
+def channel_row(
+    reference_DHW: NDArray[np.float16], other_DHW: NDArray[np.float16], spacing: NDArray[np.float64]
+) -> Indices:
+    """The same planes of a stored channel, with the outlines of the reference channel over it.
+
+    The outer line is the edge of the brain; the inner one runs between the reference's darkest
+    tissue class and the others, along the ventricles in most contrasts. Where the two contrasts
+    are registered, both lines lie on edges of this picture, too.
+
+    Args:
+        spacing: of the stored voxels to the right, to anterior and superior, in mm.
+    """
+    reference, other = (
+        volume.transpose(2, 1, 0).astype(np.float32) for volume in (reference_DHW, other_DHW)
+    )
+    brain = reference > 0
+    planes = [_planes(volume, brain, spacing) for volume in (other, brain, reference)]
+    shown, inside, below = planes[0], planes[1] > 0.5, planes[2]
+    indices = _drawn(shown, inside)
+    values = below[inside]
+    if values.size:
+        classes = otsu(values, float(values.min()), float(values.max()))
+        limit = (classes[0][1] + classes[1][1]) / 2
+        dark = inside & (below < limit)
+        indices[_outline(dark) & ~_outline(inside)] = GREYS + 1
+    return indices
+
+
+def png(indices: Indices) -> bytes:
+    """A PNG of greys and lines."""
+    drawn = Pillow.fromarray(indices, mode="P")
+    greys = [round(255 * step / (GREYS - 1)) for step in range(GREYS) for _ in range(3)]
+    drawn.putpalette([*greys, *OUTLINE, *INNER])
+    file = io.BytesIO()
+    drawn.save(file, "PNG", compress_level=6)
+    return file.getvalue()
+
+
+def _planes(
+    volume: NDArray[np.generic], brain: Mask, spacing: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Three planes through the middle of `brain`, side by side."""
+    middle = [(part.start + part.stop - 1) // 2 for part in bounding_box(brain)]
+    cuts = [panel(volume, plane, middle, spacing, PANEL_MM, PANEL) for plane in PLANES]
+    return np.concatenate(cuts, axis=1)
+
+
+def _drawn(shown: NDArray[np.float32], inside: Mask) -> Indices:
+    """Greys between the brain's percentiles, and its outline."""
+    low, high = np.percentile(shown[inside], [0.5, 99.5]) if inside.any() else (0.0, 0.0)
+    shade = np.clip((shown - low) / max(high - low, 1e-6), 0, 1) * (GREYS - 1)
+    indices = shade.astype(np.uint8)
+    indices[_outline(inside)] = GREYS
+    return indices
+
+
+def _outline(mask: Mask) -> Mask:
+    """Pixels of the mask next to a pixel outside it."""
+    inner = mask.copy()
+    for axis in (0, 1):
+        for shift in (-1, 1):
+            inner &= np.roll(mask, shift, axis)
+    return mask & ~inner
