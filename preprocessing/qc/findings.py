@@ -77,7 +77,7 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
         if numbers[f"far_apart_{contrast}"]:
             shift = numbers.get(f"shift_mm_{contrast}")
             by = f" (moved by {shift:.0f} mm)" if shift else ""
-            yield f"{contrast} far apart from {numbers['reference']}{by}: of one person and day?"
+            yield f"{contrast} far apart from {numbers['reference']}{by}: are both of one person?"
     for contrast in _registered(numbers, "nmi_after_"):
         before, after = (numbers.get(f"nmi_{when}_{contrast}") for when in ("before", "after"))
         if before is not None and after is not None and after < before:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from preprocessing.chain import Processed
 from preprocessing.nifti import Image
-from preprocessing.qc.noise import quality
+from preprocessing.qc.noise import quality, sample
 from preprocessing.skullstrip import Mask, bounding_box, faces
 
 # Percentile of the values on the scan's six faces that stands for the background: lower than the
@@ -37,14 +37,10 @@ class Measure:
 # Of every volume.
 MEASURES = (
     Measure("brain_ml", "volume of the brain mask", "ml"),
-    Measure(
-        "volume_z",
-        "brain volume against its source: robust standard deviations from the median",
-        digits=1,
-    ),
-    Measure("right_mm", "extent of the mask to the right", "mm"),
-    Measure("anterior_mm", "extent of the mask to anterior", "mm"),
-    Measure("superior_mm", "extent of the mask to superior", "mm"),
+    Measure("volume_z", "the same against its source, in robust standard deviations", digits=1),
+    Measure("right_mm", "extent of the mask from left to right", "mm"),
+    Measure("anterior_mm", "extent of the mask from back to front", "mm"),
+    Measure("superior_mm", "extent of the mask from bottom to top", "mm"),
     Measure("border_cm2", "area of the mask on the faces of the scan", "cm²", 1),
     Measure("offset_mm", "distance of the brain's centre from the scan's", "mm"),
     Measure("snr", "signal to noise in the brain, of the scan as found", digits=1),
@@ -152,7 +148,7 @@ def _of_scan(
     """Noise and clipping of the scan as found."""
     box = bounding_box(brain, 1)
     values, brain = image.values(box), brain[box]
-    inside = values[brain]
+    inside = sample(values[brain])
     low, high = np.percentile(inside, percentiles)
     found = quality(values, brain, _background(image))
     return {

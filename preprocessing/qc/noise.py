@@ -27,6 +27,8 @@ KERNEL_NORM = 6.0**1.5
 HALF_NORMAL_MEDIAN = 0.6745
 FEWEST = 500  # voxels with all their neighbours in the brain, to say anything of noise
 BINS = 128
+ENOUGH = 200_000  # voxels that are looked at, of many: percentiles to a thousandth of the brain
+SLAB = 1 / 3  # of the brain along its longest axis, in which noise is measured
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def quality(values: NDArray[np.float32], brain: NDArray[np.bool_], background: f
         brain: which of the voxels are brain.
         background: the value of no signal.
     """
-    noise = noise_sd(values, brain)
+    noise = noise_sd(*_slab(values, brain))
     if not noise:
         return Quality(None, None)
-    inside = values[brain]
+    inside = sample(values[brain])
     dark, middle, bright = np.percentile(inside, [0.5, 50, 99.5])
     first, second = dominant_classes(inside, float(dark), float(bright))
     return Quality((float(middle) - background) / noise, abs(first - second) / noise)
@@ -69,6 +71,11 @@ def noise_sd(values: NDArray[np.float32], brain: NDArray[np.bool_]) -> float:
     return float(np.median(found)) / HALF_NORMAL_MEDIAN / KERNEL_NORM
 
 
+def sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Every n-th value, so that enough are left."""
+    return values[:: max(1, values.size // ENOUGH)]
+
+
 def dominant_classes(inside: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
     """Means of the two largest of three intensity classes, the darker first.
 
@@ -79,6 +86,19 @@ def dominant_classes(inside: NDArray[np.float32], low: float, high: float) -> tu
     first, second = sorted(classes, key=lambda found: -found[0])[:2]
     darker, brighter = sorted((first[1], second[1]))
     return darker, brighter
+
+
+def _slab(
+    values: NDArray[np.float32], brain: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The middle of a large brain; a small one whole, since there each voxel counts."""
+    if np.count_nonzero(brain) < ENOUGH:
+        return values, brain
+    axis = int(np.argmax(brain.shape))
+    size = brain.shape[axis]
+    part = slice(round(size * (1 - SLAB) / 2), round(size * (1 + SLAB) / 2))
+    inside = (slice(None),) * axis + (part,)
+    return values[inside], brain[inside]
 
 
 def otsu(inside: NDArray[np.float32], low: float, high: float) -> list[tuple[float, float]]:

@@ -37,6 +37,7 @@ class Card:
     row: IndexRow
     label: str
     warnings: list[str]
+    contrasts: list[str]  # of the picture's rows
     picture: str  # PNG, base64
     width: int
     height: int
@@ -66,8 +67,8 @@ def write(
     _write_table(cache, label, rows, numbers, known, warnings)
     _copy_viewer(cache)
     cards = [
-        _card(cache, row, row.columns[label], found)
-        for row, found in zip(rows, warnings, strict=True)
+        _card(cache, row, row.columns[label], texts, _present(config, found))
+        for row, texts, found in zip(rows, warnings, measures, strict=True)
     ]
     pages = Environment(
         loader=PackageLoader("preprocessing"),
@@ -78,7 +79,7 @@ def write(
     page = pages.get_template("qc.html.j2").render(
         name=config.data.name,
         spacing=f"{config.preprocessing.spacing_mm:g}",
-        contrasts=wanted_contrasts(config.data),
+        several=len(wanted_contrasts(config.data)) > 1,
         cards=cards,
         warned=sum(bool(card.warnings) for card in cards),
         labels=sorted({card.label for card in cards}),
@@ -90,10 +91,18 @@ def write(
     write_atomic(cache / "qc.html", page)
 
 
-def _card(cache: Path, row: IndexRow, label: str, warnings: list[str]) -> Card:
+def _present(config: Config, found: Mapping[str, Any]) -> list[str]:
+    """The contrasts that a subject has."""
+    missing = found.get("missing", ())
+    return [name for name in wanted_contrasts(config.data) if name not in missing]
+
+
+def _card(
+    cache: Path, row: IndexRow, label: str, warnings: list[str], contrasts: list[str]
+) -> Card:
     content = picture_file(cache, row.key).read_bytes()
     width, height = Pillow.open(io.BytesIO(content)).size
-    return Card(row, label, warnings, base64.b64encode(content).decode(), width, height)
+    return Card(row, label, warnings, contrasts, base64.b64encode(content).decode(), width, height)
 
 
 def _page_data(

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from scipy import ndimage
 
 from preprocessing.chain import Processed
 from preprocessing.nifti import Image
@@ -17,6 +18,7 @@ from stfmri.study.pictures import PLANES, panel
 
 PANEL_MM = 220.0  # edge of each square panel
 PANEL = 176  # its pixels
+DEEP_MM = 15.0  # from the edge of the brain, in the plane, at which the inner line begins
 GREYS = 64  # shades; the PNG is half as large as with 256, and looks the same
 OUTLINE = (255, 176, 0)
 INNER = (0, 200, 220)  # the reference's inner edge, in the rows of other contrasts
@@ -66,9 +68,9 @@ def channel_row(
 ) -> Indices:
     """The same planes of a stored channel, with the outlines of the reference channel over it.
 
-    The outer line is the edge of the brain; the inner one runs between the reference's darkest
-    tissue class and the others, along the ventricles in most contrasts. Where the two contrasts
-    are registered, both lines lie on edges of this picture, too.
+    The outer line is the edge of the brain; the inner one, deep in it, runs between the reference's
+    darkest tissue class and the others, along the ventricles in most contrasts. Where the two
+    contrasts are registered, both lines lie on edges of this picture, too.
 
     Args:
         spacing: of the stored voxels to the right, to anterior and superior, in mm.
@@ -80,13 +82,19 @@ def channel_row(
     planes = [_planes(volume, brain, spacing) for volume in (other, brain, reference)]
     shown, inside, below = planes[0], planes[1] > 0.5, planes[2]
     indices = _drawn(shown, inside)
-    values = below[inside]
-    if values.size:
-        classes = otsu(values, float(values.min()), float(values.max()))
-        limit = (classes[0][1] + classes[1][1]) / 2
-        dark = inside & (below < limit)
-        indices[_outline(dark) & ~_outline(inside)] = GREYS + 1
+    indices[_outline(_dark_and_deep(below, inside))] = GREYS + 1
     return indices
+
+
+def _dark_and_deep(shown: NDArray[np.float32], inside: Mask) -> Mask:
+    """The darkest of three intensity classes, away from the sulci that would hide the picture."""
+    values = shown[inside]
+    if not values.size:
+        return inside
+    dark, middle, _ = otsu(values, float(values.min()), float(values.max()))
+    smooth = ndimage.gaussian_filter(shown, 1.0)
+    deep = ndimage.binary_erosion(inside, iterations=round(DEEP_MM / PANEL_MM * PANEL))
+    return deep & (smooth < (dark[1] + middle[1]) / 2)
 
 
 def png(indices: Indices) -> bytes:
