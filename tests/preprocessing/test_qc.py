@@ -1,28 +1,25 @@
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as Pillow
 
 from preprocessing import qc
 from preprocessing.build import build
+from preprocessing.chain import Processed
 from preprocessing.cohorts import find_scans
 from preprocessing.nifti import Image
-from preprocessing.picture import OUTLINE, PANEL, PANEL_MM, montage
+from preprocessing.qc.measures import MEASURES
 from preprocessing.transforms import to_grid
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.shards import IndexRow
 from tests.preprocessing.conftest import brain_values
 
+PERCENTILES = (0.5, 99.5)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
-
-
-def pixels(image: Image, brain: np.ndarray) -> np.ndarray:
-    return np.asarray(Pillow.open(io.BytesIO(montage(image, brain))).convert("RGB"))
 
 
 def row(number: int, source: str = "here", sha256: str = "") -> IndexRow:
@@ -30,58 +27,36 @@ def row(number: int, source: str = "here", sha256: str = "") -> IndexRow:
     return IndexRow(f"s{number}", f"s{number}", source, "shard", number, "key", sha256)
 
 
+def processed(image: Image, brain: np.ndarray) -> Processed:
+    volume, affine = to_grid(image, brain, PreprocessingConfig(spacing_mm=4))
+    return Processed(image, brain, volume, affine, ("scan",))
+
+
 def numbers(**changed: object) -> dict[str, object]:
     return {"brain_ml": 1500.0, "border_cm2": 0.0, "oriented": True, **changed}
-
-
-def test_the_outline_in_each_panel_has_the_size_of_the_brain() -> None:
-    radii_mm = (65, 85, 60)
-    values = brain_values(0, radii_mm)
-    line = (pixels(Image(values, AFFINE), values > 0) == OUTLINE).all(axis=2)
-    for panel, (across, up) in enumerate([(0, 1), (0, 2), (1, 2)]):
-        ys, xs = np.nonzero(line[:, panel * PANEL : (panel + 1) * PANEL])
-        mm = PANEL_MM / PANEL
-        assert abs((np.ptp(xs) + 1) * mm - 2 * radii_mm[across]) < 6
-        assert abs((np.ptp(ys) + 1) * mm - 2 * radii_mm[up]) < 6
-
-
-def test_superior_is_up_and_right_is_right_whatever_the_axes() -> None:
-    values = brain_values(0)
-    values[30:, :, 30:] = np.where(values[30:, :, 30:] > 0, 5000, 0)  # right and superior
-    flipped = np.diag([-4.0, 4.0, 4.0, 1.0])
-    for image in (Image(values, AFFINE), Image(values[::-1], flipped)):
-        coronal = pixels(image, image.data > 0)[:, PANEL : 2 * PANEL].mean(axis=2)
-        half = PANEL // 2
-        quarters = {
-            "left up": coronal[:half, :half],
-            "right up": coronal[:half, half:],
-            "left down": coronal[half:, :half],
-            "right down": coronal[half:, half:],
-        }
-        assert max(quarters, key=lambda name: quarters[name].mean()) == "right up"
 
 
 def test_the_numbers_are_those_of_an_ellipsoid() -> None:
     values = brain_values(0)
     image, brain = Image(values, AFFINE), values > 0
-    volume, _ = to_grid(image, brain, PreprocessingConfig(spacing_mm=4))
-    found = qc.measure(image, brain, volume)
-    assert set(found) == set(qc.COLUMNS)
+    made = processed(image, brain)
+    found = qc.measure(made, PERCENTILES)
+    assert {measure.name for measure in MEASURES} - set(found) == {"volume_z"}
     assert abs(found["brain_ml"] - 4 / 3 * np.pi * 6.5 * 8.5 * 6.0) < 30
     assert (found["right_mm"], found["anterior_mm"], found["superior_mm"]) == (128, 168, 120)
     assert found["border_cm2"] == 0
     assert 0 < found["p05"] < found["median"] < found["p95"] <= 1
     turned = np.diag([0.0, 0.0, 0.0, 1.0])
     turned[0, 1] = turned[1, 0] = turned[2, 2] = 4
-    swapped = qc.measure(Image(values.swapaxes(0, 1), turned), brain.swapaxes(0, 1), volume)
-    assert swapped == found
+    swapped = Image(values.swapaxes(0, 1), turned)
+    again = qc.measure(replace(made, reference=swapped, brain=brain.swapaxes(0, 1)), PERCENTILES)
+    assert again == found
 
 
 def test_a_brain_that_the_scan_cuts_is_told_by_the_area_of_the_cut() -> None:
     values = brain_values(0)[:, :, 20:]
     image = Image(values, AFFINE)
-    volume, _ = to_grid(image, values > 0, PreprocessingConfig(spacing_mm=4))
-    area_cm2 = qc.measure(image, values > 0, volume)["border_cm2"]
+    area_cm2 = qc.measure(processed(image, values > 0), PERCENTILES)["border_cm2"]
     assert abs(area_cm2 - np.pi * 6.5 * 8.5) < 5
 
 
@@ -127,9 +102,3 @@ def test_a_cohort_of_which_nothing_is_left_still_gets_its_page(
     report = build(config, find_scans(config.data), 1)
     assert (report.volumes, len(report.rejected)) == (0, 1)
     assert "1 rejected" in (config.cache / "qc.html").read_text(encoding="utf-8")
-
-
-def test_a_picture_takes_little_time_and_room() -> None:
-    values = np.kron(brain_values(0), np.ones((4, 4, 4), np.int16))
-    image = Image(values, np.diag([1.0, 1.0, 1.0, 1.0]))
-    assert len(montage(image, values > 0)) < 60_000
