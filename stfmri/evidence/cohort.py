@@ -62,13 +62,14 @@ class Cohort:
     def cluster_of_tested(self) -> npt.NDArray[np.int64]:
         """Number of the cluster of each subject in `tested`, from 0.
 
-        A cluster is a connected component of subjects that share a patient or a volume: the unit
-        that the bootstrap draws, as it is the unit that the split keeps together.
+        A cluster is a connected component of subjects that share a patient or a volume, or almost
+        one: the unit that the bootstrap draws, as it is the unit that the split keeps together.
         """
+        joined = self.split.joined if self.split else ()
         tested = [self.subjects[name] for name in self.tested]
         clusters = {
             subject.subject_id: number
-            for number, group in enumerate(group_subjects(tested))
+            for number, group in enumerate(group_subjects(tested, joined))
             for subject in group
         }
         return np.array([clusters[name] for name in self.tested], dtype=np.int64)

@@ -132,12 +132,14 @@ class SplitConfig:
     seed: int = 0
     test_fraction: float = 0.3  # kind=random
     val_fraction: float = 0.0  # of the training part, watched but never trained on
+    near_duplicates: str = "together"  # scans that are almost the same: together | apart
     fold: int = 0
     sha256: str = ""  # of the folds, filled in at submission; empty: any
 
     def __post_init__(self) -> None:
         _one_of("split.kind", self.kind, SPLITS)
         kind = SPLITS[self.kind]
+        _one_of("split.near_duplicates", self.near_duplicates, ("together", "apart"))
         _at_least("split.n", self.n, kind.least_n)
         _at_least("split.repeats", self.repeats, 1)
         _at_least("split.groups", self.groups, 0)
@@ -398,7 +400,9 @@ class Config:
         split = self.split
         label = safe_name(self.data.label, "data.label")
         tag = SPLITS[split.kind].tag(self)
-        return self.cache / "splits" / f"{split.kind}-{label}{tag}-{split.seed}.json"
+        # Names of files from before the choice was there stay.
+        apart = "-apart" if split.near_duplicates == "apart" else ""
+        return self.cache / "splits" / f"{split.kind}-{label}{tag}-{split.seed}{apart}.json"
 
     @property
     def sweep_folder(self) -> Path:

@@ -380,6 +380,7 @@ def test_a_file_of_the_first_format_is_read_as_before(tmp_path: Path) -> None:
         (SplitConfig(), "random-label-3-0.json"),
         (SplitConfig(kind="kfold", n=5, seed=2), "kfold-label-5-2.json"),
         (SplitConfig(kind="kfold", n=5, repeats=3), "kfold-label-5x3-0.json"),
+        (SplitConfig(near_duplicates="apart"), "random-label-3-0-apart.json"),
         (SplitConfig(kind="source", n=7), "source-label-7-0.json"),
         (SplitConfig(kind="source", n=3, groups=3), "source-label-3groups-0.json"),
         (SplitConfig(kind="column", n=5, column="mine"), "column-label@mine-5-0.json"),
@@ -390,7 +391,7 @@ def test_a_files_name_tells_all_that_distinguishes_it(split: SplitConfig, name: 
 
 
 def test_uneven_shares_and_suspicious_pairs_are_said(tmp_path: Path) -> None:
-    config = tiny_config(tmp_path, split=SplitConfig(n=1))
+    config = tiny_config(tmp_path, split=SplitConfig(n=1, near_duplicates="apart"))
     tiny_cache(config)
     split = splits.ensure(config)
     test = Counter(split.subjects[name].label for name in split.folds[0].test)

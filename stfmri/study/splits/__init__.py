@@ -1,7 +1,8 @@
 """Which subjects train and which test: drawn once, seeded, written, then only read.
 
-Subjects that share a patient or an identical volume stay on one side: scores from a split that
-ignores either can be too high by tens of points. A kind of split is a record in a file of its own,
+Subjects that share a patient or an identical volume stay on one side, and so do scans that are
+almost the same unless the user says otherwise: scores from a split that ignores this can be too
+high by tens of points. A kind of split is a record in a file of its own,
 listed in `SPLITS`; nothing else knows its name.
 """
 
@@ -17,7 +18,7 @@ from stfmri.study import duplicates
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import IndexRow, Volumes, read_index
-from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate
+from stfmri.study.splits.checks import guard, notes_on, refuse_degenerate, refuse_divided
 from stfmri.study.splits.column import COLUMN
 from stfmri.study.splits.external import EXTERNAL
 from stfmri.study.splits.facts import Facts, Tested, facts
@@ -166,7 +167,12 @@ def check(config: Config) -> Split:
             "val_fraction": config.split.val_fraction,
         },
     )
-    file = _read(expected) if expected.path.is_file() else _drawn(expected, own, external, config)
+    pairs = duplicates.read(config.cache)
+    joined = _to_join(pairs, own, config)
+    if expected.path.is_file():
+        file = _read(expected)
+    else:
+        file = _drawn(expected, own, external, config, joined)
     require_unchanged(file, config.split.sha256)
     by_id = {subject.subject_id: subject for subject in subjects}
     count = kind.folds(config.split)
@@ -178,19 +184,24 @@ def check(config: Config) -> Split:
     for number, fold in enumerate(file.folds):
         guard(fold, by_id, f"{file.path}, fold {number}")
     where = str(file.path) if file.path.is_file() else f"split={kind.name} of {index}"
+    refuse_divided(file.folds, joined, where)
     refuse_degenerate(file.folds, by_id, classes, kind, where)
-    notes = notes_of(file, by_id, (*duplicates.read(config.cache), *file.near_duplicates))
+    notes = notes_of(file, by_id, (*pairs, *file.near_duplicates))
     return Split(file.path, classes, file.folds, by_id, notes, file)
 
 
 def draw(
-    subjects: Sequence[Subject], config: Config, external: Sequence[Subject] = ()
+    subjects: Sequence[Subject],
+    config: Config,
+    external: Sequence[Subject] = (),
+    joined: Sequence[duplicates.Pair] = (),
 ) -> tuple[Fold, ...]:
     """Draw the folds: whole groups at a time, from the split's seed.
 
     Args:
         subjects: of the cohort itself.
         external: of the cohort that is only tested, for kinds that have one.
+        joined: pairs of the cohort that are kept on one side, though of two patients.
 
     Raises:
         UserError: where the cohort is too small, or a fold would lack a class.
@@ -198,7 +209,7 @@ def draw(
     """
     split, kind = config.split, SPLITS[config.split.kind]
     classes = tuple(sorted({subject.label for subject in subjects}))
-    drawn = kind.draw(Request(subjects, external, classes, split))
+    drawn = kind.draw(Request(subjects, external, classes, split, joined))
     folds = tuple(_fold(sides, split.val_fraction, split.seed) for sides in drawn)
     by_id = {subject.subject_id: subject for subject in (*subjects, *external)}
     refuse_degenerate(folds, by_id, classes, kind, f"split={kind.name}")
@@ -268,7 +279,7 @@ def notes_of(
     kind = SPLITS.get(file.kind)
     if kind is None:  # an old file, which does not say
         return ()
-    return tuple(notes_on(file.folds, subjects, file.classes, kind, pairs))
+    return tuple(notes_on(file.folds, subjects, file.classes, kind, pairs, file.joined))
 
 
 def describe(split: Described, folds: Sequence[int] | None = None) -> str:
@@ -302,11 +313,25 @@ def _fold(sides: Sides, val_fraction: float, seed: int) -> Fold:
 
 
 def _drawn(
-    expected: SplitFile, own: Sequence[Subject], external: Sequence[Subject], config: Config
+    expected: SplitFile,
+    own: Sequence[Subject],
+    external: Sequence[Subject],
+    config: Config,
+    joined: tuple[duplicates.Pair, ...],
 ) -> SplitFile:
-    folds = draw(own, config, external)
+    folds = draw(own, config, external, joined)
     pairs = _pairs_between(config.cache, config.external_cache) if config.external_cache else ()
-    return replace(expected, folds=folds, near_duplicates=pairs)
+    return replace(expected, folds=folds, near_duplicates=pairs, joined=joined)
+
+
+def _to_join(
+    pairs: Sequence[duplicates.Pair], own: Sequence[Subject], config: Config
+) -> tuple[duplicates.Pair, ...]:
+    """The pairs that the split keeps on one side: all of the cohort's, unless told otherwise."""
+    if config.split.near_duplicates == "apart":
+        return ()
+    known = {subject.subject_id for subject in own}
+    return tuple(pair for pair in pairs if {pair.subject_a, pair.subject_b} <= known)
 
 
 @functools.cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from stfmri.study.duplicates import Pair
+from stfmri.study.duplicates import Pair, sentence
 from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.splits.record import Fold, SplitKind, Subject
-from stfmri.study.words import listed, percent
+from stfmri.study.words import listed, percent, plural
 
 POINTS = 0.05  # by which a class's share may differ from the cohort's, unsaid
 
@@ -47,6 +47,24 @@ def guard(fold: Fold, subjects: Mapping[str, Subject], where: str) -> None:
             )
 
 
+def refuse_divided(folds: Sequence[Fold], pairs: Sequence[Pair], where: str) -> None:
+    """Refuse folds that have two scans of a pair on two sides.
+
+    Args:
+        pairs: that are to be kept on one side.
+        where: the folds stand, for the message.
+
+    Raises:
+        LeakageError: naming the pairs.
+    """
+    if divided := _divided(folds, pairs):
+        raise LeakageError(
+            f"{where}: almost the same scans stand on two sides: {listed(divided)}. The file was "
+            "edited, or made before they were found: delete it to draw it again, or, if the scans "
+            "are of different people, choose split.near_duplicates=apart"
+        )
+
+
 def refuse_degenerate(
     folds: Sequence[Fold],
     subjects: Mapping[str, Subject],
@@ -81,13 +99,20 @@ def notes_on(
     classes: Sequence[str],
     kind: SplitKind,
     pairs: Sequence[Pair] = (),
+    joined: Sequence[Pair] = (),
 ) -> Iterator[str]:
-    """What a reader of the results should know of the folds, a sentence each."""
+    """What a reader of the results should know of the folds, a sentence each.
+
+    Args:
+        pairs: suspicious ones, of which some may stand on two sides.
+        joined: those that the draw kept on one side.
+    """
     yield from _untested(folds, subjects, classes)
     if kind.is_drawn:
         yield from _uneven(folds, subjects, classes)
     yield from kind.notes(folds, subjects)
     yield from _near_duplicates(folds, pairs)
+    yield from _joined(joined)
 
 
 def _lacking(
@@ -134,6 +159,24 @@ def _uneven(
 
 
 def _near_duplicates(folds: Sequence[Fold], pairs: Sequence[Pair]) -> Iterator[str]:
+    if found := _divided(folds, pairs):
+        yield (
+            "perhaps the same scan on two sides: "
+            f"{listed(found)}; if it is, give both one patient_id and preprocess again"
+        )
+
+
+def _joined(pairs: Sequence[Pair]) -> Iterator[str]:
+    if pairs:
+        named = listed([sentence(pair) for pair in pairs], most=3)
+        yield (
+            f"{plural(len(pairs), 'pair')} of almost the same scans, of different patients by the "
+            f"cohort's own account, kept on one side: {named}"
+        )
+
+
+def _divided(folds: Sequence[Fold], pairs: Sequence[Pair]) -> list[str]:
+    """The pairs with their scans on two sides of some fold, in words."""
     side_of = [
         {name: side for side in ("train", "val", "test") for name in getattr(fold, side)}
         for fold in folds
@@ -152,8 +195,4 @@ def _near_duplicates(folds: Sequence[Fold], pairs: Sequence[Pair]) -> Iterator[s
                 f"{pair.subject_a} and {pair.subject_b} (correlation {pair.correlation:.3f}, "
                 f"{where})"
             )
-    if found:
-        yield (
-            "perhaps the same scan on two sides: "
-            f"{listed(found)}; if it is, give both one patient_id and preprocess again"
-        )
+    return found

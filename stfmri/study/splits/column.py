@@ -86,7 +86,7 @@ def _natural(value: str) -> tuple[int, float, str]:
 
 
 def _draw(request: Request) -> Sequence[Sides]:
-    column, groups = request.split.column, group_subjects(request.subjects)
+    column, groups = request.split.column, group_subjects(request.subjects, request.pairs)
     _refuse_divided(groups, column)
     values = _values(request.subjects, column)
     value_of = [group[0].columns[column] for group in groups]
@@ -111,7 +111,7 @@ def _draw(request: Request) -> Sequence[Sides]:
 
 
 def _refuse_divided(groups: Sequence[Group], column: str) -> None:
-    """Refuse a column that puts a patient or a volume on two sides."""
+    """Refuse a column that puts a patient, or scans that are (almost) the same, on two sides."""
     divided = [
         f"{group[0].subject_id} ({group[0].columns[column]}) and "
         f"{other.subject_id} ({other.columns[column]})"
@@ -121,8 +121,9 @@ def _refuse_divided(groups: Sequence[Group], column: str) -> None:
     ]
     if divided:
         raise LeakageError(
-            f"the column {column} divides scans of one patient or with the same voxels: "
-            f"{listed(divided)}; give them one value, and run python -m preprocessing again"
+            f"the column {column} divides scans of one patient or with (almost) the same voxels: "
+            f"{listed(divided)}; give them one value, and run python -m preprocessing again. "
+            "split.near_duplicates=apart allows it of scans that are only almost the same"
         )
 
 

@@ -36,7 +36,9 @@ def _draw(request: Request) -> Sequence[Sides]:
             "the cohort and the external one share a patient or a volume: "
             f"{listed(shared)} (of the external cohort the second); leave those scans out of one"
         )
-    return [Sides(group_subjects(request.subjects), group_subjects(request.external))]
+    # Pairs join scans of the cohort itself, from which a validation part may be taken.
+    groups = group_subjects(request.subjects, request.pairs)
+    return [Sides(groups, group_subjects(request.external))]
 
 
 def _tag(config: Config) -> str:

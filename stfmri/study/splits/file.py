@@ -2,9 +2,10 @@
 
     {"format": 2, "kind", "label", "classes", "n", "seed", …, "val_fraction", "cohort_sha256",
      "near_duplicates": [[subject, subject, correlation] …],  of an external cohort
+     "joined": [[subject, subject, correlation] …],  kept on one side, though of two patients
      "folds": [{"train": [subject …], "val": […], "test": […]} …]}
 
-Format 1 has the same keys but for `n`, `near_duplicates`, and what kinds that came later need.
+Format 1 has the same keys but for `n`, the two lists of pairs, and what kinds that came later need.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class SplitFile:
         label: the column that holds the class.
         settings: every other key, as it was drawn with.
         near_duplicates: suspicious pairs with one scan in either of two cohorts.
+        joined: pairs of almost the same scans that the draw kept on one side.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class SplitFile:
     cohort_sha256: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     near_duplicates: tuple[Pair, ...] = ()
+    joined: tuple[Pair, ...] = ()
     format: int = FORMAT
 
     @property
@@ -83,9 +86,9 @@ def write(split: SplitFile) -> None:
         **split.settings,
         "cohort_sha256": split.cohort_sha256,
     }
-    if split.near_duplicates:
-        pairs = split.near_duplicates
-        content["near_duplicates"] = [[p.subject_a, p.subject_b, p.correlation] for p in pairs]
+    for key, pairs in (("near_duplicates", split.near_duplicates), ("joined", split.joined)):
+        if pairs:
+            content[key] = [[p.subject_a, p.subject_b, p.correlation] for p in pairs]
     content["folds"] = [asdict(fold) for fold in split.folds]
     write_atomic(split.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -106,10 +109,8 @@ def read(path: Path) -> SplitFile:
             classes=_texts(content.pop("classes", ())),
             folds=tuple(_fold(fold) for fold in content.pop("folds")),
             cohort_sha256=str(content.pop("cohort_sha256", "")),
-            near_duplicates=tuple(
-                Pair(str(a), str(b), float(close))
-                for a, b, close in content.pop("near_duplicates", ())
-            ),
+            near_duplicates=_pairs(content.pop("near_duplicates", ())),
+            joined=_pairs(content.pop("joined", ())),
             format=int(number),
             settings=content,
         )
@@ -151,6 +152,10 @@ def _fold(content: Any) -> Fold:
     if unknown:
         raise KeyError(*unknown)
     return Fold(_texts(content["train"]), _texts(content.get("val", ())), _texts(content["test"]))
+
+
+def _pairs(listed: Iterable[Any]) -> tuple[Pair, ...]:
+    return tuple(Pair(str(a), str(b), float(close)) for a, b, close in listed)
 
 
 def _texts(listed: Iterable[object]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.shards import IndexRow
 from stfmri.study.splits.record import Group, Subject
@@ -54,8 +55,13 @@ def cohort_sha256(subjects: Sequence[Subject]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def group_subjects(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Connected components of subjects that share a patient or a volume, in a fixed order."""
+def group_subjects(subjects: Sequence[Subject], pairs: Iterable[Pair] = ()) -> list[list[Subject]]:
+    """Connected components of subjects that share a patient or a volume, in a fixed order.
+
+    Args:
+        pairs: further subjects that belong together, such as scans that are almost the same; those
+            with a subject that is not among `subjects` join nobody.
+    """
     parent = list(range(len(subjects)))
 
     def root(number: int) -> int:
@@ -69,6 +75,10 @@ def group_subjects(subjects: Sequence[Subject]) -> list[list[Subject]]:
     for number, subject in enumerate(ordered):
         for shared in (("patient", subject.patient_id), ("volume", subject.sha256)):
             parent[root(number)] = root(first.setdefault(shared, number))
+    place = {subject.subject_id: number for number, subject in enumerate(ordered)}
+    for pair in pairs:
+        if pair.subject_a in place and pair.subject_b in place:
+            parent[root(place[pair.subject_b])] = root(place[pair.subject_a])
     groups: dict[int, list[Subject]] = defaultdict(list)
     for number, subject in enumerate(ordered):
         groups[root(number)].append(subject)

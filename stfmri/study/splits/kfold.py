@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _draw(request: Request) -> Sequence[Sides]:
     """The folds of the first repetition, then those of the second, and so on."""
     split, classes = request.split, frozenset(request.classes)
-    groups = group_subjects(request.subjects)
+    groups = group_subjects(request.subjects, request.pairs)
     require(groups, request.classes, split.n, f"a kfold split with split.n={split.n}")
     need = Need(classes, classes)
     seeds = [split.seed, *(derived(split.seed, number) for number in range(1, split.repeats))]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _draw(request: Request) -> Sequence[Sides]:
     split, classes = request.split, frozenset(request.classes)
-    groups = group_subjects(request.subjects)
+    groups = group_subjects(request.subjects, request.pairs)
     require(groups, request.classes, 2, f"a random split with split.n={split.n}")
     need = Need(classes, classes)
     return shuffled(groups, split.n, split.test_fraction, split.seed, need)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from stfmri.study.duplicates import Pair
+
 if TYPE_CHECKING:
     from stfmri.study.config import Config, SplitConfig
 
@@ -31,7 +33,7 @@ class Fold:
     test: tuple[str, ...]
 
 
-# Subjects that share a patient or a volume, and so never stand on two sides.
+# Subjects that share a patient or a volume, or almost one, and so never stand on two sides.
 Group: TypeAlias = Sequence[Subject]
 
 
@@ -53,12 +55,14 @@ class Request:
         external: of the cohort that is only tested; empty for most kinds.
         classes: of `subjects`.
         split: complete, as `SplitKind.resolve` returns it.
+        pairs: of `subjects` that are kept on one side, beside those of one patient or volume.
     """
 
     subjects: Sequence[Subject]
     external: Sequence[Subject]
     classes: tuple[str, ...]
     split: SplitConfig
+    pairs: Sequence[Pair] = ()
 
 
 class Described(Protocol):

@@ -59,7 +59,7 @@ def _resolve(config: Config, subjects: Sequence[Subject]) -> SplitConfig:
 
 
 def _draw(request: Request) -> Sequence[Sides]:
-    groups = group_subjects(request.subjects)
+    groups = group_subjects(request.subjects, request.pairs)
     found = []
     for tested in _tested_together(request):
         train = [g for g in groups if not any(s.source in tested for s in g)]
@@ -123,8 +123,8 @@ def _notes(folds: Sequence[Fold], subjects: Mapping[str, Subject]) -> Iterator[s
     if any(left_out.values()):
         counts = [f"{count} in fold {number}" for number, count in left_out.items() if count]
         yield (
-            "left out of a fold, since their patient or the same volume is also in the tested "
-            f"source: {listed(counts)}"
+            "left out of a fold, since their patient or (almost) the same volume is also in the "
+            f"tested source: {listed(counts)}"
         )
 
 
