@@ -87,7 +87,7 @@ def _steepness(values: NDArray[np.float32]) -> NDArray[np.float32]:
     inner = (MIDDLE,) * 3
     total = np.zeros_like(smooth[inner])
     for axis in range(3):
-        upper, lower = (inner[:axis] + (part,) + inner[axis + 1 :] for part in (UPPER, LOWER))
+        upper, lower = ((*inner[:axis], part, *inner[axis + 1 :]) for part in (UPPER, LOWER))
         total += np.abs(smooth[upper] - smooth[lower])
     return total
 

@@ -28,6 +28,7 @@ from stfmri.study.shards import IndexRow
 # NiiVue as its npm package has it, and its licence; see the latter for version and hash.
 VIEWER_FILES = ("niivue.js", "niivue-LICENSE.txt")
 EXCLUDE_FILE = "exclude.csv"  # as the page names its download
+LEFT_OUT = "left out: "  # how the reason of a scan that data.exclude names begins
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def write(
         sources=sorted({row.source for row in rows}),
         rejected=rejected,
         command=_leave_out_command(config),
-        data=_page_data(cards, numbers, known, _earlier(config)),
+        data=_page_data(cards, numbers, known, _earlier(config, rejected)),
     )
     write_atomic(cache / "qc.html", page)
 
@@ -136,16 +137,15 @@ def _page_data(
     }
 
 
-def _earlier(config: Config) -> list[tuple[str, str]]:
-    """Subjects that were left out before: they go into every later `exclude.csv`, too."""
+def _earlier(config: Config, rejected: Sequence[tuple[Scan, str]]) -> list[tuple[str, str]]:
+    """Subjects that were left out before, and why: every later `exclude.csv` names them, too."""
     if not config.data.exclude:
         return []
-    with Path(config.data.exclude).open(newline="", encoding="utf-8-sig") as file:
-        return [
-            (line["subject_id"], line.get("reason") or "")
-            for line in csv.DictReader(file)
-            if line.get("subject_id")
-        ]
+    return [
+        (scan.subject_id, reason.removeprefix(LEFT_OUT))
+        for scan, reason in rejected
+        if reason.startswith(LEFT_OUT)
+    ]
 
 
 def _leave_out_command(config: Config) -> str:

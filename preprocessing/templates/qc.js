@@ -77,7 +77,7 @@ function listen(box, place) {
 
 const quoted = text => /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
-// exclude.csv: those of an earlier file first, which are on this page no more.
+// exclude.csv: those of an earlier file first, who are no longer on this page.
 function excludeCsv() {
   const rows = page.subjects.filter(subject => left.has(subject.key))
     .map(subject => [subject.id, left.get(subject.key).trim() || "left out on qc.html"]);

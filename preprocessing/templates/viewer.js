@@ -36,7 +36,7 @@ async function start() {
   }
   if (!window.niivue) await loadScript("viewer/niivue.js");
   const drawn = new niivue.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [0.4, 0.75, 1, 0.7], crosshairWidth: 0.4,
+    backColor: [0, 0, 0, 1], crosshairColor: [0.4, 0.75, 1, 0.7], crosshairWidth: 0.8, crosshairWidthUnit: "mm",
     isCornerOrientationText: true,
     multiplanarShowRender: 0, multiplanarPadPixels: 4, dragAndDropEnabled: false, loadingText: "", logLevel: "error",
     isAntiAlias: false,
