@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from preprocessing import qc
 from preprocessing.build import build
-from preprocessing.chain import Processed
-from preprocessing.cohorts import find_scans
+from preprocessing.chain import Chain, Processed, Sources, process
+from preprocessing.cohorts import Scan, find_scans
 from preprocessing.nifti import Image
 from preprocessing.qc.measures import MEASURES, columns
-from preprocessing.transforms import to_grid
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.shards import IndexRow
 from tests.preprocessing.conftest import brain_values
@@ -30,8 +30,11 @@ def row(number: int, source: str = "here", sha256: str = "") -> IndexRow:
 
 
 def processed(image: Image, brain: np.ndarray) -> Processed:
-    volume, affine = to_grid(image, brain, PreprocessingConfig(spacing_mm=4))
-    return Processed(image, brain, volume, affine, ("scan",))
+    chain = Chain.of(Config(preprocessing=PreprocessingConfig(spacing_mm=4)))
+    content = nib.Nifti1Image(image.data, image.affine).to_bytes()
+    scan = Scan("s", "s", "", "", {"scan": Path("s.nii")}, stripped=True)
+    made = process(Sources(scan, {"scan": content}, ""), chain, Path())
+    return replace(made, reference=image, brain=brain)
 
 
 def numbers(**changed: object) -> dict[str, object]:
