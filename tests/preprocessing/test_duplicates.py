@@ -16,6 +16,7 @@ from preprocessing.build import build
 from preprocessing.cohorts import find_scans
 from stfmri.study import duplicates
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.shards import read_index
 
 PEOPLE = 12
 
@@ -59,14 +60,20 @@ def test_copies_of_real_heads_are_found_and_no_two_people_taken_for_one(
     )
     report = build(config, find_scans(config.data), jobs=1)
     one_person = {copied["subject_id"], *made}
+    # The grid follows the brain: a copy that was moved has the very same voxels, whose hash tells.
+    sha256 = {row.subject_id: row.sha256 for row in read_index(config.cache)}
+    moved = {name for name in made if sha256[name] == sha256[copied["subject_id"]]}
+    assert moved == {"moved", "one_more"}
     found = {frozenset((pair.subject_a, pair.subject_b)) for pair in report.duplicates}
-    assert {frozenset((copied["subject_id"], name)) for name in made} <= found
+    assert {frozenset((copied["subject_id"], name)) for name in made.keys() - moved} <= found
     assert all(pair <= one_person for pair in found)
     assert duplicates.read(config.cache)
     tell(report, Console(stderr=True, soft_wrap=True))
     assert "almost the same: " in capsys.readouterr().err
     page = (config.cache / "qc.html").read_text(encoding="utf-8")
-    assert page.count("almost the same as") == len(one_person)
+    # Each warning is on the subject's card, and in its viewer.
+    assert page.count("almost the same as") == 2 * len(one_person)
+    assert page.count("same voxels as") == 2 * (len(moved) + 1)
 
 
 def test_a_cohort_without_copies_says_that_it_was_looked_at(
