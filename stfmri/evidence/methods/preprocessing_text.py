@@ -18,6 +18,7 @@ TRUE = ("true", "yes", "1")
 EXTRACTORS: Mapping[str, tuple[str, str]] = {
     "deepbet": ("deepbet", "Fisch et al., Comput Biol Med 2024"),
     "hdbet": ("HD-BET", "Isensee et al., Hum Brain Mapp 2019"),
+    "hdbet2": ("HD-BET 2", "Isensee et al., Hum Brain Mapp 2019"),
     "synthstrip": ("SynthStrip", "Hoopes et al., NeuroImage 2022"),
     "fsl": ("FSL's BET", "Smith, Hum Brain Mapp 2002"),
 }
