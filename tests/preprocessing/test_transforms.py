@@ -50,7 +50,7 @@ def test_a_real_volume_equals_nibabel_numpy_and_scipy(
     given = real_data / mask if mask else None
     volume, affine = preprocess_volume(real_data / scan, given, True, config, tmp_path)
     image = parse(read_bytes(real_data / scan))
-    brain = find_brain(image, "", given, True, "brainextractor", tmp_path)
+    brain = find_brain(image, "", given, True, "deepbet", tmp_path)
     expected, inside = reference_volume(real_data / scan, brain, affine, config.shape)
     assert volume.shape == (1, *config.shape)
     assert volume.dtype == np.float16
