@@ -10,8 +10,8 @@ import torch
 import torchio as tio
 from scipy import ndimage
 
-from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.brain import find_brain
+from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from preprocessing.transforms import low_pass, resample, sigma_voxels
 from stfmri.study.config import PreprocessingConfig
 from tests.preprocessing.conftest import brain_values
