@@ -273,6 +273,7 @@ def _key(scan: Scan, contents: dict[str, bytes], chain: Chain) -> str:
     parts = {
         "chain": chain.settings,
         "brain": brain,
+        "stripped": scan.stripped,
         "scans": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -88,7 +88,7 @@ def align_to_mni(reference: Image, brain: Mask) -> tuple[Matrix, dict[str, float
     moved = carried_mask(brain, reference.affine, template.image, inverse(matrix))
     both = np.count_nonzero(moved & template.brain)
     dice = 2 * both / (np.count_nonzero(moved) + np.count_nonzero(template.brain))
-    return matrix, {"mni_dice": dice, "mni_scale": ratio}
+    return matrix, {"mni_dice": float(dice), "mni_scale": ratio}
 
 
 def _volume(image: Image, mask: Mask) -> float:
