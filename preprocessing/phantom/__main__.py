@@ -36,8 +36,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     for name, count, what in (
         ("lgg", 30, "low-grade gliomas (no enhancement; default 30)"),
         ("hgg", 45, "high-grade gliomas (ring-enhancing; default 45)"),
-        ("healthy", None, "healthy heads, with skull (default 45; 0 where --contrasts has neither"
-         " t1 nor t2)"),
+        (
+            "healthy",
+            None,
+            "healthy heads, with skull (default 45; 0 where --contrasts has neither t1 nor t2)",
+        ),
     ):
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N", help=what)
     parser.add_argument(

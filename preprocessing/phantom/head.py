@@ -143,8 +143,6 @@ def add_head(brain: np.ndarray, shell: Shell, look: HeadLook, lower: Grid) -> np
     return _over(image, 0.0, shell.surface)
 
 
-def _over(
-    image: np.ndarray, layer: np.ndarray | float, distance_mm: np.ndarray
-) -> np.ndarray:
+def _over(image: np.ndarray, layer: np.ndarray | float, distance_mm: np.ndarray) -> np.ndarray:
     """Lay `layer` over `image` where `distance_mm` is positive, with a soft edge."""
     return image + (layer - image) * ramp(distance_mm, EDGE_MM)

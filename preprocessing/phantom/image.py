@@ -155,9 +155,7 @@ def scan_person(
     return Phantom(to_nifti(stored, layout), to_nifti(labels, layout))
 
 
-def _further_looks(
-    person: Person, contrast: Contrast, config: PhantomConfig, seed: int
-) -> Looks:
+def _further_looks(person: Person, contrast: Contrast, config: PhantomConfig, seed: int) -> Looks:
     """Draw the look of a contrast that is not the subject's first."""
     subject = person.subject
     rng = subject.rng(seed, f"contrast {contrast.name}")

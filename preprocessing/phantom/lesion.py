@@ -11,6 +11,7 @@ from preprocessing.phantom import config as phantom_config
 from preprocessing.phantom.atlas import HEAD_LOW, Atlas
 from preprocessing.phantom.fields import Axes, smooth_field
 
+
 @dataclass(frozen=True)
 class Waves:
     """A smooth random function of direction, mean 0: cosines of `vectors` (waves, 3)."""
