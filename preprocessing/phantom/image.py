@@ -141,7 +141,7 @@ def scan_person(
     """
     subject, layout, labels = person.subject, person.layout, person.labels
     # The first contrast keeps the names of streams from when it was the only one.
-    suffix = "" if contrast is FIRST[subject.label] else f" {contrast.name}"
+    suffix = "" if contrast.name == FIRST[subject.label].name else f" {contrast.name}"
     looks = _further_looks(person, contrast, config, seed) if suffix else person.first
     image = brain_contrast(person.tissue, person.details, looks.brain, contrast.fluid_bright)
     match person.glioma, looks.lesion:

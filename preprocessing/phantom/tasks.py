@@ -8,7 +8,7 @@ from pathlib import Path
 
 from preprocessing.phantom.atlas import load_atlas
 from preprocessing.phantom.config import PhantomConfig
-from preprocessing.phantom.contrasts import Contrast
+from preprocessing.phantom.contrasts import CONTRASTS, Contrast
 from preprocessing.phantom.image import draw_person, scan_person
 from preprocessing.phantom.layout import Layout
 from preprocessing.phantom.movement import Movement, draw_movement
@@ -20,9 +20,9 @@ MASKS_FOLDER = "masks"
 
 @dataclass(frozen=True)
 class Scan:
-    """One contrast of one subject: what to draw and the files to write."""
+    """One contrast of one subject, by name, and the files to write."""
 
-    contrast: Contrast
+    contrast: str
     movement: Movement | None
     image_path: Path
     mask_path: Path | None
@@ -65,7 +65,7 @@ def plan_scans(
             movement = draw_movement(rng, layout, contrast, misalign)
         path = out / subject.file(contrast)
         mask_path = out / MASKS_FOLDER / path.name if masks else None
-        scans.append(Scan(contrast, movement, path, mask_path))
+        scans.append(Scan(contrast.name, movement, path, mask_path))
     return tuple(scans)
 
 
@@ -77,7 +77,7 @@ def write(task: Task) -> None:
         if planned.is_done():
             continue
         phantom = scan_person(
-            person, planned.contrast, task.config, atlas, task.seed, planned.movement
+            person, CONTRASTS[planned.contrast], task.config, atlas, task.seed, planned.movement
         )
         files = [(planned.mask_path, phantom.mask), (planned.image_path, phantom.image)]
         for path, image in files:

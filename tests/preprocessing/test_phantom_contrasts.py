@@ -168,13 +168,13 @@ def test_files_of_each_contrast_are_named_as_in_brats_and_ixi(small: Path) -> No
     }
 
 
-def test_a_contrast_has_the_same_voxels_whichever_others_are_written(
+def test_a_contrast_has_the_same_voxels_whichever_others_are_written_and_in_how_many_processes(
     small: Path, tmp_path: Path
 ) -> None:
     with np.load(VERSION_1) as stored:
         for path in (*small.glob("MICCAI*/*/*/*_t1ce.nii.gz"), *small.glob("IXI-T1/*")):
             assert np.abs(nib.load(path).get_fdata() - stored[path.name]).max() <= 1
-    for path in make_cohort(tmp_path / "c", **SMALL, contrasts=["t2"]):
+    for path in make_cohort(tmp_path / "c", **SMALL, contrasts=["t2"], jobs=2):
         assert path.read_bytes() == (small / path.relative_to(tmp_path / "c")).read_bytes()
 
 
