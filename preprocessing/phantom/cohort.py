@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from joblib import Parallel, delayed
@@ -14,51 +12,19 @@ from rich.console import Console
 from rich.progress import Progress
 
 from preprocessing.phantom import config as phantom_config
-from preprocessing.phantom.atlas import load_atlas
 from preprocessing.phantom.config import PhantomConfig
-from preprocessing.phantom.contrasts import Contrast, contrasts_of
-from preprocessing.phantom.image import draw_person, scan_person
-from preprocessing.phantom.layout import Layout, brats_layout, ixi_layout
-from preprocessing.phantom.movement import Movement, draw_movement
-from preprocessing.phantom.plan import CLASSES, Subject, plan
+from preprocessing.phantom.contrasts import contrasts_of
+from preprocessing.phantom.layout import brats_layout, ixi_layout
+from preprocessing.phantom.plan import CLASSES, plan
+from preprocessing.phantom.tasks import Task, plan_scans, write
 from stfmri.study.errors import UserError
-from stfmri.study.files import private_dir, replacing, write_atomic
+from stfmri.study.files import private_dir, write_atomic
 
 # Raised when the same settings would give other voxels, so that old and new never mix in a folder.
 VERSION = 1
 
 SETTINGS_NAME = "phantom.json"
 MOVEMENTS_NAME = "misalignment.json"
-MASKS_FOLDER = "masks"
-
-
-@dataclass(frozen=True)
-class Scan:
-    """One contrast of one subject: what to draw and the files to write."""
-
-    contrast: Contrast
-    movement: Movement | None
-    image_path: Path
-    mask_path: Path | None
-
-    def is_done(self) -> bool:
-        """Tell whether its files are there; each was renamed into place whole."""
-        return self.image_path.is_file() and (self.mask_path is None or self.mask_path.is_file())
-
-
-@dataclass(frozen=True)
-class Task:
-    """Everything one process needs to write one subject."""
-
-    subject: Subject
-    config: PhantomConfig
-    layout: Layout
-    seed: int
-    scans: tuple[Scan, ...]
-
-    def is_done(self) -> bool:
-        """Tell whether the files of all its contrasts are there."""
-        return all(scan.is_done() for scan in self.scans)
 
 
 def make_cohort(
@@ -129,19 +95,14 @@ def make_cohort(
         "full_size": full_size,
         "confounding": float(confounding),
         "seed": seed,
-        "config": dataclasses.asdict(config),
+        **_contrast_settings(config, contrasts, misalign),
     }
-    if contrasts:
-        settings |= {"contrasts": list(contrasts), "misalign": float(misalign)}
-    else:
-        # The record is the one from before there were further contrasts: such a folder goes on.
-        del settings["config"]["further"]
     layouts = {label: brats_layout(spacing, full_size) for label in CLASSES[:2]}
     layouts["Healthy"] = ixi_layout(spacing, full_size)
     tasks = []
     for subject in plan(lgg, hgg, healthy, config, confounding, seed):
         layout = layouts[subject.label]
-        scans = _plan_scans(subject, wanted[subject.label], out, layout, seed, misalign, masks)
+        scans = plan_scans(subject, wanted[subject.label], out, layout, seed, misalign, masks)
         tasks.append(Task(subject, config, layout, seed, scans))
     _claim_folder(out, settings)
     if misalign:
@@ -156,26 +117,18 @@ def make_cohort(
     return [scan.image_path for task in tasks for scan in task.scans]
 
 
-def _plan_scans(
-    subject: Subject,
-    contrasts: tuple[Contrast, ...],
-    out: Path,
-    layout: Layout,
-    seed: int,
-    misalign: float,
-    masks: bool,
-) -> tuple[Scan, ...]:
-    """List what one subject is scanned with; only the first scan is sure to be unmoved."""
-    scans = []
-    for number, contrast in enumerate(contrasts):
-        movement = None
-        if misalign and number > 0:
-            rng = subject.rng(seed, f"movement {contrast.name}")
-            movement = draw_movement(rng, layout, contrast, misalign)
-        path = out / subject.file(contrast)
-        mask_path = out / MASKS_FOLDER / path.name if masks else None
-        scans.append(Scan(contrast, movement, path, mask_path))
-    return tuple(scans)
+def _contrast_settings(
+    config: PhantomConfig, contrasts: Sequence[str], misalign: float
+) -> dict[str, object]:
+    """List the settings that depend on whether contrasts were asked for by name.
+
+    Where none were, they are those from before there was a choice, so that such a folder goes on.
+    """
+    ranges = dataclasses.asdict(config)
+    if contrasts:
+        return {"contrasts": list(contrasts), "misalign": float(misalign), "config": ranges}
+    del ranges["further"]
+    return {"config": ranges}
 
 
 def _record_movements(out: Path, tasks: list[Task]) -> None:
@@ -252,27 +205,9 @@ def _work(tasks: list[Task], jobs: int) -> Iterator[None]:
     """Write the subjects, here or in `jobs` processes; yield once for each."""
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            _write(task)
+            write(task)
             yield
         return
     yield from Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator_unordered")(
-        delayed(_write)(task) for task in tasks
+        delayed(write)(task) for task in tasks
     )
-
-
-def _write(task: Task) -> None:
-    """Draw one subject and write the files of each contrast that lacks one."""
-    atlas = load_atlas(1 if min(task.layout.spacing_mm) <= 2 else 2)
-    person = draw_person(task.subject, task.config, atlas, task.layout, task.seed)
-    for planned in task.scans:
-        if planned.is_done():
-            continue
-        phantom = scan_person(
-            person, planned.contrast, task.config, atlas, task.seed, planned.movement
-        )
-        files = [(planned.mask_path, phantom.mask), (planned.image_path, phantom.image)]
-        for path, image in files:
-            if path is not None:
-                with replacing(path) as temporary:
-                    # Without a time stamp, equal voxels make equal bytes.
-                    temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))

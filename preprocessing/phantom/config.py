@@ -159,6 +159,7 @@ class Further:
     flair: Appearance
     head_t2: HeadTissues
     mismatch: Range
+    infiltration_mm: Range
     lesions: LesionLooks
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocessing.phantom.anatomy import Tissue
-from preprocessing.phantom.config import HighGrade, LesionLook, LowGrade
+from preprocessing.phantom.config import HighGrade, LesionLook, LowGrade, Range
 from preprocessing.phantom.fields import Axes, ramp, smooth_field
-from preprocessing.phantom.lesion import Lesion, neighbourhood
+from preprocessing.phantom.lesion import Lesion, Neighbourhood, neighbourhood
 
 # Values of the label map that `--masks` writes; `> 0` is the brain.
 BRAIN, OEDEMA, CORE, RIM = 1, 2, 3, 4
@@ -17,10 +17,15 @@ BRAIN, OEDEMA, CORE, RIM = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class LowGradeLook:
-    """One contrast of a low-grade glioma, white matter = 1; `inner` is what its middle turns to."""
+    """One contrast of a low-grade glioma, white matter = 1.
+
+    `inner` is what its middle turns to, `infiltrated` the white matter around it; None where that
+    is not seen.
+    """
 
     intensity: float
     inner: float
+    infiltrated: float | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,25 @@ class HighGradeLook:
 
 
 @dataclass(frozen=True)
+class Swelling:
+    """White matter full of water around a tumour: its weight, and what is not fluid, 0 to 1."""
+
+    slices: tuple[slice, slice, slice]
+    weight: np.ndarray
+    tissue: np.ndarray
+
+    def paint(self, image: np.ndarray, intensity: float, fluid_bright: bool) -> None:
+        """Draw it into `image` (white matter = 1), in place.
+
+        It only brightens tissue, or only darkens it: fluid in the sulci stays as it is.
+        """
+        local = image[self.slices]
+        change = intensity - local
+        change = change.clip(min=0) * self.tissue if fluid_bright else change.clip(max=0)
+        local += self.weight * change
+
+
+@dataclass(frozen=True)
 class LowGradeParts:
     """Where a low-grade glioma lies and how it is mottled, the same in every contrast.
 
@@ -41,6 +65,7 @@ class LowGradeParts:
     intensity gives way to that of its inner part; both 0 to 1. `mottling` is a factor about 1.
     """
 
+    infiltration: Swelling
     slices: tuple[slice, slice, slice]
     weight: np.ndarray
     middle: np.ndarray
@@ -48,6 +73,8 @@ class LowGradeParts:
 
     def paint(self, image: np.ndarray, look: LowGradeLook, fluid_bright: bool) -> None:
         """Draw it into `image` (white matter = 1), in place."""
+        if look.infiltrated is not None:
+            self.infiltration.paint(image, look.infiltrated, fluid_bright)
         intensity = look.intensity + (look.inner - look.intensity) * self.middle
         target = intensity * _mottling(self.mottling, fluid_bright)
         local = image[self.slices]
@@ -58,14 +85,12 @@ class LowGradeParts:
 class HighGradeParts:
     """Where the parts of a high-grade glioma lie, the same in every contrast.
 
-    `swelling` is the oedema's weight and `tissue` what is not fluid, `inner` is the core against
-    the rim, `enhancing` how much agent the rim takes up, `weight` the tumour against what is
-    around it; all 0 to 1. `mottling` is a factor about 1.
+    `inner` is the core against the rim, `enhancing` how much agent the rim takes up, `weight` the
+    tumour against what is around it; all 0 to 1. `mottling` is a factor about 1.
     """
 
+    oedema: Swelling
     slices: tuple[slice, slice, slice]
-    swelling: np.ndarray
-    tissue: np.ndarray
     inner: np.ndarray
     enhancing: np.ndarray
     weight: np.ndarray
@@ -73,15 +98,12 @@ class HighGradeParts:
 
     def paint(self, image: np.ndarray, look: HighGradeLook, fluid_bright: bool) -> None:
         """Draw it into `image` (white matter = 1), in place."""
-        local = image[self.slices]
-        change = look.oedema - local
-        # Oedema only brightens tissue, or only darkens it: fluid in the sulci stays as it is.
-        change = change.clip(min=0) * self.tissue if fluid_bright else change.clip(max=0)
-        local += self.swelling * change
+        self.oedema.paint(image, look.oedema, fluid_bright)
         mottling = _mottling(self.mottling, fluid_bright)
         rim = look.weak_rim + (look.rim - look.weak_rim) * (0.15 + 0.85 * self.enhancing)
         core = look.core * (1 + (mottling - 1) * 1.5)
         tumour = (1 - self.inner) * rim * mottling + self.inner * core
+        local = image[self.slices]
         local += self.weight * (tumour - local)
 
 
@@ -90,10 +112,36 @@ def _mottling(factor: np.ndarray, fluid_bright: bool) -> np.ndarray:
     return 2 - factor if fluid_bright else factor
 
 
+def _draw_swelling(
+    near: Neighbourhood, widest_mm: float, white: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw how far water reaches, up to some `widest_mm`, into the white matter; 0 to 1."""
+    width = widest_mm * (1 + 0.6 * near.sectors)
+    fingers = smooth_field(rng, near.axes_mm, 12.0)
+    share = ramp(width + 2.0 * fingers - near.signed_mm, 4.0)
+    return share * (0.25 + 0.75 * white[near.slices])
+
+
+def draw_infiltration(
+    labels: np.ndarray,
+    lesion: Lesion,
+    tissue: Tissue,
+    width_mm: Range,
+    rng: np.random.Generator,
+) -> Swelling:
+    """Draw how a low-grade glioma grows into the white matter around it; not marked in `labels`."""
+    widest = rng.uniform(*width_mm)
+    near = neighbourhood(lesion, tissue.axes_mm, 2 * widest + 6.0, rng)
+    share = _draw_swelling(near, widest, tissue.white, rng)
+    brain = labels[near.slices] > 0
+    return Swelling(near.slices, 0.9 * share * brain, tissue.solid[near.slices])
+
+
 def draw_low_grade(
     labels: np.ndarray,
     lesion: Lesion,
     axes_mm: Axes,
+    infiltration: Swelling,
     look: LowGrade,
     rng: np.random.Generator,
 ) -> tuple[LowGradeParts, LowGradeLook]:
@@ -113,22 +161,24 @@ def draw_low_grade(
     marks[(near.signed_mm < 0) & (marks > 0)] = CORE
     # The inner part begins a sixth of the diameter (at least the edge) below the surface.
     middle = ramp(-near.signed_mm - max(edge, lesion.diameter_mm / 6), 3.0)
-    parts = LowGradeParts(near.slices, weight, middle, mottling)
-    return parts, LowGradeLook(intensity, intensity)
+    parts = LowGradeParts(infiltration, near.slices, weight, middle, mottling)
+    return parts, LowGradeLook(intensity, intensity, None)
 
 
 def draw_low_grade_look(
-    ranges: LesionLook, mismatch: float, rng: np.random.Generator
+    ranges: LesionLook, mismatch: float, fluid_bright: bool, rng: np.random.Generator
 ) -> LowGradeLook:
     """Draw the look of a further contrast.
 
     Args:
         ranges: What to draw from.
         mismatch: How far the middle turns to the inner part's intensity, 0 to 1.
+        fluid_bright: Whether fluid-rich tissue is bright: only then is infiltration seen.
         rng: Random stream.
     """
     intensity, inner = rng.uniform(*ranges.low_grade), rng.uniform(*ranges.low_grade_inner)
-    return LowGradeLook(intensity, intensity + mismatch * (inner - intensity))
+    infiltrated = rng.uniform(*ranges.oedema) if fluid_bright else None
+    return LowGradeLook(intensity, intensity + mismatch * (inner - intensity), infiltrated)
 
 
 def draw_high_grade(
@@ -151,10 +201,7 @@ def draw_high_grade(
     brain = marks > 0
     signed, sectors = near.signed_mm, near.sectors
 
-    width = widest * (1 + 0.6 * sectors)
-    fingers = smooth_field(rng, near.axes_mm, 12.0)
-    white = tissue.white[near.slices]
-    swelling = ramp(width + 2.0 * fingers - signed, 4.0) * (0.25 + 0.75 * white)
+    swelling = _draw_swelling(near, widest, tissue.white, rng)
     oedema = rng.uniform(*look.oedema_intensity)
     marks[(swelling > 0.5) & brain & (signed > 0)] = OEDEMA
 
@@ -166,9 +213,8 @@ def draw_high_grade(
     # Sectors beyond the completeness enhance weakly: sectors are about uniform on -1 to 1.
     completeness = rng.uniform(*look.rim_completeness)
     parts = HighGradeParts(
+        oedema=Swelling(near.slices, 0.9 * swelling * brain, tissue.solid[near.slices]),
         slices=near.slices,
-        swelling=0.9 * swelling * brain,
-        tissue=tissue.solid[near.slices],
         inner=ramp(-thickness - signed, 1.6),
         enhancing=ramp(2 * completeness - 1 - sectors, 0.5),
         weight=ramp(-signed, 1.4) * brain,

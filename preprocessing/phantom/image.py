@@ -30,6 +30,7 @@ from preprocessing.phantom.glioma import (
     LowGradeParts,
     draw_high_grade,
     draw_high_grade_look,
+    draw_infiltration,
     draw_low_grade,
     draw_low_grade_look,
 )
@@ -107,7 +108,14 @@ def draw_person(
     parts: LowGradeParts | HighGradeParts
     look: LowGradeLook | HighGradeLook
     if subject.label == "LGG":
-        parts, look = draw_low_grade(labels, lesion, axes, config.lgg, rng)
+        infiltration = draw_infiltration(
+            labels,
+            lesion,
+            tissue,
+            config.further.infiltration_mm,
+            subject.rng(seed, "infiltration"),
+        )
+        parts, look = draw_low_grade(labels, lesion, axes, infiltration, config.lgg, rng)
     else:
         parts, look = draw_high_grade(labels, lesion, tissue, config.hgg, rng)
     return replace(person, glioma=parts, first=Looks(brain, lesion=look))
@@ -133,7 +141,7 @@ def scan_person(
     """
     subject, layout, labels = person.subject, person.layout, person.labels
     # The first contrast keeps the names of streams from when it was the only one.
-    suffix = "" if contrast is FIRST[subject.label] else f" {contrast.name}"
+    suffix = "" if contrast.name == FIRST[subject.label].name else f" {contrast.name}"
     looks = _further_looks(person, contrast, config, seed) if suffix else person.first
     image = brain_contrast(person.tissue, person.details, looks.brain, contrast.fluid_bright)
     match person.glioma, looks.lesion:
@@ -170,7 +178,7 @@ def _further_looks(person: Person, contrast: Contrast, config: PhantomConfig, se
     if subject.label == "HGG":
         return Looks(brain, lesion=draw_high_grade_look(ranges, rng))
     mismatch = subject.rng(seed, "mismatch").uniform(*config.further.mismatch)
-    return Looks(brain, lesion=draw_low_grade_look(ranges, mismatch, rng))
+    return Looks(brain, lesion=draw_low_grade_look(ranges, mismatch, contrast.fluid_bright, rng))
 
 
 def _scanner(ranges: Acquisition, centre: str) -> Acquisition:

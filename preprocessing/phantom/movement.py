@@ -72,16 +72,20 @@ def draw_movement(
     axis, direction = (vector / np.linalg.norm(vector) for vector in rng.normal(size=(2, 3)))
     turn = Rotation.from_rotvec(rng.uniform(0, reach) * axis, degrees=True).as_matrix()
     shift = rng.uniform(0, reach) * direction
-    spacing = tuple(map(max, unmoved.spacing_mm, contrast.slices_mm))
-    # Room for the shift on either side.
-    extent = np.array(unmoved.voxels) * np.array(unmoved.spacing_mm) + 2 * reach
-    right, anterior, superior = (
-        ceil(length / step) for length, step in zip(extent, spacing, strict=True)
-    )
-    layout = replace(
+    return Movement(_own_grid(unmoved, contrast, reach), turn, shift)
+
+
+def _own_grid(unmoved: Layout, contrast: Contrast, room_mm: float) -> Layout:
+    """Lay out a contrast by itself, with room on every side."""
+    extent = np.array(unmoved.voxels) * np.array(unmoved.spacing_mm) + 2 * room_mm
+    right, anterior, superior = map(max, unmoved.spacing_mm, contrast.slices_mm)
+    return replace(
         unmoved,
-        voxels=(right, anterior, superior),
-        spacing_mm=spacing,
+        voxels=(
+            ceil(extent[0] / right),
+            ceil(extent[1] / anterior),
+            ceil(extent[2] / superior),
+        ),
+        spacing_mm=(right, anterior, superior),
         orientation=contrast.orientation,
     )
-    return Movement(layout, turn, shift)
