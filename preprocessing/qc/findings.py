@@ -75,9 +75,11 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
         yield f"without {listed(missing)}"
     for contrast in _registered(numbers, "far_apart_"):
         if numbers[f"far_apart_{contrast}"]:
-            shift = numbers.get(f"shift_mm_{contrast}")
-            by = f" (moved by {shift:.0f} mm)" if shift else ""
-            yield f"{contrast} far apart from {numbers['reference']}{by}: are both of one person?"
+            apart = numbers[f"far_apart_{contrast}"]
+            yield (
+                f"{contrast} lies {apart:.0f} mm from {numbers['reference']}: are both of one "
+                "person?"
+            )
     for contrast in _registered(numbers, "nmi_after_"):
         before, after = (numbers.get(f"nmi_{when}_{contrast}") for when in ("before", "after"))
         if before is not None and after is not None and after < before:

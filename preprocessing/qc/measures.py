@@ -59,9 +59,10 @@ BY_CONTRAST = (
     Measure("nmi_before_", "normalised mutual information with the reference as found", digits=3),
     Measure("nmi_after_", "normalised mutual information after registration", digits=3),
     Measure("shift_mm_", "how far registration moved the contrast", "mm", 1),
-    Measure("far_apart_", "1: the contrast lay far from the reference"),
+    Measure("far_apart_", "distance of its centre from the reference's, where far", "mm"),
+    Measure("clipped_", "share of the brain that the percentiles set to 0 or 1", "%", 1),
 )
-PERCENT = ("clipped",)  # stored as a share, shown in per cent
+PERCENT = "clipped"  # measures whose names begin so are stored as a share, shown in per cent
 
 
 def measure(made: Processed, percentiles: tuple[float, float]) -> dict[str, Any]:

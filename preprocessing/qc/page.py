@@ -113,7 +113,7 @@ def _page_data(
     earlier: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     """What the page's scripts read: measures, and of each subject its values in their order."""
-    scale = [100 if measure.name in PERCENT else 1 for measure in known]
+    scale = [100 if measure.name.startswith(PERCENT) else 1 for measure in known]
     return {
         "measures": [
             {"meaning": measure.meaning, "unit": measure.unit, "digits": measure.digits}
