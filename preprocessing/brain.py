@@ -138,18 +138,6 @@ def large_pieces(mask: Mask) -> Mask:
     return result
 
 
-def largest_piece(mask: Mask) -> Mask:
-    """The largest face-connected component, with every enclosed hole filled."""
-    if not mask.any():
-        return mask
-    box = bounding_box(mask)
-    labels, count = ndimage.label(mask[box])
-    piece = labels == np.bincount(labels.ravel())[1:].argmax() + 1 if count > 1 else mask[box]
-    result = np.zeros_like(mask)
-    result[box] = ndimage.binary_fill_holes(piece)
-    return result
-
-
 def faces(data: NDArray[Any]) -> list[NDArray[Any]]:
     """The six outermost planes of a volume, two for each axis, as views."""
     return [np.moveaxis(data, axis, 0)[end] for axis in range(3) for end in (0, -1)]

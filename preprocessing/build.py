@@ -3,7 +3,7 @@
 A cache changes in this order, and each step is a file renamed into place:
 
 1. `masks/<key>.nii.gz`, beside the caches: a brain mask, as soon as it is extracted;
-2. `qc/<key>.json` and `.png`: a volume's numbers and its picture;
+2. `qc/<key>.json`, `.png` and `.js`: a volume's numbers, its picture and what the viewer shows;
 3. `shard-….h5`: some volumes with their keys; a shard is never changed;
 4. `parts/<part>/record.json`: which key each scan of the part has, or why it has none;
 5. by `publish`, once every part is there: rejected.csv, duplicates.csv, qc.csv, qc.html and, last,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from preprocessing import qc
 from preprocessing.chain import Chain, process, read
+from preprocessing.chain.timing import timed
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import ScanError
-from preprocessing.timing import timed
 from stfmri.study.shards import voxel_sha256
 
 STEPS = ("read", "brain", "register", "transform", "picture")

@@ -25,6 +25,8 @@ BORDER_CM2 = 2.0
 # The percentiles themselves clip a hundredth of the brain; a saturated scan, or a mask with air in
 # it, has many voxels of one extreme value.
 CLIPPED_MORE = 0.04
+# Part of the brain that a further contrast must show.
+LEAST_COVERED = 0.95
 # Least spreads that count, so that a cohort of near-equal values has no outliers.
 LEAST_ML = 1.0
 LEAST_LOG = 0.05  # of a logarithm: 5 %
@@ -80,10 +82,13 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
                 f"{contrast} lies {apart:.0f} mm from {numbers['reference']}: are both of one "
                 "person?"
             )
-    for contrast in _registered(numbers, "nmi_after_"):
-        before, after = (numbers.get(f"nmi_{when}_{contrast}") for when in ("before", "after"))
-        if before is not None and after is not None and after < before:
-            yield f"{contrast} fits less after registration ({before:.3f} to {after:.3f})"
+    # Only of contrasts on a grid of their own; on a shared one the header is mostly right.
+    for contrast in _registered(numbers, "covered_"):
+        covered = numbers[f"covered_{contrast}"]
+        if numbers.get(f"kept_header_{contrast}"):
+            yield f"{contrast} was not registered, since no move made it fit better"
+        if covered is not None and covered < LEAST_COVERED:
+            yield f"{contrast} covers {100 * covered:.0f} % of the brain"
 
 
 def _volumes(rows: Sequence[IndexRow], measures: Sequence[Numbers]) -> Iterator[list[str]]:

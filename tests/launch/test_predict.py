@@ -46,7 +46,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ("data=table", f"data.table={root / 'cohort.csv'}", "data.name=made")
     data = (*data, "data.stripped=true", "data.label=label", "data.classes=[down,up]", *GRID)
     assert preprocess(["--root", str(root), "--jobs", "1", *data]) == 0
-    typed = ("split.n=1", "train.epochs=2", "train.precision=fp32", "train.threads=1")
+    typed = (
+        "split.n=1",
+        "split.near_duplicates=apart",
+        "train.epochs=2",
+        "train.precision=fp32",
+        "train.threads=1",
+    )
     typed = (*typed, "sweep.models=[mc3_18]", "sweep.axes={}", "cluster=local")
     assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
     return root

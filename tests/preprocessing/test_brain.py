@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from preprocessing.brain import brain_mask, find_brain, largest_piece, read_mask, require
+from preprocessing.brain import brain_mask, find_brain, large_pieces, read_mask, require
 from preprocessing.cohorts import Scan
 from preprocessing.extraction import EXTRACTORS
 from preprocessing.extraction.record import Extractor
@@ -123,6 +123,6 @@ def test_loose_voxels_go_and_holes_are_filled() -> None:
     mask[4:15, 4:15, 4:15] = True
     mask[9, 9, 9] = False
     mask[18, 18, 18] = True
-    cleaned = largest_piece(mask)
+    cleaned = large_pieces(mask)
     assert cleaned.sum() == 11**3
-    assert not largest_piece(np.zeros((3, 3, 3), bool)).any()
+    assert not large_pieces(np.zeros((3, 3, 3), bool)).any()

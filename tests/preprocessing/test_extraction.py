@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from preprocessing.brain import brain_mask, largest_piece
+from preprocessing.brain import brain_mask, large_pieces
 from preprocessing.extraction import EXTRACTORS, deepbet, hdbet
 from preprocessing.masks import Mask, read_mask
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
@@ -51,7 +51,7 @@ def test_deepbet_matches_the_reference_masks_of_real_heads(real_data: Path, numb
 
 def test_deepbet_holds_the_brain_of_a_head_of_one_millimetre(real_data: Path) -> None:
     image = parse(read_bytes(real_data / "heads/colin27_ch2_T1head_1mm.nii.gz"))
-    brain = largest_piece(read_mask(real_data / "heads/colin27_ch2bet_brain_1mm.nii.gz", image))
+    brain = large_pieces(read_mask(real_data / "heads/colin27_ch2bet_brain_1mm.nii.gz", image))
     found = DEEPBET.extract(image)
     # The reference is cut at the cortex; deepbet takes the fluid between cortex and skull in.
     assert (found & brain).sum() / brain.sum() >= 0.99

@@ -138,12 +138,15 @@ def test_contrasts_that_do_not_fit_are_named() -> None:
     ]
     assert qc.warn(rows, spread) == [[] for _ in rows]
     spread[1] = {**spread[1], "far_apart_t2": 80.0}
-    spread[2] = {**spread[2], "nmi_before_t2": 1.35}
+    spread[2] = {**spread[2], "covered_t2": 0.9, "kept_header_t2": 1.0}
     spread[3] = {**spread[3], "nmi_after_t2": 1.12}
     spread[4] = numbers(reference="t1", missing=["t2"])
     found = qc.warn(rows, spread)
     assert found[1] == ["t2 lies 80 mm from t1: are both of one person?"]
-    assert found[2] == ["t2 fits less after registration (1.350 to 1.302)"]
+    assert found[2] == [
+        "t2 was not registered, since no move made it fit better",
+        "t2 covers 90 % of the brain",
+    ]
     assert found[3] == ["t2 fits badly (overlap 1.120), unlike its source"]
     assert found[4] == ["without t2"]
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from nibabel.affines import apply_affine
 
-from preprocessing.geometry import Matrix, inverse
-from preprocessing.nifti import Image
-from preprocessing.registration import (
+from preprocessing.chain.geometry import Matrix, inverse
+from preprocessing.chain.registration import (
     Alignment,
     align,
     normalised_mutual_information,
     same_grid,
 )
-from preprocessing.template import align_to_mni, mni_template
-from preprocessing.transforms import resample
+from preprocessing.chain.template import align_to_mni, mni_template
+from preprocessing.chain.transforms import resample
+from preprocessing.nifti import Image
 from tests.preprocessing.heads import grid, inside, native, rotation
 
 PLACE = grid((72, 88, 72), (2.4, 2.4, 2.4))
@@ -116,7 +116,7 @@ def test_a_head_that_lay_still_keeps_its_grid() -> None:
 def test_a_registration_that_makes_it_worse_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     worse = np.eye(4)
     worse[:3, 3] = 40, 0, 0
-    monkeypatch.setattr("preprocessing.registration._registered", lambda *_: worse)
+    monkeypatch.setattr("preprocessing.chain.registration._registered", lambda *_: worse)
     shape, affine = grid((72, 88, 71), (2.4, 2.4, 2.4))
     scan = native("t2", shape, affine)
     found = aligned(Image(np.asarray(scan.dataobj), affine), True)

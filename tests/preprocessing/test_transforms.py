@@ -11,8 +11,8 @@ import torchio as tio
 from scipy import ndimage
 
 from preprocessing.brain import find_brain
+from preprocessing.chain.transforms import low_pass, resample, sigma_voxels
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.transforms import low_pass, resample, sigma_voxels
 from stfmri.study.config import PreprocessingConfig
 from tests.preprocessing.conftest import brain_values
 from tests.preprocessing.heads import to_grid

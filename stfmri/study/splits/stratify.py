@@ -49,13 +49,15 @@ def require(groups: Sequence[Group], classes: Sequence[str], least: int, what: s
     Raises:
         UserError: naming the class.
     """
+    joined = max((len({s.patient_id for s in group}) for group in groups), default=0) > 1
+    hint = ", or keep scans that are almost the same apart (split.near_duplicates=apart)"
     for name in classes:
         count = sum(any(s.label == name for s in group) for group in groups)
         if count < least:
             patients = "patient" if count == 1 else "patients"
             raise UserError(
                 f"class {name!r} has {count} independent {patients}; {what} needs at least "
-                f"{least}: add scans or leave the class out"
+                f"{least}: add scans, leave the class out{hint if joined else ''}"
             )
 
 

@@ -20,9 +20,9 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from preprocessing.brain import Mask, bounding_box
-from preprocessing.geometry import Grid, Matrix, centre_of_mass, profile
+from preprocessing.chain.geometry import Grid, Matrix, centre_of_mass, profile
+from preprocessing.chain.transforms import HALF, Sampler
 from preprocessing.nifti import ScanError
-from preprocessing.transforms import HALF, Sampler
 from stfmri.study.config import PreprocessingConfig
 
 # Of the brain's volume, at either end of an axis: tails that do not decide where its middle is.

@@ -11,8 +11,8 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from preprocessing.brain import Mask, bounding_box
-from preprocessing.geometry import Matrix, centre_of_mass, inverse
-from preprocessing.matching import (
+from preprocessing.chain.geometry import Matrix, centre_of_mass, inverse
+from preprocessing.chain.matching import (
     COARSE,
     FINE,
     as_matrix,
@@ -21,8 +21,8 @@ from preprocessing.matching import (
     improve,
     working_image,
 )
+from preprocessing.chain.transforms import carried_mask
 from preprocessing.nifti import Image
-from preprocessing.transforms import carried_mask
 
 
 @dataclass(frozen=True)

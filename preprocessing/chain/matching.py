@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from preprocessing.brain import Mask, bounding_box
-from preprocessing.geometry import Matrix, boxed_affine, inverse
+from preprocessing.chain.geometry import Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image
 
 # Voxels are averaged to at least this size.

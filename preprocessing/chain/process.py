@@ -16,17 +16,17 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from preprocessing.bias import unshaded
 from preprocessing.brain import Mask, find_brain, recipe
+from preprocessing.chain.bias import unshaded
+from preprocessing.chain.fields import Field, anchored_field, fixed_field
+from preprocessing.chain.geometry import Grid, Matrix, inverse
+from preprocessing.chain.matching import brain_points, share_inside
+from preprocessing.chain.registration import Alignment, align
+from preprocessing.chain.template import align_to_mni, mni_template
+from preprocessing.chain.timing import timed
+from preprocessing.chain.transforms import COVERED, Sampler, carried_mask, scale
 from preprocessing.cohorts import Scan, wanted_contrasts
-from preprocessing.fields import Field, anchored_field, fixed_field
-from preprocessing.geometry import Grid, Matrix, inverse
-from preprocessing.matching import brain_points, share_inside
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from preprocessing.registration import Alignment, align
-from preprocessing.template import align_to_mni, mni_template
-from preprocessing.timing import timed
-from preprocessing.transforms import COVERED, Sampler, carried_mask, scale
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.serialise import dump_yaml
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from preprocessing.brain import Mask, bounding_box
-from preprocessing.geometry import Grid, Matrix, boxed_affine, inverse
+from preprocessing.chain.geometry import Grid, Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image, ScanError
 from stfmri.study.config import PreprocessingConfig
 

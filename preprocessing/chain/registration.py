@@ -13,8 +13,8 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from preprocessing.brain import Mask, bounding_box
-from preprocessing.geometry import Matrix, boxed_affine, centre_of_mass
-from preprocessing.matching import (
+from preprocessing.chain.geometry import Matrix, boxed_affine, centre_of_mass
+from preprocessing.chain.matching import (
     COARSE,
     FINE,
     as_itk,
