@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from launch.cli import console, entry_point
-from preprocessing.cohorts import Scan, wanted_contrasts
+from preprocessing.cohorts import Scan
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute, write_atomic
 
@@ -159,7 +159,7 @@ def subjects_of(words: Sequence[str], config: Config) -> list[dict[str, Path]]:
     Raises:
         UserError: where a word names none of the run's contrasts.
     """
-    contrasts = wanted_contrasts(config.data)
+    contrasts = config.data.channels
     if len(contrasts) == 1:
         [only] = contrasts
         return [{only: absolute(word.removeprefix(f"{only}="))} for word in words]

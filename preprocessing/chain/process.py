@@ -25,7 +25,7 @@ from preprocessing.chain.registration import Alignment, align
 from preprocessing.chain.template import align_to_mni, mni_template
 from preprocessing.chain.timing import timed
 from preprocessing.chain.transforms import COVERED, Sampler, carried_mask, scale
-from preprocessing.cohorts import Scan, wanted_contrasts
+from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from stfmri.study.config import Config, PreprocessingConfig
 from stfmri.study.serialise import dump_yaml
@@ -55,7 +55,7 @@ class Chain:
         return cls(
             preprocessing=config.preprocessing,
             settings=config.chain,
-            contrasts=wanted_contrasts(config.data),
+            contrasts=config.data.channels,
             fill=config.data.missing == "zeros",
         )
 

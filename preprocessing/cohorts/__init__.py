@@ -7,7 +7,8 @@ file in `conf/data/`.
 
 from preprocessing.cohorts.find import LAYOUTS, find_scans, layout_of
 from preprocessing.cohorts.layout import Key, Layout
-from preprocessing.cohorts.scan import SCAN, Scan, wanted_contrasts
+from preprocessing.cohorts.scan import Scan
+from stfmri.study.config import SCAN
 
 __all__ = [
     "LAYOUTS",
@@ -17,5 +18,4 @@ __all__ = [
     "Scan",
     "find_scans",
     "layout_of",
-    "wanted_contrasts",
 ]

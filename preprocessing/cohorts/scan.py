@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stfmri.study.config import DataConfig
-
-# The one channel of a cohort that names no contrasts.
-SCAN = "scan"
+from stfmri.study.config import SCAN
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ class Scan:
     def path(self) -> Path:
         """The first contrast's file, which stands for the subject in messages."""
         return next(iter(self.paths.values()), Path())
-
-
-def wanted_contrasts(data: DataConfig) -> tuple[str, ...]:
-    """The names of a volume's channels, in order."""
-    return data.contrasts or (SCAN,)
 
 
 def path_columns(paths: Mapping[str, Path]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image as Pillow
 
-from preprocessing.cohorts import Scan, wanted_contrasts
+from preprocessing.cohorts import Scan
 from preprocessing.command import preprocessing_command
 from preprocessing.qc.findings import volume_z, warn
 from preprocessing.qc.measures import PERCENT, Measure, columns
@@ -80,7 +80,7 @@ def write(
     page = pages.get_template("qc.html.j2").render(
         name=config.data.name,
         spacing=f"{config.preprocessing.spacing_mm:g}",
-        several=len(wanted_contrasts(config.data)) > 1,
+        several=len(config.data.channels) > 1,
         cards=cards,
         warned=sum(bool(card.warnings) for card in cards),
         labels=sorted({card.label for card in cards}),
@@ -95,7 +95,7 @@ def write(
 def _present(config: Config, found: Mapping[str, Any]) -> list[str]:
     """The contrasts that a subject has."""
     missing = found.get("missing", ())
-    return [name for name in wanted_contrasts(config.data) if name not in missing]
+    return [name for name in config.data.channels if name not in missing]
 
 
 def _card(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from preprocessing.cohorts import LAYOUTS, find_scans, wanted_contrasts
+from preprocessing.cohorts import LAYOUTS, find_scans
 from stfmri.study.compose import CONF, PATH_KEYS, compose
 from stfmri.study.config import DataConfig
 from stfmri.study.errors import ConfigError, UserError
@@ -179,5 +179,5 @@ def test_a_scan_whose_name_breaks_lines_is_refused(tmp_path: Path) -> None:
 
 
 def test_channels_are_the_contrasts_or_the_one_scan() -> None:
-    assert wanted_contrasts(DataConfig()) == ("scan",)
-    assert wanted_contrasts(DataConfig(contrasts=("flair", "t1ce"))) == ("flair", "t1ce")
+    assert DataConfig().channels == ("scan",)
+    assert DataConfig(contrasts=("flair", "t1ce")).channels == ("flair", "t1ce")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from preprocessing.chain import Chain, process, read
 from preprocessing.cohorts import find_scans
-from stfmri.study.config import DataConfig
+from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.shards import voxel_sha256
 from tests.preprocessing.layouts import MAPPING_HEADER, write
 
 CONTRASTS = ("t1", "t1ce", "t2", "flair")
@@ -72,3 +74,20 @@ def test_three_layouts_find_the_same_files_in_the_same_order(
         assert not scan.fault
         found = [(name, path.resolve()) for name, path in scan.paths.items()]
         assert found == [(name, path.resolve()) for name, path in glioma[grade].items()]
+
+
+@pytest.mark.slow
+def test_three_layouts_give_the_same_voxels(
+    tmp_path: Path, glioma: dict[str, dict[str, Path]]
+) -> None:
+    found: dict[str, set[str]] = {grade: set() for grade in glioma}
+    for number, lay_out in enumerate((as_2019, as_2020, as_bids)):
+        data = lay_out(tmp_path / str(number), glioma)
+        chain = Chain.of(Config(data=data, preprocessing=PreprocessingConfig(spacing_mm=4)))
+        for scan in find_scans(data):
+            made = process(read(scan, chain), chain, tmp_path)
+            assert made.volume_CDHW.shape == (4, 39, 60, 60)
+            assert all(channel.any() for channel in made.volume_CDHW)
+            found[scan.label].add(voxel_sha256(made.volume_CDHW))
+    assert all(len(hashes) == 1 for hashes in found.values())
+    assert len(set.union(*found.values())) == 2

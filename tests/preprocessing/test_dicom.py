@@ -222,8 +222,6 @@ def test_an_earlier_batch_stays_and_the_order_of_dates_is_then_unknown(tmp_path:
 
 
 def test_the_table_is_a_cohort_that_preprocessing_finds(tmp_path: Path) -> None:
-    # Until cohorts with several contrasts are merged.
-    pytest.importorskip("preprocessing.cohorts.table")
     patients = {"P1": "LGG", "P2": "HGG"}
     for patient in patients:
         write_series(tmp_path / "in" / patient, ramp(), PatientID=patient, StudyDate="20200101")
