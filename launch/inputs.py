@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing.cohorts import find_scans, layout_of
+from preprocessing.cohorts import Scan, find_scans, layout_of
 from preprocessing.command import preprocessing_command
 from slurm.local import local_gpus
 from stfmri.learning import weights
@@ -15,7 +15,8 @@ from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
-from stfmri.study.shards import read_index
+from stfmri.study.shards import IndexRow, read_index
+from stfmri.study.words import listed as listed_words
 from stfmri.study.words import plural
 
 
@@ -41,7 +42,7 @@ def missing(sweep: Sweep) -> list[str]:
 
 def _check_volumes(sweep: Sweep, config: Config) -> None:  # noqa: ARG001
     require_volumes(config)
-    _check_table(config)
+    check_table(config)
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:
@@ -86,22 +87,25 @@ def notes(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_table(config: Config) -> None:
+def check_table(config: Config) -> None:
     """Refuse a cache that was built from another table than `data.table`, where that is given.
 
+    The same goes for `data.exclude`, and for what the table says of a subject.
+
     Raises:
-        UserError: naming the command that builds what is missing.
+        UserError: naming the command that brings the cache up to date.
     """
-    needed = [key.name for key in layout_of(config.data).keys]
-    if "table" not in needed or not all(getattr(config.data, name) for name in needed):
+    data, cache = config.data, config.cache
+    given = all(getattr(data, key.name) for key in layout_of(data).keys)
+    if not given or (data.table is None and data.exclude is None):
         return
-    listed = {scan.subject_id for scan in find_scans(config.data)}
-    refused = _rejected_subjects(config.cache)
-    built = {row.subject_id for row in read_index(config.cache)}
-    table, cache = config.data.table, config.cache
+    listed = {scan.subject_id: scan for scan in find_scans(data) if not scan.excluded}
+    refused = {scan.subject_id for scan in read_rejected(cache) or () if not scan.left_out}
+    built = {row.subject_id: row for row in read_index(cache)}
+    table = data.table or data.exclude
     for subjects, here, there in (
-        (listed - built - refused, table, cache),
-        (built - listed, cache, table),
+        (listed.keys() - built.keys() - refused, table, cache),
+        (built.keys() - listed.keys(), cache, table),
     ):
         if subjects:
             some = ", ".join(sorted(subjects)[:3])
@@ -110,6 +114,27 @@ def _check_table(config: Config) -> None:
                 f"volumes are of another table; build them, {preprocessing_command(config)}, or "
                 "give this cohort a data.name of its own"
             )
+    changed = [
+        f"{field} of {subject} is {ours} there, {theirs} in {cache}"
+        for subject, row in built.items()
+        for field, ours, theirs in _said_of(listed[subject], row, data.label)
+        if ours != theirs
+    ]
+    if changed:
+        raise UserError(
+            f"{table} has changed since the volumes were indexed: {listed_words(changed)}; "
+            f"{preprocessing_command(config)} brings the index up to date, and builds no volume "
+            "again that is there"
+        )
+
+
+def _said_of(scan: Scan, row: IndexRow, label: str) -> tuple[tuple[str, str, str | None], ...]:
+    """What decides folds and scores, by its name: as the table has it, and as the index does."""
+    return (
+        (label, scan.columns.get(label, ""), row.columns.get(label, "")),
+        ("patient_id", scan.patient_id, row.patient_id),
+        ("source", scan.source, row.source),
+    )
 
 
 def check_precision(sweep: Sweep) -> None:
@@ -127,17 +152,13 @@ def rejected(sweep: Sweep) -> list[str]:
     """How many scans preprocessing rejected, a line a cache that lacks some."""
     found = []
     for cache in sweep.by_cache:
-        subjects = _rejected_subjects(cache)
+        subjects = [scan for scan in read_rejected(cache) or () if not scan.left_out]
         if subjects:
             found.append(
                 f"{plural(len(subjects), 'scan')} of the cohort rejected, so in no fold; see "
                 f"{cache / REJECTED}"
             )
     return found
-
-
-def _rejected_subjects(cache: Path) -> set[str]:
-    return {scan.subject_id for scan in read_rejected(cache) or ()}
 
 
 def to_fetch(sweep: Sweep) -> list[str]:

@@ -157,7 +157,8 @@ def subjects_of(words: Sequence[str], config: Config) -> list[dict[str, Path]]:
         words: a path each, or `contrast=path` for a run of several contrasts.
 
     Raises:
-        UserError: where a word names none of the run's contrasts.
+        UserError: where a word names none of the run's contrasts, or a subject lacks one: of
+            several subjects nobody could tell whose the next file is.
     """
     contrasts = config.data.channels
     if len(contrasts) == 1:
@@ -174,6 +175,13 @@ def subjects_of(words: Sequence[str], config: Config) -> list[dict[str, Path]]:
         if not found or contrast in found[-1]:
             found.append({})
         found[-1][contrast] = absolute(path)
+    lacking = [files for files in found if len(files) < len(contrasts)]
+    if lacking and (len(found) > 1 or config.data.missing != "zeros"):
+        absent = [name for name in contrasts if name not in lacking[0]]
+        raise UserError(
+            f"{' '.join(f'{name}={path}' for name, path in lacking[0].items())} lacks "
+            f"{', '.join(absent)}: each subject needs {', '.join(contrasts)}"
+        )
     return [{name: files[name] for name in contrasts if name in files} for files in found]
 
 

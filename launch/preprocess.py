@@ -57,11 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = console()
     for config in configurations(options.overrides, options.sweep, root):
         scans = find_scans(config.data)
-        if not uses_slurm(config.cluster):
-            out.print(f"no SLURM is used: {len(scans)} scans are preprocessed on this machine")
-            return 0 if options.dry_run else _build_here(options)
-        _submit_cohort(out, config, scans, options)
-    return 0
+        if uses_slurm(config.cluster):
+            _submit_cohort(out, config, scans, options)
+        else:
+            out.print(
+                f"no SLURM is used: {len(scans)} scans are preprocessed on this machine, to "
+                f"{config.cache}",
+                soft_wrap=True,
+            )
+    if options.dry_run or uses_slurm(config.cluster):
+        return 0
+    return _build_here(options)
 
 
 def _submit_cohort(

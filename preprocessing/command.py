@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,8 @@ from stfmri.study.compose import compose, groups
 from stfmri.study.config import Config
 from stfmri.study.overrides import flatten
 
+# Words that Hydra reads as they are: they begin with a letter and are no number, such as 1e5.
+PLAIN = re.compile(r"(?!(?:true|false|null|inf|nan)$)[A-Za-z][\w.+-]*", re.IGNORECASE)
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
 
@@ -52,5 +55,13 @@ def _shortest(
 def _typed(value: object) -> str:
     """A value as an override has it."""
     if isinstance(value, list):
-        return f"[{','.join(str(item) for item in value)}]"
+        return f"[{','.join(_item(item) for item in value)}]"
     return "null" if value is None else str(value)
+
+
+def _item(value: object) -> str:
+    """An item of a list; a text that could be read as anything else in quotes."""
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
+        escaped = value.replace("'", "\\'")
+        return f"'{escaped}'"
+    return str(value)

@@ -74,6 +74,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ScanError: where there is no readable file.
     """
+    if path.exists() and not path.is_file():
+        raise ScanError(f"cannot read {path}: it is no regular file")
     try:
         content = path.read_bytes()
     except OSError as error:

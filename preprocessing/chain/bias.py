@@ -8,11 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from preprocessing.brain import Mask
+from preprocessing.nifti import ScanError
 
 # The field is smooth: it is fitted on voxels averaged to at least this size. At 4 mm the same field
 # takes ten times as long; this takes some 1.2 s a brain.
 WORK_MM = 6.0
 ITERATIONS = (30, 30, 20)
+# Part of the brain that may be 0 or less; registration leaves a few such voxels.
+MOST_NEGATIVE = 0.05
 
 
 def unshaded(
@@ -22,7 +25,16 @@ def unshaded(
 
     Args:
         spacing_IJK: of the voxels, in mm, along the scan's own axes.
+
+    Raises:
+        ScanError: where many values are not positive.
     """
+    negative = float((values_KJI[brain_KJI] <= 0).mean())
+    if negative > MOST_NEGATIVE:
+        raise ScanError(
+            f"{negative:.0%} of the brain's values are 0 or less: preprocessing.bias=n4 divides by "
+            "the shading, and needs scans that were not standardised"
+        )
     factors = [max(1, round(WORK_MM / mm)) for mm in spacing_IJK[::-1]]
     inside = torch.from_numpy(brain_KJI & (values_KJI > 0)).float()[None, None]
     share = _averaged(inside, factors)

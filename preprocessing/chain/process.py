@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from preprocessing.brain import Mask, find_brain, recipe
+from preprocessing.brain import Mask, find_brain, recipe, stripped_brain
 from preprocessing.chain.bias import unshaded
 from preprocessing.chain.fields import Field, anchored_field, fixed_field
 from preprocessing.chain.geometry import Grid, Matrix, inverse
@@ -32,6 +32,8 @@ from stfmri.study.serialise import dump_yaml
 
 # Of a brain, in the field of a template's space: less is a registration that went wrong.
 LEAST_WITHIN = 0.99
+# A head without its background is larger than any brain.
+LEAST_HEAD_ML = 2200.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,21 @@ def read(scan: Scan, chain: Chain) -> Sources:
 
 
 def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
+    """As `_process`; what ITK cannot do with a scan is the scan's fault, not the program's.
+
+    Raises:
+        ScanError: where a scan cannot be used.
+    """
+    try:
+        return _process(sources, chain, masks)
+    except RuntimeError as error:
+        if "ITK" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[-1].rpartition("): ")[2].rstrip(".")
+        raise ScanError(f"too few voxels to work with ({reason})") from error
+
+
+def _process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     """Make the volume: contrasts are registered where needed, and each is interpolated once.
 
     Args:
@@ -137,11 +154,14 @@ def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     with timed(seconds, "brain"):
         digest = hashlib.sha256(sources.contents[first]).hexdigest()
         brain = find_brain(reference, digest, scan.mask, scan.stripped, settings.skullstrip, masks)
+        facts: dict[str, float] = {}
+        if scan.mask is None and not scan.stripped and _looks_stripped(reference):
+            facts["looks_stripped"] = 1.0
     with timed(seconds, "register"):
         space: Matrix = np.eye(4)
-        facts: dict[str, float] = {}
         if settings.register == "mni":
-            space, facts = align_to_mni(reference, brain)
+            space, found = align_to_mni(reference, brain)
+            facts |= found
         alignments = {
             name: align(reference, brain, image, name, stripped=scan.stripped)
             for name, image in images.items()
@@ -160,6 +180,12 @@ def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
         facts={**facts, **found},
         seconds=seconds,
     )
+
+
+def _looks_stripped(image: Image) -> bool:
+    """Whether so little stands out from one background value that there can be no head around."""
+    voxel_ml = float(np.prod(image.spacing)) / 1000
+    return bool(np.count_nonzero(stripped_brain(image)) * voxel_ml < LEAST_HEAD_ML)
 
 
 def _parsed(sources: Sources, name: str) -> Image:

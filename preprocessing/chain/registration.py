@@ -31,6 +31,8 @@ from preprocessing.nifti import Image
 
 # Two grids are one where no corner of theirs is further apart, in voxels.
 SAME_GRID = 0.01
+# Of stripped scans, which were brought to one grid by whoever stripped them, as headers round.
+ROUNDED = 0.1
 # What a registration must add to the normalised mutual information (above 1) of two scans on one
 # grid: interpolating one of them adds a little by itself.
 LEAST_GAIN = 0.05
@@ -80,7 +82,7 @@ def align(
         the result was no better than what the headers say, and is not used).
     """
     facts = _far_apart(reference, contrast, name)
-    on_grid = same_grid(reference, contrast)
+    on_grid = same_grid(reference, contrast, ROUNDED if stripped else SAME_GRID)
     if reference is contrast or (on_grid and stripped):
         return Alignment(np.eye(4), True, facts)
     reference, brain = canonical(reference, brain)
@@ -102,14 +104,14 @@ def align(
     return Alignment(matrix, on_grid and not moved, facts)
 
 
-def same_grid(one: Image, other: Image) -> bool:
+def same_grid(one: Image, other: Image, tolerance: float = SAME_GRID) -> bool:
     """Whether two scans have the same voxels in the same places."""
     if one.data.shape != other.data.shape:
         return False
     ends = [(0, size - 1) for size in one.data.shape]
     corners = np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, 3)
     gaps = apply_affine(one.affine, corners) - apply_affine(other.affine, corners)
-    return bool(np.linalg.norm(gaps, axis=1).max() < SAME_GRID * one.spacing.min())
+    return bool(np.linalg.norm(gaps, axis=1).max() < tolerance * one.spacing.min())
 
 
 def normalised_mutual_information(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

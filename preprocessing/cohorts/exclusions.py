@@ -10,6 +10,7 @@ from preprocessing.cohorts.sheet import read_sheet
 from stfmri.study.config import DataConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
+from stfmri.study.rejected import LEFT_OUT
 from stfmri.study.words import listed
 
 
@@ -41,4 +42,4 @@ def without_excluded(scans: list[Scan], data: DataConfig) -> list[Scan]:
 
 
 def _fault(reason: str) -> str:
-    return f"left out: {one_line(reason) or 'no reason given'}"
+    return f"{LEFT_OUT}{one_line(reason) or 'no reason given'}"

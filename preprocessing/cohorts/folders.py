@@ -14,6 +14,11 @@ def subfolders(folder: Path) -> list[Path]:
     )
 
 
+def _is_scan(path: Path) -> bool:
+    """Whether it is a file, or a link to one that is not there, which is missed when it is read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 def nifti_files(folder: Path) -> dict[str, Path]:
     """The NIfTI files in `folder` by their names without suffix, sorted.
 
@@ -24,6 +29,6 @@ def nifti_files(folder: Path) -> dict[str, Path]:
     found = {}
     for suffix in reversed(NIFTI_SUFFIXES):
         for name in names:
-            if name.endswith(suffix) and (folder / name).is_file():
+            if name.endswith(suffix) and _is_scan(folder / name):
                 found[name.removesuffix(suffix)] = folder / name
     return dict(sorted(found.items()))

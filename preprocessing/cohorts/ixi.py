@@ -39,7 +39,10 @@ def ixi_channels(data: DataConfig) -> dict[str, str]:
 def read_heads(
     folder: Path, key: Key, wanted: Mapping[str, str], label: str, count: int = 0, seed: int = 0
 ) -> list[Scan]:
-    """Subjects with at least one of the contrasts: all, or `count` drawn among those with each.
+    """Every subject, or `count` drawn among those with a T1, whatever the contrasts asked for.
+
+    So the subjects are the same for each of several contrasts that a sweep compares; one that lacks
+    a contrast is listed all the same, and rejected for that.
 
     Args:
         key: what names the folder, for messages.
@@ -51,15 +54,12 @@ def read_heads(
     Raises:
         UserError: where there are too few files.
     """
-    files = {
-        subject: found
-        for subject, found in sorted(_by_subject(folder).items())
-        if set(found) & set(wanted.values())
-    }
+    files = dict(sorted(_by_subject(folder).items()))
+    if count and any(DEFAULT in found for found in files.values()):
+        files = {subject: found for subject, found in files.items() if DEFAULT in found}
+    if not any(set(found) & set(wanted.values()) for found in files.values()):
+        files = {}
     scans = [_scan(subject, found, wanted, folder, label) for subject, found in files.items()]
-    if count:
-        held = [name for name in wanted.values() if name in CONTRASTS]
-        scans = [scan for scan in scans if len(scan.paths) == len(held)]
     if len(scans) < max(count, 1):
         kinds = " and ".join(f"IXI*-{name.upper()}.nii(.gz)" for name in wanted.values())
         expected = (

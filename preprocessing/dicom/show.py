@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -103,6 +104,11 @@ def tell_result(rows: Sequence[Row], unlabelled: Sequence[str], out: Path, conso
             f"{plural(len(unlabelled), 'row')} without a label: fill in its column `label`",
             markup=False,
         )
+    console.print(
+        f"next: python -m preprocessing data=table data.table={quote(str(out / 'cohort.csv'))} "
+        "data.name=NAME",
+        markup=False,
+    )
     return 1 if failed or without else 0
 
 

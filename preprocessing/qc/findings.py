@@ -27,6 +27,11 @@ BORDER_CM2 = 2.0
 CLIPPED_MORE = 0.04
 # Part of the brain that a further contrast must show.
 LEAST_COVERED = 0.95
+# Normalised mutual information of a registered contrast that was moved far: 1.042 and more of
+# one head as scanned, at most 1.020 of another person's or of noise.
+LEAST_LIKENESS, MOVED_MM = 1.025, 10.0
+# Of the brain mask with the template's: 0.956 and more of six heads, at most 0.882 upside down.
+LEAST_DICE = 0.92
 # Least spreads that count, so that a cohort of near-equal values has no outliers.
 LEAST_ML = 1.0
 LEAST_LOG = 0.05  # of a logarithm: 5 %
@@ -73,6 +78,8 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
         yield "left and right unknown"
     if (clipped := numbers.get("clipped") or 0) > most_clipped:
         yield f"{100 * clipped:.0f} % of the brain clipped"
+    if numbers.get("looks_stripped"):
+        yield "looks brain-extracted already: if it is, say so (stripped=true)"
     if missing := numbers.get("missing"):
         yield f"without {listed(missing)}"
     for contrast in _registered(numbers, "far_apart_"):
@@ -82,6 +89,15 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
                 f"{contrast} lies {apart:.0f} mm from {numbers['reference']}: are both of one "
                 "person?"
             )
+    for contrast in _registered(numbers, "shift_mm_"):
+        likeness, shift = numbers.get(f"nmi_after_{contrast}"), numbers[f"shift_mm_{contrast}"]
+        if likeness is not None and likeness < LEAST_LIKENESS and (shift or 0) > MOVED_MM:
+            yield (
+                f"{contrast} was moved by {shift:.0f} mm and still hardly fits (overlap "
+                f"{likeness:.3f}): look at its lines"
+            )
+    if (dice := numbers.get("mni_dice")) is not None and dice < LEAST_DICE:
+        yield f"does not fit the template (Dice {dice:.2f})"
     # Only of contrasts on a grid of their own; on a shared one the header is mostly right.
     for contrast in _registered(numbers, "covered_"):
         covered = numbers[f"covered_{contrast}"]

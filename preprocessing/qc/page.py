@@ -23,12 +23,12 @@ from preprocessing.qc.records import picture_file
 from stfmri.study.config import Config
 from stfmri.study.duplicates import Pair
 from stfmri.study.files import private_dir, replacing, write_atomic
+from stfmri.study.rejected import LEFT_OUT
 from stfmri.study.shards import IndexRow
 
 # NiiVue as its npm package has it, and its licence; see the latter for version and hash.
 VIEWER_FILES = ("niivue.js", "niivue-LICENSE.txt")
 EXCLUDE_FILE = "exclude.csv"  # as the page names its download
-LEFT_OUT = "left out: "  # how the reason of a scan that data.exclude names begins
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,24 @@ def require(rows: Sequence[IndexRow], wanted: Mapping[str, Any], channels: Seque
         CacheError: naming the cache, the key, what was found and what is asked for.
     """
     paths = dict.fromkeys((row.folder or Path()) / row.shard for row in rows)
-    first: dict[str, Any] | None = None
+    # Of each cache, what its shards say beyond the settings, such as the version of an extractor.
+    # Shards of one cache may differ in it: volumes that depend on it were built again.
+    beyond: dict[Path, set[str]] = {}
     for path in paths:
         shard = open_shard(path)
         _require_channels(shard, channels)
         chain = recorded(shard.chain, path)
         _require_settings(path, chain, wanted)
-        first = chain if first is None else first
-        for key in sorted({*first, *chain} - {*wanted}):  # such as the version of an extractor
-            if first.get(key) != chain.get(key):
-                raise CacheError(
-                    f"{path.parent} was made with {key}={chain.get(key)}, "
-                    f"{next(iter(paths)).parent} with {first.get(key)}: a network would see other "
-                    "voxels than it learned from; preprocess both alike"
-                )
+        rest = {f"{key}={value}" for key, value in chain.items() if key not in wanted}
+        beyond.setdefault(path.parent, set()).add(", ".join(sorted(rest)) or "nothing recorded")
+    first, *others = beyond.items()
+    for cache, found in others:
+        if not found & first[1]:
+            raise CacheError(
+                f"{cache} was made with {listed(sorted(found))}, {first[0]} with "
+                f"{listed(sorted(first[1]))}: a network would see other voxels than it learned "
+                "from; preprocess both alike"
+            )
 
 
 def recorded(text: str, where: Path) -> dict[str, Any]:

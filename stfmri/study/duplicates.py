@@ -62,7 +62,7 @@ def find(volumes: Volumes, rows: Sequence[IndexRow]) -> tuple[Pair, ...]:
     """The pairs of different patients that are almost the same, but not to the voxel; best first.
 
     Args:
-        volumes: float16 (C, D, H, W) each; channels are averaged.
+        volumes: float16 (C, D, H, W) each; the first channel that is not all 0 is compared.
         rows: the scans to compare, each with each.
     """
     found = []
@@ -184,8 +184,10 @@ def _projected(blocks: Iterable[NDArray[np.float32]], count: int) -> NDArray[np.
 
 
 def _volume(volumes: Volumes, row: IndexRow) -> NDArray[np.float32]:
-    """The volume (D, H, W), the mean of its channels."""
-    return volumes[row.subject_id].mean(axis=0, dtype=np.float32)
+    """The first channel that is there (D, H, W): a copy may lack another contrast."""
+    channels = volumes[row.subject_id]
+    there = next((channel for channel in channels if channel.any()), channels[0])
+    return there.astype(np.float32)
 
 
 def _moves(volume_DHW: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

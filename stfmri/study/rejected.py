@@ -15,6 +15,9 @@ FILE_NAME = "rejected.csv"
 COLUMNS = ("subject_id", "path", "reason")
 
 
+LEFT_OUT = "left out: "  # how the reason of a scan that data.exclude names begins
+
+
 @dataclass(frozen=True)
 class Rejected:
     """One scan of the cohort without a volume."""
@@ -22,6 +25,11 @@ class Rejected:
     subject_id: str
     path: str
     reason: str
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a person left it out, by data.exclude."""
+        return self.reason.startswith(LEFT_OUT)
 
 
 def write_rejected(cache: Path, scans: Iterable[Rejected]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stfmri.study import predictions
-from stfmri.study.config import Config
+from stfmri.study.config import CHAIN_KEYS, Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.naming import folder_part, variant_name, volumes_names
@@ -322,6 +322,7 @@ def load_sweep(folder: Path) -> Sweep:
         raise UserError(_no_sweep(folder))
     try:
         content = load_yaml(path.read_text(encoding="utf-8"), str(path))
+        _refuse_earlier(content["config"], folder)
         config = from_dict(Config, content["config"], file=str(path))
         # Not resolved: runs/ may be a link to another disk, and data/ lies beside the link.
         config = replace(
@@ -338,6 +339,22 @@ def load_sweep(folder: Path) -> Sweep:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or use another --name"
         ) from error
+
+
+def _refuse_earlier(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a sweep that says nothing of settings which decide its voxels: they were others."""
+    unknown = [
+        f"{group}.{key}"
+        for group, keys in CHAIN_KEYS.items()
+        for key in keys
+        if key not in config.get(group, {})
+    ]
+    if unknown:
+        raise UserError(
+            f"{folder} was submitted with an earlier version, whose volumes this one does not read "
+            f"(it does not say {unknown[0]}): use that version, kept in {folder}/code-…, or submit "
+            "the sweep again under another --name"
+        )
 
 
 def _run(config: Config, item: Mapping[str, Any]) -> Run:

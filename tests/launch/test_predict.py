@@ -89,12 +89,15 @@ def test_a_model_of_other_volumes_than_this_program_makes_is_refused(
 
 def test_files_of_several_contrasts_are_dealt_to_subjects() -> None:
     config = Config(data=DataConfig(contrasts=("t1ce", "flair")))
-    words = ["flair=/a f.nii", "t1ce=/a t.nii", "t1ce=/b=t.nii", "flair=/b.nii", "flair=/c.nii"]
+    words = ["flair=/a f.nii", "t1ce=/a t.nii", "t1ce=/b=t.nii", "flair=/b.nii"]
     assert predict.subjects_of(words, config) == [
         {"t1ce": Path("/a t.nii"), "flair": Path("/a f.nii")},
         {"t1ce": Path("/b=t.nii"), "flair": Path("/b.nii")},
-        {"flair": Path("/c.nii")},
     ]
+    with pytest.raises(UserError, match=r"flair=/c\.nii lacks t1ce"):
+        predict.subjects_of([*words, "flair=/c.nii"], config)
+    zeros = Config(data=DataConfig(contrasts=("t1ce", "flair"), missing="zeros"))
+    assert predict.subjects_of(["flair=/c.nii"], zeros) == [{"flair": Path("/c.nii")}]
     with pytest.raises(UserError, match=r"expected t1ce=FILE flair=FILE, found x\.nii"):
         predict.subjects_of(["x.nii"], config)
 

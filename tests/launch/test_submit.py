@@ -22,7 +22,7 @@ from stfmri.study import locks
 from stfmri.study.compose import compose
 from stfmri.study.runs import Run, Sweep, load_sweep
 from tests.launch.conftest import TINY, submission
-from tests.tiny import CLASSES, tiny_cache, tiny_config
+from tests.tiny import CLASSES, SOURCES, tiny_cache, tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -343,15 +343,22 @@ def test_without_a_cluster_that_answers_no_plan_is_told_and_no_sweep_left(
 def test_a_cache_of_another_table_is_refused(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [f"{label}-{number:02d},x.nii.gz,{label}" for label in CLASSES for number in range(4)]
+    rows = [
+        f"{label}-{number:02d},x.nii.gz,{label},{SOURCES[label]}"
+        for label in CLASSES
+        for number in range(4)
+    ]
     table = root / "cohort.csv"
     call = submission(root, "cluster=local", f"data.table={table}")
     for changed, told in (
         (rows, None),
-        ([*rows, "new,x.nii.gz,LGG"], "1 subject in"),
+        ([*rows, "new,x.nii.gz,LGG,here"], "1 subject in"),
         (rows[1:], f"({CLASSES[0]}-00)"),
+        ([f"{CLASSES[0]}-00,x.nii.gz,{CLASSES[1]},here", *rows[1:]], "has changed since"),
     ):
-        table.write_text("\n".join(["subject_id,path,label", *changed]) + "\n", encoding="utf-8")
+        table.write_text(
+            "\n".join(["subject_id,path,label,source", *changed]) + "\n", encoding="utf-8"
+        )
         assert submit.main([*call, "--dry-run"]) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert ("before submitting" in said) == (told is not None)

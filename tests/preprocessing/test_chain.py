@@ -167,6 +167,29 @@ def test_a_fault_of_one_contrast_is_told_with_its_name() -> None:
         processed(scans, spacing_mm=4)
 
 
+def test_a_scan_of_a_few_slices_is_refused_in_one_line() -> None:
+    scans = {
+        "t1": native("t1", *grid((90, 96, 90), (2, 2, 2))),
+        "t2": native("t2", *grid((90, 96, 3), (2, 2, 20))),
+    }
+    brain = native("t1", *grid((90, 96, 90), (2, 2, 2)), skull=False)
+    mask = nib.Nifti1Image((np.asarray(brain.dataobj) != 0).astype(np.uint8), brain.affine)
+    with pytest.raises(ScanError, match="too few voxels to work with") as caught:
+        processed(scans, mask, spacing_mm=4)
+    assert "\n" not in str(caught.value)
+
+
+def test_standardised_scans_are_refused_by_n4() -> None:
+    scans = {"t1": stripped("t1", *grid((90, 96, 90), (2, 2, 2)))}
+    values = np.asarray(scans["t1"].dataobj)
+    brain = values != 0
+    standard = np.where(brain, values - values[brain].mean(), 0)
+    mask = nib.Nifti1Image(brain.astype(np.uint8), scans["t1"].affine)
+    scans["t1"] = nib.Nifti1Image(standard, scans["t1"].affine)
+    with pytest.raises(ScanError, match=r"0 or less: preprocessing\.bias=n4"):
+        processed(scans, mask, spacing_mm=4, bias="n4")
+
+
 def test_a_contrast_on_another_grid_fills_the_same_voxels() -> None:
     place = grid((90, 96, 90), (2, 2, 2))
     other = grid((76, 90, 40), (2.2, 2.0, 4.5), rotation((3, -4, 5)))

@@ -249,9 +249,19 @@ def test_the_ixi_draw_depends_on_its_seed_and_the_names_alone(tmp_path: Path) ->
     assert drawn(first, 0) == drawn(second, 0)
     assert len(set(drawn(first, 0))) == 10
     assert drawn(first, 0) != drawn(first, 1)
-    # With two contrasts, the draw is among the heads that have both.
+    # The same heads whatever the contrasts, which a sweep may compare; some lack one.
+    one = drawn(first, 0, contrasts=("t1",))
     ixi(first, *(name.replace("-T1", "-T2") for name in heads[:11]))
-    assert set(drawn(first, 0, contrasts=("t1", "t2"))) < {name[:14] for name in heads[:11]}
+    assert drawn(first, 0, contrasts=("t1", "t2")) == one
+    assert drawn(first, 0, contrasts=("t2",)) == one
+
+
+def test_an_ixi_head_without_the_contrast_is_listed_with_the_reason(tmp_path: Path) -> None:
+    names = ("IXI012-HH-1211-T1", "IXI012-HH-1211-T2", "IXI002-Guys-0828-T1")
+    folder = ixi(tmp_path, *(f"{name}.nii.gz" for name in names))
+    scans = found("ixi", folder, contrasts=("t2",))
+    assert not scans["IXI012-HH-1211"].fault
+    assert "no t2" in scans["IXI002-Guys-0828"].fault
 
 
 def test_phantom_folders_hold_both_cohorts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -79,8 +80,10 @@ def test_a_missing_an_empty_and_an_unreadable_file_are_told_apart(tmp_path: Path
         read_bytes(tmp_path / "none.nii")
     with pytest.raises(ScanError, match="is empty"):
         read_bytes(tmp_path / "empty.nii")
-    with pytest.raises(ScanError, match="Is a directory"):
-        read_bytes(tmp_path)
+    os.mkfifo(tmp_path / "pipe.nii")  # reading it would wait for ever
+    for irregular in (tmp_path, tmp_path / "pipe.nii", Path("/dev/zero")):
+        with pytest.raises(ScanError, match="no regular file"):
+            read_bytes(irregular)
 
 
 def test_trailing_axes_of_one_both_versions_and_both_byte_orders_are_read() -> None:

@@ -141,6 +141,8 @@ def test_contrasts_that_do_not_fit_are_named() -> None:
     spread[2] = {**spread[2], "covered_t2": 0.9, "kept_header_t2": 1.0}
     spread[3] = {**spread[3], "nmi_after_t2": 1.12}
     spread[4] = numbers(reference="t1", missing=["t2"])
+    spread[5] = {**spread[5], "nmi_after_t2": 1.01, "shift_mm_t2": 19.0}
+    spread[6] = {**spread[6], "mni_dice": 0.87}
     found = qc.warn(rows, spread)
     assert found[1] == ["t2 lies 80 mm from t1: are both of one person?"]
     assert found[2] == [
@@ -149,6 +151,11 @@ def test_contrasts_that_do_not_fit_are_named() -> None:
     ]
     assert found[3] == ["t2 fits badly (overlap 1.120), unlike its source"]
     assert found[4] == ["without t2"]
+    assert (
+        "t2 was moved by 19 mm and still hardly fits (overlap 1.010): look at its lines"
+        in (found[5])
+    )
+    assert found[6] == ["does not fit the template (Dice 0.87)"]
 
 
 def test_a_saturated_scan_has_a_warning_and_a_share() -> None:

@@ -48,6 +48,20 @@ def cache_of(
     return Volumes(folder, rows), rows
 
 
+def test_a_copy_that_lacks_another_contrast_is_found(tmp_path: Path) -> None:
+    t1, t2, other = (brain(seed) for seed in range(3))
+    stored = np.stack([[t1, t2], [t1, t1 * 0], [other, t2]]).astype(np.float16)
+    names = ["first", "copy", "other"]
+    affines = np.repeat(np.eye(4)[None], 3, axis=0)
+    write_shard(tmp_path / "shard-0000.h5", stored, affines, names, names, ("t1", "t2"), "")
+    rows = [
+        IndexRow(name, name, "x", "shard-0000.h5", n, name, voxel_sha256(stored[n]))
+        for n, name in enumerate(names)
+    ]
+    [pair] = duplicates.find(Volumes(tmp_path, rows), rows)
+    assert {pair.subject_a, pair.subject_b} == {"first", "copy"}
+
+
 def copies(volume: Volume) -> Iterator[tuple[str, Volume]]:
     inside = volume > 0
     yield "saved again", np.where(inside, np.round(volume * 3000) / 3000 + 1e-3, 0)

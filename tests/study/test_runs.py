@@ -146,6 +146,15 @@ def test_an_axis_over_preprocessing_reads_one_cache_a_value(tmp_path: Path) -> N
     assert len(sweep.by_cache) == 2
 
 
+def test_a_sweep_of_an_earlier_version_is_refused_with_its_own_code(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    file = sweep.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("antialias: true", ""))
+    with pytest.raises(UserError, match=r"earlier version.*does not say preprocessing.antialias"):
+        load_sweep(sweep.folder)
+
+
 def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
     write_sweep(make_sweep(tmp_path))
     (tmp_path / "runs/full").rename(tmp_path / "runs/older")
