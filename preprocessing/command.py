@@ -26,7 +26,9 @@ def preprocessing_command(config: Config) -> str:
     others = LAYOUTS.keys() - {config.data.kind}
     cohorts = [choice for choice in groups()["data"] if choice not in others]
     words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
-    grid = _shortest("preprocessing", groups()["preprocessing"], wanted, root)
+    # The usual one first, which is most often it.
+    grids = sorted(groups()["preprocessing"], key=lambda choice: choice != DEFAULT_GRID)
+    grid = _shortest("preprocessing", grids, wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
     words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
     if root != Path.cwd():
@@ -46,6 +48,8 @@ def _shortest(
             for key, value in wanted.items()
             if key.startswith(f"{group}.") and value != base[key]
         }
+        if not differing:
+            return [f"{group}={choice}"]  # nothing is shorter, and composing takes a while
         if "data.kind" not in differing:
             words = [f"{key}={_typed(value)}" for key, value in differing.items()]
             options.append([f"{group}={choice}", *words])
