@@ -46,7 +46,7 @@ def test_status_0_when_all_scans_are_kept_and_1_when_some_are_rejected(
         ("data.label=sex", "lacks the column sex"),
         ("data.classes=[a]", "does not name: b"),
         ("preprocessing.spacing_mm=0", "must lie in"),
-        ("preprocessing.brain=bet", "must be one of"),
+        ("preprocessing.skullstrip=bet", "must be one of"),
     ],
 )
 def test_a_wrong_call_gets_one_line_and_status_2(
