@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from preprocessing.cohorts import (
@@ -20,7 +19,7 @@ from preprocessing.cohorts.checks import refuse_control_characters, refuse_dupli
 from preprocessing.cohorts.exclusions import without_excluded
 from preprocessing.cohorts.layout import Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config import DataConfig, one_of
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import safe_name
 from stfmri.study.shards import INDEX_COLUMNS
@@ -47,12 +46,7 @@ def layout_of(data: DataConfig) -> Layout:
     Raises:
         ConfigError: where there is none of that name.
     """
-    if data.kind not in LAYOUTS:
-        close = difflib.get_close_matches(data.kind, LAYOUTS, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(
-            f"data.kind must be one of {', '.join(LAYOUTS)}; found {data.kind!r}{hint}"
-        )
+    one_of("data.kind", data.kind, LAYOUTS)
     return LAYOUTS[data.kind]
 
 

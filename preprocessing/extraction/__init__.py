@@ -6,15 +6,13 @@ messages iterate over the registry. Importing it loads none of the networks.
 
 from __future__ import annotations
 
-import difflib
-
 from preprocessing.extraction.deepbet import DEEPBET
 from preprocessing.extraction.fsl import FSL
 from preprocessing.extraction.hdbet import HDBET
 from preprocessing.extraction.hdbet2 import HDBET2
 from preprocessing.extraction.record import Extractor
 from preprocessing.extraction.synthstrip import SYNTHSTRIP
-from stfmri.study.errors import ConfigError
+from stfmri.study.config import one_of
 
 EXTRACTORS = {extractor.name: extractor for extractor in (DEEPBET, HDBET, HDBET2, SYNTHSTRIP, FSL)}
 
@@ -25,10 +23,5 @@ def extractor_named(name: str) -> Extractor:
     Raises:
         ConfigError: where there is none.
     """
-    if name not in EXTRACTORS:
-        close = difflib.get_close_matches(name, EXTRACTORS, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(
-            f"preprocessing.skullstrip must be one of {', '.join(EXTRACTORS)}; found {name!r}{hint}"
-        )
+    one_of("preprocessing.skullstrip", name, EXTRACTORS)
     return EXTRACTORS[name]

@@ -67,7 +67,7 @@ class DataConfig:
     folder: str | None = None  # the folder of every layout but the table
 
     def __post_init__(self) -> None:
-        _one_of("data.missing", self.missing, ("reject", "zeros"))
+        one_of("data.missing", self.missing, ("reject", "zeros"))
         safe_name(self.name, "data.name")
         for name in self.contrasts:
             safe_name(name, "data.contrasts")
@@ -100,8 +100,8 @@ class PreprocessingConfig:
     jobs: int = 0  # worker processes; 0: one a core
 
     def __post_init__(self) -> None:
-        _one_of("preprocessing.bias", self.bias, ("none", "n4"))
-        _one_of("preprocessing.register", self.register, ("none", "mni"))
+        one_of("preprocessing.bias", self.bias, ("none", "n4"))
+        one_of("preprocessing.register", self.register, ("none", "mni"))
         if not 0.5 <= self.spacing_mm <= 20:
             raise ConfigError(
                 f"preprocessing.spacing_mm must lie in 0.5–20 mm, found {self.spacing_mm}"
@@ -143,9 +143,9 @@ class SplitConfig:
     sha256: str = ""  # of the folds, filled in at submission; empty: any
 
     def __post_init__(self) -> None:
-        _one_of("split.kind", self.kind, SPLITS)
+        one_of("split.kind", self.kind, SPLITS)
         kind = SPLITS[self.kind]
-        _one_of("split.near_duplicates", self.near_duplicates, ("together", "apart"))
+        one_of("split.near_duplicates", self.near_duplicates, ("together", "apart"))
         _at_least("split.n", self.n, kind.least_n)
         _at_least("split.repeats", self.repeats, 1)
         _at_least("split.groups", self.groups, 0)
@@ -187,11 +187,11 @@ class ModelConfig:
     slice_axis: str = "axial"  # the network's pseudo-time axis
 
     def __post_init__(self) -> None:
-        _one_of("model.name", self.name, tuple(MODEL_LABELS))
-        _one_of("model.weights", self.weights, ("scratch", "kinetics"))
-        _one_of("model.stem", self.stem, ("basic", "factorised"))
-        _one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
-        _one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
+        one_of("model.name", self.name, tuple(MODEL_LABELS))
+        one_of("model.weights", self.weights, ("scratch", "kinetics"))
+        one_of("model.stem", self.stem, ("basic", "factorised"))
+        one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
+        one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must lie in [0, 1), found {self.dropout}")
         if self.stem == "factorised" and self.name == "mc3_18":
@@ -220,7 +220,7 @@ class AugmentConfig:
     ghosting_probability: float = 0.2
 
     def __post_init__(self) -> None:
-        _one_of("augment.kind", self.kind, ("none", "light", "heavy"))
+        one_of("augment.kind", self.kind, ("none", "light", "heavy"))
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ConfigError(f"augment.scale must be positive and rise, found {list(self.scale)}")
         for name in ("affine", "flip", "elastic", "motion", "spike", "ghosting"):
@@ -249,9 +249,9 @@ class TrainConfig:
     threads: int = 0  # CPU threads; 0: the cores this process may use
 
     def __post_init__(self) -> None:
-        _one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
-        _one_of("train.schedule", self.schedule, ("constant", "cosine"))
-        _one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
+        one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
+        one_of("train.schedule", self.schedule, ("constant", "cosine"))
+        one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             _at_least(f"train.{name}", getattr(self, name), 1)
         _at_least("train.workers", self.workers, 0)
@@ -319,7 +319,7 @@ class ClusterConfig:
     collect: StageResources = field(default_factory=StageResources)
 
     def __post_init__(self) -> None:
-        _one_of("cluster.kind", self.kind, ("auto", "slurm", "local"))
+        one_of("cluster.kind", self.kind, ("auto", "slurm", "local"))
         _at_least("cluster.local_jobs", self.local_jobs, 1)
         _at_least("cluster.runs_per_gpu", self.runs_per_gpu, 1)
 
@@ -451,7 +451,12 @@ def load(path: Path) -> Config:
     return from_dict(Config, values, file=str(path))
 
 
-def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
+def one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        ConfigError: listing them, and the one that was probably meant.
+    """
     choices = tuple(choices)
     if value not in choices:
         close = difflib.get_close_matches(value, choices, 1)
