@@ -55,9 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.jobs < 0:
         raise ConfigError(f"--jobs must be at least 1, found {options.jobs}")
     out = console()
-    for config in configurations(options.overrides, options.sweep, root):
+    configs = configurations(options.overrides, options.sweep, root)
+    on_slurm = uses_slurm(configs[0].cluster)  # the same for all: no axis of a sweep
+    for config in configs:
         scans = find_scans(config.data)
-        if uses_slurm(config.cluster):
+        if on_slurm:
             _submit_cohort(out, config, scans, options)
         else:
             out.print(
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{config.cache}",
                 soft_wrap=True,
             )
-    if options.dry_run or uses_slurm(config.cluster):
+    if options.dry_run or on_slurm:
         return 0
     return _build_here(options)
 

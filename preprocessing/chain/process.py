@@ -100,6 +100,12 @@ class Processed:
     facts: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def channels(self) -> dict[str, NDArray[np.float16]]:
+        """The channel (D, H, W) of each contrast that is there, the reference's first."""
+        named = zip(self.contrasts, self.volume_CDHW, strict=True)
+        return {name: channel for name, channel in named if name not in self.missing}
+
 
 def read(scan: Scan, chain: Chain) -> Sources:
     """Read a subject's files, once, for both their hash and their voxels.

@@ -77,16 +77,15 @@ def measure(made: Processed, percentiles: tuple[float, float]) -> dict[str, Any]
         the contrast that was found first, and `missing`, those that were not.
     """
     image, brain = made.reference, made.brain
-    present = [name for name in made.contrasts if name not in made.missing]
+    first, reference_DHW = next(iter(made.channels.items()))
     numbers = {
         **_of_mask(image, brain),
         **_of_scan(image, brain, percentiles),
-        **_of_channel(made.volume_CDHW[made.contrasts.index(present[0])]),
+        **_of_channel(reference_DHW),
         **{name: float(value) for name, value in made.facts.items()},
     }
     if len(made.contrasts) > 1:
-        for name in present:
-            channel_DHW = made.volume_CDHW[made.contrasts.index(name)]
+        for name, channel_DHW in made.channels.items():
             numbers |= {f"{key}_{name}": value for key, value in _of_stored(channel_DHW).items()}
     rounded = {
         name: None if value is None else round(float(value), 3) for name, value in numbers.items()
@@ -94,7 +93,7 @@ def measure(made: Processed, percentiles: tuple[float, float]) -> dict[str, Any]
     return {
         **rounded,
         "oriented": image.oriented,
-        "reference": present[0],
+        "reference": first,
         "missing": list(made.missing),
     }
 

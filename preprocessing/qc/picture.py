@@ -33,8 +33,7 @@ def picture(made: Processed) -> bytes:
     (`channel_row`).
     """
     rows = [found_row(made.reference, made.brain)]
-    present = [name for name in made.contrasts if name not in made.missing]
-    channels = [made.volume_CDHW[made.contrasts.index(name)] for name in present]
+    channels = list(made.channels.values())
     spacing = np.linalg.norm(made.affine[:3, :3], axis=0)
     rows += [channel_row(channels[0], other, spacing) for other in channels[1:]]
     return png(np.concatenate(rows))

@@ -47,12 +47,11 @@ def write_views(path: Path, key: str, made: Processed) -> None:
 
 
 def _views(made: Processed) -> list[View]:
-    present = [name for name in made.contrasts if name not in made.missing]
     several = len(made.contrasts) > 1
-    reference = made.volume_CDHW[made.contrasts.index(present[0])] > 0
-    views = [_found(f"{present[0]}, as found" if several else "as found", made)]
-    for name in present:
-        channel_DHW = made.volume_CDHW[made.contrasts.index(name)]
+    first, reference_DHW = next(iter(made.channels.items()))
+    reference = reference_DHW > 0
+    views = [_found(f"{first}, as found" if several else "as found", made)]
+    for name, channel_DHW in made.channels.items():
         title = f"{name}, stored" if several else "stored"
         views.append(_stored(title, channel_DHW, reference, made.affine))
     return views
