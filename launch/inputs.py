@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from preprocessing.cohorts import Scan, find_scans, layout_of
@@ -27,10 +28,11 @@ def missing(sweep: Sweep) -> list[str]:
         ConfigError: where the call itself was wrong, such as a class that nobody has.
     """
     found = []
-    for check in (_check_volumes, _check_split):
+    # The volumes of every cache first: one division serves them all.
+    for check in (_check_volumes, partial(_check_split, sweep)):
         for config in sweep.by_cache.values():
             try:
-                check(sweep, config)
+                check(config)
             except ConfigError:
                 raise
             except UserError as error:
@@ -40,7 +42,7 @@ def missing(sweep: Sweep) -> list[str]:
     return found
 
 
-def _check_volumes(sweep: Sweep, config: Config) -> None:  # noqa: ARG001
+def _check_volumes(config: Config) -> None:
     require_volumes(config)
     check_table(config)
 

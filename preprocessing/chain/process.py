@@ -129,21 +129,6 @@ def read(scan: Scan, chain: Chain) -> Sources:
 
 
 def process(sources: Sources, chain: Chain, masks: Path) -> Processed:
-    """As `_process`; what ITK cannot do with a scan is the scan's fault, not the program's.
-
-    Raises:
-        ScanError: where a scan cannot be used.
-    """
-    try:
-        return _process(sources, chain, masks)
-    except RuntimeError as error:
-        if "ITK" not in str(error):
-            raise
-        reason = str(error).strip().splitlines()[-1].rpartition("): ")[2].rstrip(".")
-        raise ScanError(f"too few voxels to work with ({reason})") from error
-
-
-def _process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     """Make the volume: contrasts are registered where needed, and each is interpolated once.
 
     Args:
@@ -152,6 +137,17 @@ def _process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     Raises:
         ScanError: where a scan cannot be used.
     """
+    try:
+        return _process(sources, chain, masks)
+    except RuntimeError as error:
+        # What ITK cannot do with a scan is the scan's fault, not the program's.
+        if "ITK" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[-1].rpartition("): ")[2].rstrip(".")
+        raise ScanError(f"too few voxels to work with ({reason})") from error
+
+
+def _process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     scan, settings = sources.scan, chain.preprocessing
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):

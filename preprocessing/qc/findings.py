@@ -167,27 +167,29 @@ def _against_peers(
     )
     references = np.array([numbers.get("reference", "") for numbers in measures])
     sources = np.array([row.source for row in rows])
-    peers_of: dict[tuple[str, str], tuple[NDArray[np.float64], str]] = {}
+    # Of each group of peers: how many, their median, their spread, and their name.
+    peers_of: dict[tuple[str, str], tuple[int, float, float, str]] = {}
     for source, reference in set(zip(sources, references, strict=True)):
         alike = (references == reference) & ~np.isnan(values)
         own = alike & (sources == source)
         within = np.count_nonzero(own) >= ENOUGH
-        peers_of[source, reference] = (
-            values[own if within else alike],
-            "its source" if within else "the cohort",
-        )
+        peers = values[own if within else alike]
+        name = "its source" if within else "the cohort"
+        peers_of[source, reference] = (len(peers), *_middle_and_spread(peers), name)
     found: list[tuple[float | None, str]] = []
     for value, source, reference in zip(values, sources, references, strict=True):
-        peers, name = peers_of[source, reference]
-        known = not np.isnan(value) and len(peers) >= ENOUGH
-        found.append((_robust_z(value, peers, least) if known else None, name))
+        count, middle, spread, name = peers_of[source, reference]
+        known = not np.isnan(value) and count >= ENOUGH
+        found.append((float((value - middle) / max(spread, least)) if known else None, name))
     return found
 
 
-def _robust_z(value: float, peers: NDArray[np.float64], least: float) -> float:
+def _middle_and_spread(peers: NDArray[np.float64]) -> tuple[float, float]:
+    if not peers.size:
+        return 0.0, 0.0
+    middle = float(np.median(peers))
     # 1.4826 turns a normal distribution's median absolute deviation into its standard deviation.
-    spread = 1.4826 * np.median(np.abs(peers - np.median(peers)))
-    return float((value - np.median(peers)) / max(spread, least))
+    return middle, 1.4826 * float(np.median(np.abs(peers - middle)))
 
 
 def _log(value: float) -> float:
