@@ -40,6 +40,7 @@ from common import (
 from stfmri.learning import augment
 from stfmri.learning import device as devices
 from stfmri.learning.data import epoch_order, open_part
+from stfmri.learning.seeds import Use
 from stfmri.study.config import AugmentConfig, Config
 from stfmri.study.shards import Volumes, read_index
 
@@ -93,7 +94,7 @@ def our_pass(
         volumes, subject_ids, [0] * len(subject_ids), device, resident_share=share, workers=2
     )
     choice = AugmentConfig()
-    order = epoch_order(len(subject_ids), 1, (0, 0, 0))
+    order = epoch_order(len(subject_ids), 1, Use.ORDER, (0, 0, 0))
 
     def one_pass() -> None:
         for batch in part.batches(order, 0):

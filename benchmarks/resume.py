@@ -30,7 +30,7 @@ from common import (
 )
 from training_steps import MODELS, accelerator_for, let_go
 
-from stfmri.learning.training import Training
+from stfmri.learning.training import Run
 from stfmri.study.config import CheckpointConfig, Config
 from stfmri.study.files import private_dir
 from stfmri.study.overrides import replaced
@@ -40,35 +40,35 @@ MARK = 0.05
 SUBJECTS = {"cpu": 12, "cuda": PAPER_SUBJECTS}
 
 
-def training_of(config: Config, model: str, accelerator: Accelerator) -> Training:
+def training_of(config: Config, model: str, accelerator: Accelerator) -> Run:
     """A run that has not begun."""
     config = replaced(config, {"model.name": model})
     run = private_dir(Path(config.root) / "runs" / model / "fold0")
-    return Training(config, run, accelerator)
+    return Run(config, run, accelerator)
 
 
-def measure(training: Training, rounds: int) -> tuple[list[float], list[float]]:
+def measure(training: Run, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of epochs without a checkpoint and with one, a pair a round."""
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for number in range(-1, rounds):
         for saves in (False, True) if number % 2 else (True, False):
             started = _clock(training)
             with contextlib.redirect_stdout(sys.stderr):
-                training._train_epoch()
+                training.train_epoch()
             if saves:
-                training._save_checkpoint()
+                training.save_checkpoint()
             if number >= 0:
                 seconds[saves].append(_clock(training) - started)
     return seconds[False], seconds[True]
 
 
-def _clock(training: Training) -> float:
+def _clock(training: Run) -> float:
 
     synchronise(training.device)
     return time.perf_counter()
 
 
-def row_of(model: str, training: Training, rounds: int) -> tuple[Row, str]:
+def row_of(model: str, training: Run, rounds: int) -> tuple[Row, str]:
     """The share of a checkpoint in the time between two, and how it comes about."""
     without, with_one = measure(training, rounds)
     saves = rounds + 1

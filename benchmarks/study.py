@@ -76,18 +76,18 @@ def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> Non
     """Be one process of ours: train an epoch, wait for the others, train the one that counts."""
     from training_steps import accelerator_for
 
-    from stfmri.learning.training import Training
+    from stfmri.learning.training import Run
 
     sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
     model = config.model
     run = private_dir(Path(config.root) / "runs" / f"{model.name}-{model.weights}" / "fold0")
-    training = Training(
+    training = Run(
         config, run, accelerator_for(find_device(device_name)), side_by_side=ready.parties
     )
-    training._train_epoch()
+    training.train_epoch()
     ready.wait(WAIT_S)
     started = time.time()
-    training._train_epoch()
+    training.train_epoch()
     results.put((started, time.time()))
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from stfmri.learning import convolutions, models, optimise
 from stfmri.learning import device as devices
-from stfmri.learning.loss import weighted_loss
-from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.learning import models
+from stfmri.learning.data import Batch
+from stfmri.learning.learner import Learner
+from stfmri.study.config import AugmentConfig, Config, ModelConfig
 
 MODELS = ("r3d_18", "r2plus1d_18", "mc3_18")
 CLASSES = 3
 # W_c = 1 - n_c / N of the paper's cohort: 73, 259 and 259 of 591.
 WEIGHTS = (1 - 73 / 591, 1 - 259 / 591, 1 - 259 / 591)
-TRAIN = TrainConfig()
+# The paper's optimiser; what is measured is the step, without augmentation.
+CONFIG = Config(augment=AugmentConfig(kind="none"))
+TRAIN = CONFIG.train
 
 
 def accelerator_for(device: torch.device) -> Accelerator:
@@ -41,26 +45,15 @@ class OurStep:
     """What training does with a batch, from the volume in memory to the new weights."""
 
     def __init__(self, name: str, accelerator: Accelerator, seed: int = 0) -> None:
-        device = accelerator.device
         network = models.build(ModelConfig(name=name), CLASSES, seed)
-        if device.type == "cpu":
-            convolutions.reform(network)
-        # PyTorch declares no such overload, though it documents it.
-        network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        optimizer = optimise.adam(network, TRAIN)
-        self.accelerator = accelerator
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
-        self.network.train()
-        self.weight_K = torch.tensor(WEIGHTS, device=device)
+        config = replace(CONFIG, model=ModelConfig(name=name))
+        self.learner = Learner(network, config, torch.tensor(WEIGHTS), accelerator, batches=1)
+        self.learner.network.train()
 
     def __call__(self, volume_BCDHW: Tensor, label_B: Tensor) -> Tensor:
         """Take a step; the loss stays on the device."""
-        logits_BK = self.network(devices.to_layout(volume_BCDHW.float()))
-        loss = weighted_loss(logits_BK.float(), label_B, self.weight_K)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        samples = list(range(len(label_B)))
+        return self.learner.step(Batch(volume_BCDHW, label_B, samples))
 
 
 class UsualStep:

@@ -2,7 +2,8 @@
 
 The geometry is TorchIO's: `RandomAffine(scales, degrees)` about the image's centre in millimetres,
 then `RandomFlip` left–right. Volumes are isotropic with axes along superior, anterior and right
-(`stfmri.study.shards`), so voxels stand for millimetres. Paper: 'Data augmentation'.
+(`stfmri.study.shards`), so voxels can be used for millimetres. Changes of intensity, if any, follow
+(`stfmri.learning.intensity`). Paper: 'Data augmentation'.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from stfmri.learning import intensity
+from stfmri.learning.seeds import Use, generator
 from stfmri.study.config import AugmentConfig
 
 
@@ -33,6 +36,24 @@ class AffineFlip:
     flip: NDArray[np.bool_]
 
 
+def augmented(
+    volume_BCDHW: Tensor, augment: AugmentConfig, seed: tuple[int, ...], samples: list[int]
+) -> Tensor:
+    """Volumes as training sees them; heavy augmentation has happened before, on the host.
+
+    Args:
+        seed: run, fold and epoch.
+        samples: the volumes' numbers in their part.
+    """
+    if augment.kind == "light":
+        volume_BCDHW = apply(volume_BCDHW, draw(augment, seed, samples))
+    if augment.intensity_probability:
+        channels = volume_BCDHW.shape[1]
+        parameters = intensity.draw(augment, seed, samples, channels)
+        volume_BCDHW = intensity.apply(volume_BCDHW, parameters)
+    return volume_BCDHW
+
+
 def draw(augment: AugmentConfig, seed: tuple[int, ...], samples: list[int]) -> AffineFlip:
     """Draw parameters for samples; each has a generator of its own.
 
@@ -41,11 +62,11 @@ def draw(augment: AugmentConfig, seed: tuple[int, ...], samples: list[int]) -> A
     """
     scale, degrees, flip, affine = [], [], [], []
     for sample in samples:
-        generator = np.random.default_rng([*seed, sample])
-        scale.append(generator.uniform(*augment.scale, 3))
-        degrees.append(generator.uniform(-augment.degrees, augment.degrees, 3))
-        flip.append(generator.random() < augment.flip_probability)
-        affine.append([generator.random() < augment.affine_probability])
+        drawn = generator(Use.AUGMENTATION, *seed, sample)
+        scale.append(drawn.uniform(*augment.scale, 3))
+        degrees.append(drawn.uniform(-augment.degrees, augment.degrees, 3))
+        flip.append(drawn.random() < augment.flip_probability)
+        affine.append([drawn.random() < augment.affine_probability])
     return AffineFlip(np.where(affine, scale, 1), np.where(affine, degrees, 0), np.array(flip))
 
 

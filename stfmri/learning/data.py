@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from stfmri.learning.seeds import Use, generator
 from stfmri.study.shards import Volumes
 
 BYTES_PER_VOXEL = 2  # float16
@@ -208,14 +209,14 @@ def open_part(
 
 
 def epoch_order(
-    count: int, batch_size: int, seed: Sequence[int], rank: int = 0, world: int = 1
+    count: int, batch_size: int, use: Use, seed: Sequence[int], rank: int = 0, world: int = 1
 ) -> list[list[int]]:
     """Shuffle samples 0…count-1 and cut them into batches; each of `world` processes its own.
 
-    The order depends on `seed` alone. With several processes it is padded from its start, so that
-    each takes equally many steps.
+    The order depends on `use` and `seed` alone. With several processes it is padded from its start,
+    so that each takes equally many steps.
     """
-    order = np.random.default_rng(list(seed)).permutation(count)
+    order = generator(use, *seed).permutation(count)
     if world > 1:
         order = np.resize(order, -(-count // world) * world)[rank::world]
     return in_batches(order.tolist(), batch_size)

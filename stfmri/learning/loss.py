@@ -16,9 +16,15 @@ def class_weights(labels: Sequence[int], classes: int) -> Tensor:
     return torch.tensor([1 - counts[number] / len(labels) for number in range(classes)])
 
 
-def weighted_loss(logits_BK: Tensor, label_B: Tensor, weight_K: Tensor) -> Tensor:
+def weighted_loss(
+    logits_BK: Tensor, label_B: Tensor, weight_K: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """Equation 2: the batch mean of `W_y · CE`.
 
     `cross_entropy(weight=W)` would divide by the batch's weights: at batch 1 they would vanish.
+
+    Args:
+        smoothing: share of each target spread over all classes (Szegedy et al. 2016, section 7).
     """
-    return (weight_K[label_B] * F.cross_entropy(logits_BK, label_B, reduction="none")).mean()
+    losses = F.cross_entropy(logits_BK, label_B, reduction="none", label_smoothing=smoothing)
+    return (weight_K[label_B] * losses).mean()

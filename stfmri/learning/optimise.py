@@ -1,8 +1,9 @@
-"""The paper's optimiser, Adam, how its step size goes over a run, and the mean of its weights."""
+"""The optimiser, how its step size changes over a run, and the mean of the weights."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,23 +11,52 @@ from torch.optim.swa_utils import AveragedModel
 
 from stfmri.study.config import TrainConfig
 
+OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
-def adam(network: nn.Module, train: TrainConfig) -> torch.optim.Adam:
-    """Adam over all of a network's parameters."""
-    return torch.optim.Adam(
-        network.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
+
+def optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Adam:
+    """The optimiser of all of a network's parameters.
+
+    AdamW does not decay biases and the scales of normalisation, which have one axis: shrinking them
+    regularises nothing. Adam's penalty is on everything, as in the paper.
+    """
+    parameters = list(network.parameters())
+    decayed = [item for item in parameters if train.optimizer == "adam" or item.ndim > 1]
+    others = [item for item in parameters if train.optimizer != "adam" and item.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    return OPTIMIZERS[train.optimizer](
+        groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
     )
+
+
+def epochs(train: TrainConfig, batches: int) -> int:
+    """How many epochs a run trains: at least `train.epochs`, and at least `train.steps` steps.
+
+    Args:
+        batches: of an epoch, on one process.
+    """
+    steps_per_epoch = math.ceil(batches / train.accumulate)
+    return max(train.epochs, math.ceil(train.steps / steps_per_epoch))
 
 
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
     """The step size at batch `step` of the run's `steps`, counted from 0.
 
-    Of the step's number alone, so that a resumed run repeats it. Cosine after Loshchilov & Hutter,
-    'SGDR' (2017), equation 5, without restarts: from `train.learning_rate` down to nothing.
+    It depends on the step's number alone, so that a resumed run repeats it. It rises linearly over
+    the first `train.warmup` of the run, then stays or falls along a cosine to nothing: Loshchilov &
+    Hutter, 'SGDR' (2017), equation 5, without restarts.
     """
+    warm = round(train.warmup * steps)
+    if step < warm:
+        return train.learning_rate * (step + 1) / warm
     if train.schedule == "constant":
         return train.learning_rate
-    return train.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+    return train.learning_rate * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2
 
 
 def mean_weights(network: nn.Module, train: TrainConfig) -> AveragedModel | None:
@@ -38,7 +68,7 @@ def mean_weights(network: nn.Module, train: TrainConfig) -> AveragedModel | None
     return AveragedModel(network) if train.average_last else None
 
 
-def is_averaged(train: TrainConfig, epoch: int) -> bool:
-    """Whether the weights after so many epochs count; those after the last always do."""
-    counted = math.ceil(train.epochs * train.average_last - 1e-9)  # 100 · 0.07 is 7.000000000000001
-    return epoch > train.epochs - counted
+def is_averaged(train: TrainConfig, epoch: int, epochs: int) -> bool:
+    """Whether the weights after `epoch` of so many epochs count; those after the last always do."""
+    counted = math.ceil(epochs * train.average_last - 1e-9)  # 100 · 0.07 is 7.000000000000001
+    return epoch > epochs - counted

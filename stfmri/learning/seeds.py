@@ -1,10 +1,30 @@
-"""One seed of several numbers, such as a run's own, its fold and its epoch."""
+"""Seeds for everything that is drawn at random, from a run's seed, its fold, an epoch and so on."""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 import numpy as np
 
 
-def mix(*numbers: int) -> int:
-    """A 63-bit seed; two lists of numbers that differ anywhere give unrelated ones."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+class Use(IntEnum):
+    """What is drawn; draws for different uses are unrelated, whatever their numbers."""
+
+    WEIGHTS = 1
+    DROPOUT = 2
+    ORDER = 3
+    AUGMENTATION = 4
+    STATISTICS = 5  # the order in which batch norm is recomputed
+    INTENSITY = 6
+    NOISE = 7
+
+
+def generator(use: Use, *numbers: int) -> np.random.Generator:
+    """A generator that depends on all of its arguments, and on how many there are."""
+    # The count matters: SeedSequence takes (0,) and (0, 0) for the same.
+    return np.random.default_rng([use, len(numbers), *numbers])
+
+
+def mix(use: Use, *numbers: int) -> int:
+    """A 63-bit seed for torch, with the same properties as `generator`."""
+    return int(generator(use, *numbers).integers(2**63))

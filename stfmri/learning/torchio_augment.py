@@ -12,7 +12,7 @@ import torch
 import torchio as tio
 from torch import Tensor
 
-from stfmri.learning.seeds import mix
+from stfmri.learning.seeds import Use, mix
 from stfmri.study.config import AugmentConfig
 
 
@@ -46,7 +46,7 @@ class HeavyAugmentation:
         """Return the changed volume, float16 (C, D, H, W)."""
         with torch.random.fork_rng(devices=[]):
             # TorchIO draws from torch's global generator.
-            torch.manual_seed(mix(*self._seed, epoch, sample))
+            torch.manual_seed(mix(Use.AUGMENTATION, *self._seed, epoch, sample))
             # TorchIO's axes run right, anterior, superior: the stored ones backwards.
             tensor = volume_CDHW.float().permute(0, 3, 2, 1)
             image = tio.ScalarImage(tensor=tensor, affine=self._affine)

@@ -21,26 +21,17 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import parse_flag_from_env
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from stfmri.learning import (
-    augment,
-    checkpoint,
-    convolutions,
-    device,
-    evaluate,
-    models,
-    optimise,
-    provenance,
-    weights,
-)
-from stfmri.learning.data import Batch, Part, epoch_order, open_part
-from stfmri.learning.loss import class_weights, weighted_loss
-from stfmri.learning.seeds import mix
+from stfmri.learning import checkpoint, device, models, provenance, weights
+from stfmri.learning.data import Part, epoch_order, open_part
+from stfmri.learning.learner import Learner
+from stfmri.learning.loss import class_weights
+from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
 from stfmri.study import history, locks, predictions, splits
 from stfmri.study.config import Config
-from stfmri.study.errors import TrainingError
+from stfmri.study.errors import TrainingError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
 from stfmri.study.shards import Volumes
@@ -65,7 +56,7 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
         if predictions.is_done(run, config.split.fold):
             accelerator.print(f"{run} is done already")
         else:
-            Training(config, run, accelerator, side_by_side).finish()
+            Run(config, run, accelerator, side_by_side).finish()
     # Several processes part before they exit: one that is gone first may abort the others.
     accelerator.end_training()
 
@@ -82,11 +73,11 @@ def _accelerator(config: Config) -> Accelerator:
 
 
 @dataclass
-class Training:
-    """A run at work: its data, its network, and how far it has come."""
+class Run:
+    """A run at work: its files, its data, its learner, and how far it has come."""
 
     config: Config
-    run: Path
+    folder: Path
     accelerator: Accelerator
     side_by_side: int = 1
 
@@ -100,22 +91,23 @@ class Training:
             device.keep_freed_memory()
         torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
         torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
-        self.seed = (config.train.seed, config.split.fold)
         self.split = splits.ensure(config)
         self.fold = self.split.folds[config.split.fold]
+        if config.train.early_stopping and not self.fold.val:
+            raise UserError(
+                "train.early_stopping needs a validation part, and fold "
+                f"{config.split.fold} has none; set split.val_fraction, such as 0.2"
+            )
         self.volumes = Volumes(config.cache, splits.rows_of(config))
         self.contrasts = self.volumes.contrasts(self.fold.train[0])
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
-        self.weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
-        self.weight_K = self.weight_K.to(self.device)
         self.weights_sha256: str | None = None
-        network = self._build()
-        optimizer = optimise.adam(network, config.train)
-        self.mean = optimise.mean_weights(network, config.train)
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
-        self.history = History(self.run / history.FILE_NAME)
-        self.epoch = self._resume()
+        weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
+        batches = len(self._order(Use.ORDER, 0))
+        self.learner = Learner(self._build(), config, weight_K, accelerator, batches)
+        self.history = History(self.folder / history.FILE_NAME)
+        self._resume()
         self.history.timings["startup_s"] = (
             self.history.timings.get("startup_s", 0.0) + time.perf_counter() - started
         )
@@ -124,19 +116,21 @@ class Training:
         """Train the epochs that are left, predict the test subjects, write the run's files."""
         self._announce()
         published = time.monotonic()
-        while self.epoch < self.config.train.epochs:
-            self._train_epoch()
-            last = self.epoch == self.config.train.epochs
-            if last or time.monotonic() - published >= self.config.checkpoint.every_s:
-                self._save_checkpoint()
+        while not self._is_trained():
+            self.train_epoch()
+            due = time.monotonic() - published >= self.config.checkpoint.every_s
+            if due or self._is_trained():
+                self.save_checkpoint()
                 published = time.monotonic()
         started = time.perf_counter()
-        if self.mean is not None:
-            network = self.accelerator.unwrap_model(self.network)
-            network.load_state_dict(self.mean.module.state_dict())
-        if self.config.train.batch_norm == "recomputed":
-            self._recompute_batch_norm()
-        probabilities = self._predict(self._open(self.fold.test))
+        # Batches as in training, but of volumes as test volumes come, without augmentation.
+        heavy = self.config.augment.kind == "heavy"
+        part = self._open(self.fold.train) if heavy else self.train_part
+        order = epoch_order(
+            len(self.fold.train), self.config.train.batch_size, Use.STATISTICS, self.learner.seed
+        )
+        self.learner.settle(part.batches(order, 0))
+        probabilities = self.learner.predict(self._open(self.fold.test), self.folder)
         self.history.timings["evaluate_s"] = time.perf_counter() - started
         if self.accelerator.is_main_process:
             self._write(probabilities)
@@ -148,9 +142,20 @@ class Training:
             f"{config.model.name} ({config.model.weights}), fold {config.split.fold}: "
             f"{len(fold.train)} training, {len(fold.val)} validation, {len(fold.test)} test "
             f"subjects; {self.precision} on {provenance.device_name(self.device)}, "
-            f"{self.threads} threads; from epoch {self.epoch} of {config.train.epochs}",
+            f"{self.threads} threads; from epoch {self.learner.epoch} of {self.learner.epochs}",
             flush=True,
         )
+
+    def _is_trained(self) -> bool:
+        """Whether all epochs are over, or the validation loss has not fallen for long enough."""
+        patience, learner = self.config.train.early_stopping, self.learner
+        waited = learner.epoch - self._best_epoch() if patience and learner.epoch else 0
+        return learner.epoch >= learner.epochs or bool(patience and waited >= patience)
+
+    def _best_epoch(self) -> int:
+        """The epoch of the lowest validation loss, counted from 1; of equal ones the first."""
+        losses = self.history.column("val_loss")
+        return int(np.argmin(losses)) + 1
 
     def _labels(self, subject_ids: Sequence[str]) -> list[int]:
         numbers = {name: number for number, name in enumerate(self.split.classes)}
@@ -173,176 +178,117 @@ class Training:
         # The one augmentation that needs TorchIO, which a training node may lack.
         from stfmri.learning.torchio_augment import HeavyAugmentation
 
-        spacing_mm = self.config.preprocessing.spacing_mm
-        return HeavyAugmentation(self.config.augment, spacing_mm, self.seed)
+        seed = (self.config.train.seed, self.config.split.fold)
+        return HeavyAugmentation(self.config.augment, self.config.preprocessing.spacing_mm, seed)
 
     def _build(self) -> nn.Module:
-        model = self.config.model
+        model, train = self.config.model, self.config.train
         classes, channels = len(self.split.classes), len(self.contrasts)
-        network = models.build(model, classes, mix(*self.seed), channels)
+        seed = mix(Use.WEIGHTS, train.seed, self.config.split.fold)
+        network = models.build(model, classes, seed, channels)
         if model.weights == "kinetics":
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
             models.load_kinetics(network, model, file)
-        if self.device.type == "cpu":
-            convolutions.reform(network)
-        # Known to torch, but not in its type declarations for modules.
-        in_layout: nn.Module = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        return in_layout.to(self.device)
+        return network
 
-    def _train_epoch(self) -> None:
+    def _order(self, use: Use, epoch: int) -> list[list[int]]:
+        """This process's batches of an epoch."""
+        return epoch_order(
+            len(self.fold.train),
+            self.config.train.batch_size,
+            use,
+            (self.config.train.seed, self.config.split.fold, epoch),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+
+    def train_epoch(self) -> None:
         """One pass over the training part. Nothing waits for the device before its end."""
-        config, accelerator = self.config.train, self.accelerator
+        accelerator, learner = self.accelerator, self.learner
         device.forget_peak_memory(self.device)
         started = time.perf_counter()
-        seed = (*self.seed, self.epoch)
-        torch.manual_seed(mix(*seed, accelerator.process_index))  # dropout
-        order = epoch_order(
-            len(self.fold.train),
-            config.batch_size,
-            seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        self.network.train()
-        steps = config.epochs * len(order)
-        loss_sum = torch.zeros((), device=self.device)
+        order = self._order(Use.ORDER, learner.epoch)
         waiting = Stopwatch()
-        for step, batch in enumerate(waiting.over(self.train_part.batches(order, self.epoch)), 1):
-            update = step % config.accumulate == 0 or step == len(order)
-            with contextlib.nullcontext() if update else accelerator.no_sync(self.network):
-                logits_BK = self.network(self._training_input(batch, seed))
-                loss = weighted_loss(logits_BK.float(), batch.label_B, self.weight_K)
-                accelerator.backward(loss / config.accumulate)
-            loss_sum += loss.detach() * len(batch.samples)
-            if update:
-                done = self.epoch * len(order) + step - 1
-                for group in self.optimizer.param_groups:
-                    group["lr"] = optimise.learning_rate(config, done, steps)
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
+        loss_sum = learner.learn(waiting.over(self.train_part.batches(order, learner.epoch)))
         samples = sum(len(samples) for samples in order) * accelerator.num_processes
         loss_mean = float(accelerator.reduce(loss_sum)) / samples
         seconds = time.perf_counter() - started
         if not np.isfinite(loss_mean):
             raise TrainingError(
-                f"{self.run}: the loss of epoch {self.epoch} is {loss_mean}; lower "
+                f"{self.folder}: the loss of epoch {learner.epoch} is {loss_mean}; lower "
                 "train.learning_rate, or try train.precision=fp32"
             )
-        self.epoch += 1
-        if self.mean is not None and optimise.is_averaged(config, self.epoch):
-            self.mean.update_parameters(accelerator.unwrap_model(self.network))
-        row = {"epoch": self.epoch, "train_loss": loss_mean, "seconds": seconds}
-        row |= {"samples_per_s": samples / seconds}
+        row = {"epoch": learner.epoch, "epochs": learner.epochs, "train_loss": loss_mean}
+        row |= {"seconds": seconds, "samples_per_s": samples / seconds}
         row |= {"wait_share": waiting.seconds / seconds}
         row |= {"peak_memory_bytes": device.peak_memory(self.device)}
         if accelerator.scaler is not None:
             row["loss_scale"] = accelerator.scaler.get_scale()
         if self.val_part is not None:
             row |= self._validate(self.val_part)
-        if accelerator.is_main_process:
-            self.history.add(row)
-
-    def _training_input(self, batch: Batch, seed: tuple[int, ...]) -> Tensor:
-        volume_BCDHW = batch.volume_BCDHW
-        if self.config.augment.kind == "light":
-            parameters = augment.draw(self.config.augment, seed, batch.samples)
-            volume_BCDHW = augment.apply(volume_BCDHW, parameters)
-        return self._network_input(volume_BCDHW)
-
-    def _network_input(self, volume_BCDHW: Tensor) -> Tensor:
-        volume_BCTHW = models.to_slices_first(volume_BCDHW.float(), self.config.model.slice_axis)
-        return device.to_layout(volume_BCTHW)
+        self.history.add(row, publish=accelerator.is_main_process)
+        if self.config.train.early_stopping and self._best_epoch() == learner.epoch:
+            learner.keep_best()
 
     def _validate(self, part: Part) -> dict[str, float]:
-        """Loss and accuracy on the validation part; watched, never selected on.
+        """Loss and accuracy on the validation part, with the network as it is now.
 
-        Of the network as it stands: without the mean weights and the recomputed statistics that
-        the last epoch may be followed by.
+        Without the mean weights and the recomputed statistics that the last epoch may be followed
+        by. The loss is the training loss, each class weighted as there, without smoothing.
         """
-        probabilities = self._predict(part)
+        probabilities = self.learner.predict(part, self.folder)
         labels = np.array(self._labels(part.subject_ids))
+        weights = self.learner.weight_K.cpu().numpy()[labels]
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1)
         return {
-            "val_loss": float(-np.log(chosen).mean()),
+            "val_loss": float(-(weights * np.log(chosen)).mean()),
             "val_accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         }
 
-    def _recompute_batch_norm(self) -> None:
-        """Batches as in training, but of volumes as test volumes come, without augmentation."""
-        heavy = self.config.augment.kind == "heavy"
-        part = self._open(self.fold.train) if heavy else self.train_part
-        order = epoch_order(len(self.fold.train), self.config.train.batch_size, self.seed)
-        inputs = (self._network_input(batch.volume_BCDHW) for batch in part.batches(order, 0))
-        # Not through DDP, which would hand one process's statistics to all: each goes through all.
-        evaluate.recompute_batch_norm(self.accelerator.unwrap_model(self.network), inputs)
-
-    def _predict(self, part: Part) -> NDArray[np.float64]:
-        return evaluate.class_probabilities(
-            self.network,
-            part,
-            self._network_input,
-            batch_size=self.config.train.eval_batch_size,
-            where=self.run,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-        )
-
-    def _save_checkpoint(self) -> None:
+    def save_checkpoint(self) -> None:
+        """Publish the state after the last finished epoch."""
         started = time.perf_counter()
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            state = {
-                "epoch": self.epoch,
-                "network": self.accelerator.unwrap_model(self.network).state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "mean": self.mean.state_dict() if self.mean is not None else None,
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "precision": self.precision,
-                "history": self.history.state(),
-            }
-            checkpoint.save(self.run, self.epoch, state)
+            state = self.learner.state()
+            state |= {"precision": self.precision, "history": self.history.state()}
+            checkpoint.save(self.folder, self.learner.epoch, state)
         # No barrier: each process goes by its own clock here.
         self.history.spend("checkpoint_s", time.perf_counter() - started)
 
-    def _resume(self) -> int:
-        """Load the newest checkpoint; the number of epochs that it has behind it."""
-        state = checkpoint.load_newest(self.run, self.device)
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        state = checkpoint.load_newest(self.folder, self.device)
         if state is None:
-            return 0
+            return
         if state["precision"] != self.precision:
             self.accelerator.print(
                 f"warning: trained in {state['precision']} so far, in {self.precision} from here on"
             )
-        self.accelerator.unwrap_model(self.network).load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.mean is not None:
-            self.mean.load_state_dict(state["mean"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.learner.load_state(state)
         self.history.restore(state["history"])
-        return int(state["epoch"])
 
     def _write(self, probabilities: NDArray[np.float64]) -> None:
         """model.pt, provenance.json and, last, predictions.csv, which marks the run as done."""
-        network = self.accelerator.unwrap_model(self.network)
         content = {
-            "state_dict": network.state_dict(),
+            "state_dict": self.learner.bare_network.state_dict(),
             "classes": list(self.split.classes),
             "contrasts": list(self.contrasts),
             "chain": self.volumes.chain(self.fold.train[0]),
             "trained_on": [self.split.subjects[item].sha256 for item in self.fold.train],
         }
-        with replacing(self.run / "model.pt") as temporary:
+        with replacing(self.folder / "model.pt") as temporary:
             checkpoint.write_tensors(temporary, content)
-        write_atomic(self.run / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n")
+        write_atomic(
+            self.folder / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n"
+        )
         predictions.write(
-            self.run / predictions.FILE_NAME,
+            self.folder / predictions.FILE_NAME,
             subjects=[self.split.subjects[subject_id] for subject_id in self.fold.test],
             fold=self.config.split.fold,
             classes=self.split.classes,
             probabilities=probabilities,
         )
-        print(f"done: {self.run / predictions.FILE_NAME}", flush=True)
+        print(f"done: {self.folder / predictions.FILE_NAME}", flush=True)
 
     def _provenance(self) -> dict[str, Any]:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
@@ -361,6 +307,8 @@ class Training:
             else "as torchvision has them",
             "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
+            "epochs": self.learner.epoch,
+            "best_epoch": self._best_epoch() if self.config.train.early_stopping else None,
             "timings": self.history.timings,
             "peak_memory_bytes": self.history.last("peak_memory_bytes"),
             **provenance.arithmetic(

@@ -214,6 +214,10 @@ class AugmentConfig:
     scale: tuple[float, float] = (0.9, 1.2)
     degrees: float = 10.0  # rotation about each axis, uniform in ± this
     flip_probability: float = 0.25  # left–right
+    intensity_probability: float = 0.0  # of a change of contrast, shading and noise together
+    log_gamma: float = 0.3  # contrast: exponents from e^-this to e^this
+    shading: float = 0.3  # coefficients of the coil's shading, uniform in ± this
+    noise: float = 0.05  # most standard deviation of the noise; white matter is near 1
     elastic_probability: float = 0.5  # heavy only, as the three below
     motion_probability: float = 0.2
     spike_probability: float = 0.2
@@ -223,22 +227,29 @@ class AugmentConfig:
         one_of("augment.kind", self.kind, ("none", "light", "heavy"))
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ConfigError(f"augment.scale must be positive and rise, found {list(self.scale)}")
-        for name in ("affine", "flip", "elastic", "motion", "spike", "ghosting"):
+        for name in ("affine", "flip", "intensity", "elastic", "motion", "spike", "ghosting"):
             value = getattr(self, f"{name}_probability")
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name}_probability must lie in [0, 1], found {value}")
+        for name in ("log_gamma", "shading", "noise"):
+            _at_least(f"augment.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Optimisation."""
 
-    epochs: int = 50  # the paper does not say
+    epochs: int = 50  # at least; the paper does not say
+    steps: int = 0  # at least; more epochs are trained where an epoch has few steps
     batch_size: int = 1
     accumulate: int = 1  # batches whose gradients are averaged before a step
+    optimizer: str = "adam"  # adam | adamw (decay apart from the gradient, none of biases, norms)
     learning_rate: float = 1e-5
     schedule: str = "constant"  # of the learning rate: constant | cosine
+    warmup: float = 0.0  # share of the run over which the learning rate rises from 0
     weight_decay: float = 1e-3
+    label_smoothing: float = 0.0  # share of each target spread over all classes
+    early_stopping: int = 0  # epochs without a lower validation loss before a run stops; 0: never
     seed: int = 0
     precision: str = "auto"  # auto | fp16 | bf16 | fp32; auto: fp16 on CUDA, else bf16, else fp32
     resident_share: float = 0.5  # of free GPU memory the training part may fill; 0 streams it
@@ -250,12 +261,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
+        one_of("train.optimizer", self.optimizer, ("adam", "adamw"))
         one_of("train.schedule", self.schedule, ("constant", "cosine"))
         one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             _at_least(f"train.{name}", getattr(self, name), 1)
-        _at_least("train.workers", self.workers, 0)
-        _at_least("train.threads", self.threads, 0)
+        for name in ("steps", "early_stopping", "workers", "threads"):
+            _at_least(f"train.{name}", getattr(self, name), 0)
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"train.{name} must lie in [0, 1), found {getattr(self, name)}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ConfigError(
                 "train.learning_rate must be above 0 and train.weight_decay not below 0, found "
@@ -267,6 +282,11 @@ class TrainConfig:
             raise ConfigError(
                 "train.average_last needs train.batch_norm=recomputed: no moving average of batch "
                 "norm belongs to the mean weights"
+            )
+        if self.average_last and self.early_stopping:
+            raise ConfigError(
+                "train.early_stopping tests the best epoch's weights and train.average_last the "
+                "mean of the last ones; set one of them to 0"
             )
         if not 0 <= self.resident_share <= 1:
             raise ConfigError(

@@ -46,10 +46,18 @@ class History:
         self._rows: list[dict[str, float]] = []
         self.timings: dict[str, float] = {}
 
-    def add(self, row: dict[str, float]) -> None:
-        """Add an epoch, write the table anew and say how it went."""
+    def add(self, row: dict[str, float], publish: bool = True) -> None:
+        """Add an epoch.
+
+        Args:
+            publish: write the table again and print a line: one of several processes does.
+        """
         self._rows.append(row)
         self.spend("train_s", row["seconds"])
+        if publish:
+            self._publish(row)
+
+    def _publish(self, row: dict[str, float]) -> None:
         text = io.StringIO()
         # A run that changes its precision on the way has other columns from there on.
         columns = dict.fromkeys(key for one in self._rows for key in one)
@@ -57,9 +65,10 @@ class History:
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomic(self._path, text.getvalue())
+        validation = f", validation {row['val_loss']:.4f}" if "val_loss" in row else ""
         print(
-            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, {row['seconds']:.1f} s, "
-            f"{row['samples_per_s']:.2f} volumes/s",
+            f"epoch {row['epoch']} of {row['epochs']}: loss {row['train_loss']:.4f}{validation}, "
+            f"{row['seconds']:.1f} s, {row['samples_per_s']:.2f} volumes/s",
             flush=True,
         )
 
@@ -76,6 +85,10 @@ class History:
     def last(self, column: str) -> float | None:
         """The last epoch's value, where it has one."""
         return self._rows[-1].get(column)
+
+    def column(self, name: str) -> list[float]:
+        """A figure of every epoch so far."""
+        return [row[name] for row in self._rows]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, in plain values."""

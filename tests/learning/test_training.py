@@ -17,11 +17,13 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from stfmri.learning import models, optimise, training
+from stfmri.learning import learner, models, optimise, training
 from stfmri.learning.data import epoch_order
 from stfmri.learning.device import resolve_precision
+from stfmri.learning.loss import class_weights, weighted_loss
+from stfmri.learning.seeds import Use
 from stfmri.study import config as configuration
-from stfmri.study import predictions, splits
+from stfmri.study import history, predictions, splits
 from stfmri.study.config import (
     AugmentConfig,
     CheckpointConfig,
@@ -31,7 +33,7 @@ from stfmri.study.config import (
     SplitConfig,
     TrainConfig,
 )
-from stfmri.study.errors import ConfigError, RunHeldError, TrainingError
+from stfmri.study.errors import ConfigError, RunHeldError, TrainingError, UserError
 from stfmri.study.locks import lock
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import CacheError, Volumes, read_index
@@ -60,7 +62,7 @@ def probabilities(run: Path) -> np.ndarray:
 
 def test_equation_1_on_the_papers_cohort() -> None:
     labels = [0] * 73 + [1] * 259 + [2] * 259
-    weights = training.class_weights(labels, 3)
+    weights = class_weights(labels, 3)
     expected = [1 - 73 / 591, 1 - 259 / 591, 1 - 259 / 591]
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
@@ -71,7 +73,7 @@ def test_one_samples_gradient_is_its_class_weight_times_the_unweighted_one(label
     target = torch.tensor([label])
     weight = torch.tensor([0.9, 0.5, 0.6], dtype=torch.float64)
     weighted, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    training.weighted_loss(weighted, target, weight).backward()
+    weighted_loss(weighted, target, weight).backward()
     torch.nn.functional.cross_entropy(plain, target).backward()
     torch.testing.assert_close(weighted.grad, weight[label] * plain.grad)
 
@@ -86,7 +88,7 @@ def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path)
     predictions.validate(table, CLASSES, 0, split.folds[0].test)
     assert [path.name for path in (run / "checkpoint").iterdir()] == ["epoch-0002"]
     metrics = (run / "metrics.csv").read_text().splitlines()
-    assert metrics[0].startswith("epoch,train_loss,seconds,samples_per_s,wait_share")
+    assert metrics[0].startswith("epoch,epochs,train_loss,seconds,samples_per_s,wait_share")
     assert len(metrics) == 3
     record = json.loads((run / "provenance.json").read_text())
     assert record["precision"] == "fp32"
@@ -143,17 +145,18 @@ def train_in_a_process(file: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("moment", "contrasts"),
+    ("moment", "contrasts", "early_stopping"),
     [
-        ("in an epoch", ("t1ce", "flair")),
-        ("while a checkpoint is written", ()),
-        ("at the end", ()),
+        ("in an epoch", ("t1ce", "flair"), 0),
+        ("while a checkpoint is written", (), 0),
+        ("at the end", (), 2),
     ],
 )
 def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
-    tmp_path: Path, moment: str, contrasts: tuple[str, ...]
+    tmp_path: Path, moment: str, contrasts: tuple[str, ...], early_stopping: int
 ) -> None:
     settings = {
+        "split": SplitConfig(n=2, val_fraction=0.4 if early_stopping else 0.0),
         "data": DataConfig(name="tiny", classes=CLASSES, contrasts=contrasts),
         "train": TrainConfig(
             epochs=3,
@@ -161,10 +164,16 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
             threads=1,
             learning_rate=1e-3,
             batch_size=2,
+            optimizer="adamw",
             schedule="cosine",
-            average_last=0.9,  # all three epochs, so that a resumed run needs the count so far
+            warmup=0.3,
+            label_smoothing=0.1,
+            # All three epochs, so that a resumed run needs the count so far.
+            average_last=0.0 if early_stopping else 0.9,
+            early_stopping=early_stopping,
             batch_norm="recomputed",
         ),
+        "augment": AugmentConfig(intensity_probability=0.5),
         "model": ModelConfig(name="mc3_18"),
         "checkpoint": CheckpointConfig(every_s=0),
     }
@@ -223,7 +232,7 @@ def test_recomputed_batch_norm_is_the_mean_over_batches_of_unaugmented_volumes(
     assert len(subject_ids) % 3 != 0
     network.train()
     with torch.no_grad():
-        for samples in epoch_order(len(subject_ids), 3, (config.train.seed, 0)):
+        for samples in epoch_order(len(subject_ids), 3, Use.STATISTICS, (config.train.seed, 0)):
             batch = np.stack([volumes[subject_ids[sample]] for sample in samples])
             network(torch.from_numpy(batch).float())
     for norm, (mean, variance) in zip(norms, tested, strict=True):
@@ -247,15 +256,15 @@ def test_the_tested_weights_are_the_mean_of_those_after_the_last_epochs(tmp_path
     base = tiny_config(tmp_path).train
     settings = replace(base, epochs=4, average_last=0.5, batch_norm="recomputed")
     after: list[dict[str, torch.Tensor]] = []
-    original = training.Training._train_epoch
+    original = training.Run.train_epoch
 
-    def noted(self: training.Training) -> None:
+    def noted(self: training.Run) -> None:
         original(self)
-        parameters = self.network.named_parameters()
+        parameters = self.learner.network.named_parameters()
         after.append({name: item.detach().double().clone() for name, item in parameters})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Training, "_train_epoch", noted)
+        patch.setattr(training.Run, "train_epoch", noted)
         file = prepare(tmp_path, "mean", train=settings)
         training.train_run(file)
     network = models.load_trained(file.parent).network
@@ -276,7 +285,8 @@ def test_the_tested_weights_are_the_mean_of_those_after_the_last_epochs(tmp_path
         said = network(batch(fold.test)).softmax(dim=1)
     np.testing.assert_allclose(said, probabilities(file.parent), atol=1e-4)
     stem = network.stem[1].running_mean.clone()
-    orders = epoch_order(len(fold.train), config.train.batch_size, (config.train.seed, 0))
+    seed = (config.train.seed, 0)
+    orders = epoch_order(len(fold.train), config.train.batch_size, Use.STATISTICS, seed)
     with torch.no_grad():
         means = [
             network.stem[0](batch([fold.train[number] for number in order])).mean(dim=(0, 2, 3, 4))
@@ -301,8 +311,45 @@ def test_a_share_of_the_epochs_counts_rounded_up_to_whole_ones(
     epochs: int, share: float, counted: int
 ) -> None:
     train = TrainConfig(epochs=epochs, average_last=share, batch_norm="recomputed")
-    averaged = [epoch for epoch in range(1, epochs + 1) if optimise.is_averaged(train, epoch)]
+    averaged = [
+        epoch for epoch in range(1, epochs + 1) if optimise.is_averaged(train, epoch, epochs)
+    ]
     assert averaged == list(range(epochs - counted + 1, epochs + 1))
+
+
+def test_early_stopping_tests_the_epoch_of_the_lowest_validation_loss(tmp_path: Path) -> None:
+    """With so large a rate the loss jumps about; which epoch is best is read from the table."""
+    base = tiny_config(tmp_path)
+    file = prepare(
+        tmp_path,
+        "early",
+        split=replace(base.split, val_fraction=0.4),
+        train=replace(base.train, epochs=12, early_stopping=2, learning_rate=3e-2),
+        checkpoint=CheckpointConfig(every_s=0),
+    )
+    after: list[torch.Tensor] = []
+    original = training.Run.train_epoch
+
+    def noted(self: training.Run) -> None:
+        original(self)
+        after.append(self.learner.bare_network.fc[1].weight.detach().clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Run, "train_epoch", noted)
+        training.train_run(file)
+    losses = history.read(file.parent / "metrics.csv")["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 12
+    tested = models.load_trained(file.parent).network
+    torch.testing.assert_close(tested.fc[1].weight, after[best])
+    record = json.loads((file.parent / "provenance.json").read_text())
+    assert (record["best_epoch"], record["epochs"]) == (best + 1, len(losses))
+
+
+def test_early_stopping_without_a_validation_part_is_refused(tmp_path: Path) -> None:
+    train = replace(tiny_config(tmp_path).train, early_stopping=3)
+    with pytest.raises(UserError, match=r"needs a validation part.*set split\.val_fraction"):
+        training.train_run(prepare(tmp_path, "early", train=train))
 
 
 def test_accumulated_batches_step_like_one_large_batch(tmp_path: Path) -> None:
@@ -407,9 +454,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     file = prepare(tmp_path, "nan")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training, "weighted_loss", lambda *_: torch.tensor(math.nan, requires_grad=True)
+            learner, "weighted_loss", lambda *_: torch.tensor(math.nan, requires_grad=True)
         )
-        with pytest.raises(TrainingError, match=r"loss of epoch 0 is nan; lower"):
+        with pytest.raises(TrainingError, match=r"loss of epoch 1 is nan; lower"):
             training.train_run(file)
     assert not (file.parent / "predictions.csv").exists()
 

@@ -15,6 +15,7 @@ WEIGHTS = {
     "kinetics": "weights pre-trained on the videos of Kinetics-400",
 }
 STEMS = {"fresh": "a newly drawn first layer", "rgb_sum": "a first layer summed over its colours"}
+OPTIMISERS = {"adam": "Adam", "adamw": "AdamW"}
 SCHEDULES = {"constant": "kept constant", "cosine": "falling to zero along a cosine"}
 AUGMENTATIONS = {
     "light": "random affine changes and flips",
@@ -38,6 +39,39 @@ def _initial(weights: str, stem_init: str) -> str:
 def _batch(size: int, accumulate: int) -> str:
     gathered = f" whose gradients were averaged over {accumulate} batches" if accumulate > 1 else ""
     return f"batches of {counted(size, 'volume')}{gathered}"
+
+
+def _epochs(epochs: int, steps: int) -> str:
+    least = f" or {counted(steps, 'step')}, whichever was longer" if steps else ""
+    return f"{counted(epochs, 'epoch')}{least}"
+
+
+def _schedule(kind: str, warmup: float) -> str:
+    rising = f"rising over the first {warmup:.0%} of the steps, then " if warmup else ""
+    return f"{rising}{_named(SCHEDULES, kind, 'with the schedule')}"
+
+
+def _smoothing(share: float) -> str:
+    return f"{share:.0%} of each target was spread over all classes" if share else ""
+
+
+def _early(patience: int) -> str:
+    if not patience:
+        return ""
+    return (
+        f"training stopped after {counted(patience, 'epoch')} without a lower validation loss, "
+        "and the weights of the best epoch were tested"
+    )
+
+
+def _intensity(probability: float, log_gamma: float, shading: float, noise: float) -> str:
+    if not probability:
+        return ""
+    return (
+        f"with probability {probability:g} the intensities of a training volume were changed: an "
+        f"exponent of e to ±{log_gamma:g}, smooth shading (coefficients up to {shading:g}) and "
+        f"noise (standard deviation up to {noise:g})"
+    )
 
 
 def _average(share: float) -> str:
@@ -76,10 +110,21 @@ INPUT = Phrase(
     ),
 )
 RATE = Phrase(("train.learning_rate",), lambda rate: f"{rate:g}")
-SCHEDULE = Phrase(("train.schedule",), lambda kind: _named(SCHEDULES, kind, "with the schedule"))
+SCHEDULE = Phrase(("train.schedule", "train.warmup"), _schedule)
 DECAY = Phrase(("train.weight_decay",), lambda decay: f"{decay:g}")
-EPOCHS = Phrase(("train.epochs",), lambda epochs: counted(epochs, "epoch"))
+EPOCHS = Phrase(("train.epochs", "train.steps"), _epochs)
 BATCH = Phrase(("train.batch_size", "train.accumulate"), _batch)
+SMOOTHING = Phrase(("train.label_smoothing",), _smoothing)
+EARLY = Phrase(("train.early_stopping",), _early)
+INTENSITY = Phrase(
+    (
+        "augment.intensity_probability",
+        "augment.log_gamma",
+        "augment.shading",
+        "augment.noise",
+    ),
+    _intensity,
+)
 AVERAGE = Phrase(("train.average_last",), _average)
 BATCH_NORM = Phrase(("train.batch_norm",), _batch_norm)
 SEED = Phrase(("train.seed",), str)
@@ -94,17 +139,17 @@ AUGMENTATION = Phrase(
     ),
     _augmentation,
 )
-# Where the configuration has no such key, Adam is the one optimiser of training.
-OPTIMISER_KEYS = ("train.optimizer", "train.optimiser")
+OPTIMISER = Phrase(("train.optimizer",), lambda name: _named(OPTIMISERS, name, "the optimiser"))
 MODEL = Phrase(("model.name",), str)
 COVERED = frozenset(
     key
     for phrase in (
         *(INITIAL, INPUT, RATE, SCHEDULE, DECAY, EPOCHS, BATCH),
         *(AVERAGE, BATCH_NORM, SEED, AUGMENTATION, MODEL),
+        *(OPTIMISER, SMOOTHING, EARLY, INTENSITY),
     )
     for key in phrase.keys
-).union(OPTIMISER_KEYS)
+)
 
 
 def sentences(study: Study) -> tuple[str, ...]:
@@ -161,12 +206,10 @@ def parameters(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def optimisation(settings: Settings) -> str:
     """Optimiser, step size, batches and epochs."""
-    names = [settings.said(Phrase((key,), _optimiser)) for key in OPTIMISER_KEYS]
-    name = listed(distinct(names)) or "Adam"
     return (
-        f"They were optimised by {name} for {settings.said(EPOCHS)} in {settings.said(BATCH)}, "
-        f"with a learning rate of {settings.said(RATE)} ({settings.said(SCHEDULE)}) and a weight "
-        f"decay of {settings.said(DECAY)}."
+        f"They were optimised by {settings.said(OPTIMISER)} for {settings.said(EPOCHS)} in "
+        f"{settings.said(BATCH)}, with a learning rate of {settings.said(RATE)} "
+        f"({settings.said(SCHEDULE)}) and a weight decay of {settings.said(DECAY)}."
     )
 
 
@@ -180,6 +223,8 @@ def loss() -> str:
 
 def selection(study: Study) -> str:
     """Whether a model was chosen, and on what."""
+    if any(variant.config.train.early_stopping for variant in study.variants):
+        return "The epoch was chosen on the validation part; the test part was predicted once."
     if any(fold.val for fold in study.cohort.folds):
         return (
             "The validation part was watched and never selected on; the network after the last "
@@ -197,10 +242,6 @@ def _afterwards(settings: Settings) -> tuple[str, ...]:
     """What was done to the weights after training, in some variants or in all."""
     return tuple(
         f"{capital(said)}."
-        for phrase in (AVERAGE, BATCH_NORM)
+        for phrase in (INTENSITY, SMOOTHING, EARLY, AVERAGE, BATCH_NORM)
         if (said := settings.said_of_some(phrase))
     )
-
-
-def _optimiser(name: str) -> str:
-    return {"adam": "Adam", "adamw": "AdamW", "sgd": "stochastic gradient descent"}.get(name, name)
