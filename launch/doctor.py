@@ -30,6 +30,8 @@ STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 EPILOG = """\
 Run it on the login node, and once on a compute node: srun --gres=gpu:1 python launch/doctor.py
 
+Whether a run's pipeline learns at all: python -m stfmri.check --help
+
 ok: as it should be; warn: works, but slower or with less; fail: in the way of a run.
 
 exit status: 0 nothing fails; 1 something does; 2 the call was wrong"""
@@ -243,7 +245,8 @@ def data_checks(root: Path) -> Iterator[Finding]:
             yield Finding(OK, f"weights {name}", str(path))
     caches = sorted(path.parent.name for path in root.glob("data/cache/*/index.csv"))
     if caches:
-        yield Finding(OK, "preprocessed", ", ".join(caches))
+        fix = "does it learn? python -m stfmri.check --help"
+        yield Finding(OK, "preprocessed", ", ".join(caches), fix)
     else:
         yield Finding(
             WARN, "preprocessed", f"nothing under {root}", "python -m preprocessing --help"

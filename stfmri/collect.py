@@ -62,7 +62,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     # Matplotlib and SciPy take seconds to import: --help and a wrong name come first.
     from stfmri.evidence.collected import collect_evidence
     from stfmri.evidence.score_tables import scores_table
-    from stfmri.evidence.sentences import headline
+    from stfmri.evidence.sentences import beats_chance, headline
     from stfmri.evidence.summarise import summarise
     from stfmri.evidence.tables import to_terminal
     from stfmri.evidence.write import write_results
@@ -91,6 +91,14 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     terminal.print(to_terminal(scores_table(summary), sweep.note))
     for sentence in headline(summary):
         terminal.print(sentence, markup=False, highlight=False)
+    if beats_chance(summary) is False and sweep.runs[0].config_file.is_file():
+        console.print(
+            "whether that is the data, the settings or a bug: python -m stfmri.check --config "
+            f"{sweep.runs[0].config_file}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
     console.print(f"written: {report}", soft_wrap=True, markup=False, highlight=False)
     return 0
 

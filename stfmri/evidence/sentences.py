@@ -40,6 +40,12 @@ def headline(results: Results) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def beats_chance(results: Results) -> bool | None:
+    """Whether the leader is shown to beat chance; None where there is no leader, or no test."""
+    test = results.chance.get(results.leader.predicted.name) if results.leader else None
+    return None if test is None else test.p < CHANCE_LEVEL
+
+
 def _lead(leader: Summary, results: Results) -> str:
     score = leader.primary
     spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"

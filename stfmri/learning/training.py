@@ -50,7 +50,7 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
     """
     config = configuration.load(config_file)
     run = config_file.resolve().parent
-    accelerator = _accelerator(config)
+    accelerator = accelerator_of(config)
     holds = locks.lock(run) if accelerator.is_main_process else contextlib.nullcontext()
     with holds:
         if predictions.is_done(run, config.split.fold):
@@ -61,7 +61,7 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
     accelerator.end_training()
 
 
-def _accelerator(config: Config) -> Accelerator:
+def accelerator_of(config: Config) -> Accelerator:
     """Accelerate in the precision that this machine really has."""
     # As Accelerate will choose; it reads this variable only where it makes the state itself.
     # Without it, each of several processes on CPUs would take itself for the only one.

@@ -1,0 +1,297 @@
+"""Does a run's pipeline learn at all? Three short trainings inside its training part.
+
+The first question is whether the network can learn eight volumes by heart: arithmetic and labels
+are broken if it cannot. The others are whether what it learns from three quarters of the training
+part holds for the last quarter, and that nothing holds there once labels are shuffled. No test
+subject is read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+
+from stfmri.learning import models
+from stfmri.learning.data import Part, epoch_order, open_part
+from stfmri.learning.learner import Learner
+from stfmri.learning.loss import class_weights
+from stfmri.learning.seeds import Use, generator, mix
+from stfmri.study.config import AugmentConfig, Config, TrainConfig
+from stfmri.study.errors import UserError
+from stfmri.study.shards import Volumes
+from stfmri.study.splits import Split
+from stfmri.study.splits.groups import group_subjects
+
+BY_HEART = 8  # volumes
+LEARNED = 0.05  # loss at which they are known by heart
+PARTS = 4  # of the training part, one of which is held out
+PERMUTATIONS = 2000
+CHANCE = 0.05  # level at which a score on held-out subjects is above chance
+
+
+@dataclass(frozen=True)
+class ByHeart:
+    """How learning eight volumes by heart went: loss over steps, and seconds."""
+
+    losses: tuple[float, ...]
+    seconds: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the loss fell below `LEARNED`."""
+        return self.losses[-1] < LEARNED
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a training found on the held-out part of the training subjects.
+
+    Attributes:
+        auc: macro one-versus-rest area under the ROC curve.
+        p: share of permutations of the held-out labels with an area at least as large.
+    """
+
+    auc: float
+    p: float
+    subjects: int
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The findings, and what they say together."""
+
+    own: ByHeart
+    recommended: ByHeart
+    true: HeldOut
+    shuffled: HeldOut
+
+    @property
+    def learns(self) -> bool:
+        """Whether what is learned holds for subjects that were held out."""
+        return self._finding[0] == "learns"
+
+    @property
+    def verdict(self) -> str:
+        """One line: what is likely, and what to do."""
+        return ": ".join(self._finding)
+
+    @property
+    def _finding(self) -> tuple[str, str]:
+        if not self.recommended.succeeded:
+            return "bug", (
+                f"not even {BY_HEART} volumes can be learned by heart (loss "
+                f"{self.recommended.losses[-1]:.3f} after {len(self.recommended.losses)} steps); "
+                "give it more --seconds, then look at qc.html for empty or identical volumes and "
+                "at the label column"
+            )
+        if self.shuffled.p <= CHANCE / 10:
+            return "bug", (
+                f"labels were shuffled and held-out subjects are still told apart (AUC "
+                f"{self.shuffled.auc:.2f}); some of them may be among the training subjects"
+            )
+        if not self.own.succeeded:
+            return "recipe", (
+                f"{BY_HEART} volumes are learned by heart with train=recommended "
+                f"({len(self.recommended.losses)} steps), but not with this run's settings (loss "
+                f"{self.own.losses[-1]:.3f} after {len(self.own.losses)} steps); use "
+                "train=recommended, or a larger train.learning_rate"
+            )
+        if self.true.p > CHANCE:
+            return "no signal", (
+                f"training volumes are learned, and nothing of it holds for the "
+                f"{self.true.subjects} held-out training subjects (AUC {self.true.auc:.2f}, "
+                f"p = {self.true.p:.2f}); more subjects, a finer grid or another contrast may help"
+            )
+        return "learns", (
+            f"on {self.true.subjects} held-out training subjects the AUC is {self.true.auc:.2f} "
+            f"(p = {self.true.p:.3f}), with shuffled labels {self.shuffled.auc:.2f}"
+        )
+
+
+class Pipeline:
+    """A run's data and networks, for trainings that leave nothing behind."""
+
+    def __init__(
+        self, config: Config, split: Split, volumes: Volumes, accelerator: Accelerator
+    ) -> None:
+        self._config, self._split, self._volumes = config, split, volumes
+        self._accelerator = accelerator
+        self.subjects = split.folds[config.split.fold].train
+        numbers = {name: number for number, name in enumerate(split.classes)}
+        self.labels = np.array([numbers[split.subjects[name].label] for name in self.subjects])
+        self.groups = self._groups()
+
+    def by_heart(self, train: TrainConfig, seconds: float) -> ByHeart:
+        """Learn a few volumes of all classes until the loss is small or the time is up.
+
+        Args:
+            train: its optimiser and rate are used, all volumes a step, without smoothing.
+        """
+        chosen = self._few()
+        settings = replace(
+            train,
+            batch_size=len(chosen),
+            accumulate=1,
+            schedule="constant",
+            warmup=0.0,
+            label_smoothing=0.0,
+            average_last=0.0,
+            early_stopping=0,
+        )
+        learner = self._learner(settings, self.labels[chosen], batches=1, plain=True)
+        part = self._part(chosen, self.labels)
+        losses: list[float] = []
+        started = time.perf_counter()
+        while not losses or (losses[-1] >= LEARNED and time.perf_counter() - started < seconds):
+            order = [list(range(len(chosen)))]
+            losses.append(float(learner.learn(part.batches(order, 0))) / len(chosen))
+        return ByHeart(tuple(losses), time.perf_counter() - started)
+
+    def held_out(
+        self, train: TrainConfig, seconds: float, shuffled: bool, tell: Callable[[str], None]
+    ) -> HeldOut:
+        """Train on most of the training part, predict the rest of it.
+
+        Args:
+            train: its schedule is fitted to the epochs that the time allows.
+            shuffled: permute the labels of the subjects that are trained on.
+            tell: is given a line of progress an epoch.
+        """
+        learned, rest = self._parts()
+        labels = self.labels.copy()
+        drawn = generator(Use.ORDER, self._config.train.seed, int(shuffled))
+        if shuffled:
+            labels[learned] = drawn.permutation(labels[learned])
+        batches = len(self._order(learned, train, 0))
+        pace = self._seconds_per_epoch(train, learned, labels)
+        epochs = max(2, min(train.epochs, int(seconds / pace)))
+        settings = replace(train, epochs=epochs, steps=0, accumulate=1, early_stopping=0)
+        learner = self._learner(settings, labels[learned], batches)
+        part = self._part(learned, labels)
+        while learner.epoch < epochs:
+            order = self._order(learned, train, learner.epoch)
+            loss = float(learner.learn(part.batches(order, learner.epoch))) / len(learned)
+            tell(f"epoch {learner.epoch} of {epochs}: loss {loss:.3f}")
+        learner.settle(part.batches(self._order(learned, train, epochs), 0))
+        probabilities = learner.predict(self._part(rest, self.labels), self._config.sweep_folder)
+        return _judged(probabilities, self.labels[rest], drawn)
+
+    def _seconds_per_epoch(
+        self, train: TrainConfig, learned: NDArray[np.int64], labels: NDArray[np.int64]
+    ) -> float:
+        """Measured on two batches of a network that is thrown away."""
+        order = self._order(learned, train, 0)
+        learner = self._learner(train, labels[learned], batches=len(order))
+        part = self._part(learned, labels)
+        first, *_ = part.batches(order[:1], 0)
+        learner.step(first)  # the first step warms up
+        started = time.perf_counter()
+        float(learner.step(first))
+        return (time.perf_counter() - started) * len(order)
+
+    def _learner(
+        self, train: TrainConfig, labels: NDArray[np.int64], batches: int, plain: bool = False
+    ) -> Learner:
+        config, classes = replace(self._config, train=train), len(self._split.classes)
+        if plain:
+            model = replace(config.model, dropout=0.0)
+            config = replace(config, augment=AugmentConfig(kind="none"), model=model)
+        elif config.augment.kind == "heavy":  # it runs in loader processes, too slow to start here
+            config = replace(config, augment=replace(config.augment, kind="light"))
+        channels = len(self._volumes.contrasts(self.subjects[0]))
+        seed = mix(Use.WEIGHTS, train.seed, config.split.fold)
+        network = models.build(replace(config.model, weights="scratch"), classes, seed, channels)
+        weight_K = class_weights(labels.tolist(), classes)
+        return Learner(network, config, weight_K, self._accelerator, batches)
+
+    def _order(self, chosen: NDArray[np.int64], train: TrainConfig, epoch: int) -> list[list[int]]:
+        return epoch_order(len(chosen), train.batch_size, Use.ORDER, (train.seed, epoch))
+
+    def _part(self, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> Part:
+        return open_part(
+            self._volumes,
+            [self.subjects[number] for number in chosen],
+            labels[chosen].tolist(),
+            self._accelerator.device,
+            resident_share=max(self._config.train.resident_share, 0.01),
+            workers=0,
+        )
+
+    def _few(self) -> NDArray[np.int64]:
+        """Volumes to learn by heart, of each class in turn."""
+        by_class = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+        longest = max(map(len, by_class))
+        turns = [some[turn] for turn in range(longest) for some in by_class if turn < len(some)]
+        return np.array(turns[:BY_HEART])
+
+    def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the subjects that are trained on and that are held out."""
+        fewest = min(len(set(self.groups[self.labels == label])) for label in set(self.labels))
+        if fewest < 2:
+            name = self._split.classes[int(np.argmin(np.bincount(self.labels)))]
+            raise UserError(
+                f"class {name!r} has fewer than 2 independent patients in the training part of "
+                f"fold {self._config.split.fold}: too few to hold one out"
+            )
+        seed = self._config.split.seed
+        folds = StratifiedGroupKFold(min(PARTS, fewest), shuffle=True, random_state=seed)
+        return next(folds.split(self.labels, self.labels, self.groups))
+
+    def _groups(self) -> NDArray[np.int64]:
+        """The number of each subject's group of patients that belong together."""
+        found = group_subjects([self._split.subjects[name] for name in self.subjects])
+        number = {
+            subject.subject_id: group for group, members in enumerate(found) for subject in members
+        }
+        return np.array([number[name] for name in self.subjects])
+
+
+def diagnose(
+    pipeline: Pipeline,
+    own: TrainConfig,
+    recommended: TrainConfig,
+    seconds: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Diagnosis:
+    """Answer the three questions.
+
+    Args:
+        own: the run's settings.
+        seconds: for each of the four short trainings.
+        tell: is given lines of progress.
+    """
+    tell(f"{BY_HEART} volumes by heart, with train=recommended")
+    heart = pipeline.by_heart(recommended, seconds)
+    tell(f"loss {heart.losses[-1]:.3f} after {len(heart.losses)} steps")
+    tell(f"{BY_HEART} volumes by heart, with this run's settings")
+    mine = pipeline.by_heart(own, seconds)
+    tell(f"loss {mine.losses[-1]:.3f} after {len(mine.losses)} steps")
+    train = own if mine.succeeded else recommended
+    found = []
+    for shuffled in (False, True):
+        tell(f"training with {'shuffled' if shuffled else 'true'} labels")
+        found.append(pipeline.held_out(train, seconds, shuffled, tell))
+        tell(f"AUC of held-out training subjects {found[-1].auc:.2f}")
+    return Diagnosis(mine, heart, *found)
+
+
+def _judged(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], drawn: np.random.Generator
+) -> HeldOut:
+    score = _macro_auc(probabilities, labels)
+    chance = [_macro_auc(probabilities, drawn.permutation(labels)) for _ in range(PERMUTATIONS)]
+    at_least = sum(value >= score for value in chance)
+    return HeldOut(score, (1 + at_least) / (1 + PERMUTATIONS), len(labels))
+
+
+def _macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean one-versus-rest AUC of the classes that are there, not all subjects being of one."""
+    present: Sequence[int] = [label for label in np.unique(labels) if (labels != label).any()]
+    return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in present]))
