@@ -86,6 +86,7 @@ def run_local(
     workdir: Path,
     on_change: Callable[[int, str], None] | None = None,
     gpus: Sequence[str] = (),
+    threads: int = 0,
     python: str = sys.executable,
 ) -> list[Outcome]:
     """Run callables, at most `limit` at a time; one that fails does not stop the others.
@@ -100,6 +101,8 @@ def run_local(
         workdir: the processes' working directory, first on Python's path.
         on_change: told `(index, "running" | "done" | "failed")` as it happens.
         gpus: device names to hand out in turn, one a process; empty leaves all visible to all.
+        threads: of each process; 0: OMP_NUM_THREADS where it is set, else an equal share of the
+            CPUs.
         python: interpreter of the processes.
 
     Returns:
@@ -128,7 +131,9 @@ def run_local(
                 while waiting and slots and not caught:
                     index, slot = waiting.pop(0), slots.pop(0)
                     own = folder / f"{index:04d}"
-                    task = as_task(calls[index], _environment(gpus, slot, limit), os.getpid())
+                    task = as_task(
+                        calls[index], _environment(gpus, slot, limit, threads), os.getpid()
+                    )
                     job = _start(task, own, workdir, python)
                     running.append(_Running(index, slot, job, own))
                     tell(index, "running")
@@ -151,17 +156,19 @@ def _say_nothing(index: int, state: str) -> None:
     """Stand in for a caller who does not follow the changes."""
 
 
-def _environment(gpus: Sequence[str], slot: int, limit: int) -> Mapping[str, str | None]:
-    """A process's GPU, and its share of the CPUs unless OMP_NUM_THREADS says how many threads."""
+def _environment(
+    gpus: Sequence[str], slot: int, limit: int, threads: int
+) -> Mapping[str, str | None]:
+    """A process's GPU, and how many threads it has."""
     # submitit hides all GPUs from a local job unless it is told their numbers
     mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
     share = max(1, len(os.sched_getaffinity(0)) // limit)
-    threads = os.environ.get("OMP_NUM_THREADS", str(share))
+    count = str(threads or os.environ.get("OMP_NUM_THREADS") or share)
     return {
         "CUDA_VISIBLE_DEVICES": mine,
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": count,
         # Within an allocation it would be what the whole job has
-        "SLURM_CPUS_PER_TASK": threads.split(",")[0],
+        "SLURM_CPUS_PER_TASK": count.split(",")[0],
     }
 
 

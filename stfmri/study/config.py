@@ -331,8 +331,8 @@ class ClusterConfig:
     """Where jobs run."""
 
     kind: str = "auto"  # slurm | local | auto: SLURM where sbatch is found, else this machine
-    local_jobs: int = 1  # runs at a time on this machine
-    runs_per_gpu: int = 1  # runs one job trains side by side on one GPU
+    local_jobs: int = 0  # runs at a time on this machine; 0: as many as it has room for
+    runs_per_gpu: int = 1  # runs side by side on one GPU: of a SLURM job, or of this machine
     preprocess: StageResources = field(default_factory=StageResources)
     train: StageResources = field(default_factory=StageResources)
     baselines: StageResources = field(default_factory=StageResources)
@@ -340,7 +340,7 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         one_of("cluster.kind", self.kind, ("auto", "slurm", "local"))
-        _at_least("cluster.local_jobs", self.local_jobs, 1)
+        _at_least("cluster.local_jobs", self.local_jobs, 0)
         _at_least("cluster.runs_per_gpu", self.runs_per_gpu, 1)
 
 
