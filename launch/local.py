@@ -4,52 +4,69 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
+from launch.cli import minutes
 from launch.job import TrainRuns, baselines_by_fold
-from launch.states import LOGS, epochs_of, why_failed
-from slurm.local import local_gpus, run_local
+from launch.machine import Machine, run_gb, shared, this_machine
+from launch.progress import Row, epochs_of, overall_left, progress_table, total_epochs
+from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
+from slurm.local import run_local
+from stfmri.collect import main as collect
 from stfmri.study.config import ClusterConfig
 from stfmri.study.runs import Run, Sweep
 
 REFRESH_S = 1.0  # between two looks at the runs' metrics
+LINE_S = 30.0  # between two lines of one run, where there is no terminal
 
 
 def train_on_this_machine(
     out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
 ) -> list[Run]:
-    """Run the baselines among `runs`, then train the networks, `cluster.local_jobs` at a time.
+    """Run the baselines among `runs`, then train the networks, some at a time.
 
     One that fails does not stop the others.
 
     Returns:
         The runs that failed; why is printed.
     """
-    failed = _run_baselines(out, sweep, runs, cluster, code)
+    machine = this_machine()
+    failed = _run_baselines(out, sweep, runs, cluster, machine, code)
     networks = [run for run in runs if not run.baseline]
-    return failed + (_train(out, sweep, networks, cluster, code) if networks else [])
+    return failed + (_train(out, sweep, networks, cluster, machine, code) if networks else [])
+
+
+def collect_here(sweep: Sweep) -> int:
+    """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
+    if not any(run.is_done() for run in sweep.runs):
+        return 1
+    status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"])
+    return status or int(not all(run.is_done() for run in sweep.all_runs))
 
 
 def _run_baselines(
-    out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
+    out: Console,
+    sweep: Sweep,
+    runs: list[Run],
+    cluster: ClusterConfig,
+    machine: Machine,
+    code: Path,
 ) -> list[Run]:
     """Run baselines, a process a fold."""
     folds = baselines_by_fold(sweep.folder, runs)
     to_do = [run for of_fold in folds.values() for run in of_fold]
     if not to_do:
         return []
+    # On the cores even where there are GPUs, which no baseline uses.
+    share = shared(machine.without_gpus, len(folds), cluster, threads=1)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=out, disable=not out.is_terminal) as progress:
         bar = progress.add_task("baselines", total=len(to_do))
@@ -65,7 +82,8 @@ def _run_baselines(
         ):
             run_local(
                 list(folds),
-                limit=cluster.local_jobs,
+                limit=share.at_once,
+                threads=share.threads,
                 folder=sweep.folder / LOGS,
                 workdir=code,
                 on_change=tell,
@@ -78,21 +96,30 @@ def _run_baselines(
 
 
 def _train(
-    out: Console, sweep: Sweep, runs: list[Run], cluster: ClusterConfig, code: Path
+    out: Console,
+    sweep: Sweep,
+    runs: list[Run],
+    cluster: ClusterConfig,
+    machine: Machine,
+    code: Path,
 ) -> list[Run]:
-    """Train networks, with a bar for each."""
-    gpus = local_gpus()
-    at_once = min(cluster.local_jobs, len(runs))
-    neighbours = math.ceil(at_once / max(1, len(gpus))) - 1
+    """Train networks; a line for each at work says how far it is."""
+    variants = {run.variant: run for run in runs}
+    memory = run_gb([sweep.config_of(run) for run in variants.values()])
+    share = shared(machine, len(runs), cluster, sweep.config.train.threads, memory)
+    out.print(f"{share} (cluster.local_jobs=N or OMP_NUM_THREADS=N to change it)", soft_wrap=True)
+    neighbours = math.ceil(share.at_once / max(1, len(machine.gpus))) - 1
     calls = [TrainRuns([str(run.config_file)], neighbours) for run in runs]
-    with _progress(out, sweep, runs) as tell:
+    board = _Board(out, sweep, runs)
+    with board.shown():
         outcomes = run_local(
             calls,
-            limit=cluster.local_jobs,
+            limit=share.at_once,
+            threads=share.threads,
             folder=sweep.folder / LOGS,
             workdir=code,
-            on_change=tell,
-            gpus=gpus,
+            on_change=board.tell,
+            gpus=machine.gpus,
         )
     failed = [(runs[outcome.index], outcome) for outcome in outcomes if outcome.error]
     for run, outcome in failed:
@@ -102,66 +129,82 @@ def _train(
 
 
 class _Board:
-    """The progress bars: one of all epochs, and one of each run at work."""
+    """What the terminal shows while networks train: a line for each at work, and one for all."""
 
-    def __init__(self, progress: Progress, sweep: Sweep, runs: list[Run]) -> None:
-        self._progress = progress
-        self._runs = runs
-        self._epochs = [sweep.config_of(run).train.epochs for run in runs]
-        self._ended: dict[str, int] = {"done": 0, "failed": 0}
-        self._bars: dict[int, TaskID] = {}
-        self._finished = [epochs_of(run).finished for run in runs]
-        self._lock = threading.Lock()  # told by one thread, refreshed by another
-        self._all = progress.add_task(self._title(), total=sum(self._epochs))
+    def __init__(self, out: Console, sweep: Sweep, runs: Sequence[Run]) -> None:
+        self._out = out
+        self._lock = threading.Lock()  # changed by one thread, drawn by another
+        self._rows = [Row(run, NEW, epochs_of(run), total_epochs(sweep, run)) for run in runs]
+        self._said: dict[int, tuple[int, float]] = {}  # epochs of the last line, and when it was
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the picture up to date while the block lasts; without a terminal, print lines."""
+        if not self._out.is_terminal:
+            with _repeatedly(self._print_lines):
+                yield
+            return
+        live = Live(
+            console=self._out, get_renderable=self._picture, refresh_per_second=1 / REFRESH_S
+        )
+        with live:
+            yield
 
     def tell(self, index: int, state: str) -> None:
         """A run has started or ended."""
-        run = self._runs[index]
         with self._lock:
-            if state == "running":
-                self._bars[index] = self._progress.add_task(run.name, total=self._epochs[index])
-            else:
-                self._ended[state] += 1
-                self._progress.remove_task(self._bars.pop(index))
-                self._finished[index] = self._epochs[index]
-        if not self._progress.console.is_terminal:
-            self._progress.console.print(f"{run.name}: {state}")
-        self.refresh()
+            row = self._rows[index]
+            self._rows[index] = Row(row.run, state, epochs_of(row.run), row.total)
+            self._said[index] = (self._rows[index].epochs.finished, time.monotonic())
+        if not self._out.is_terminal:
+            self._out.print(f"{row.run.name}: {state}; {self._all()}", soft_wrap=True)
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Read how far the runs at work are."""
         with self._lock:
-            for index, bar in self._bars.items():
-                epochs = epochs_of(self._runs[index])
-                self._finished[index] = epochs.finished
-                loss = "" if epochs.loss is None else f", loss {epochs.loss:.3f}"
-                name = f"{self._runs[index].name}{loss}"
-                self._progress.update(bar, completed=epochs.finished, description=name)
-            done = sum(self._finished)
-            self._progress.update(self._all, completed=done, description=self._title())
+            self._rows = [
+                Row(row.run, row.state, epochs_of(row.run), row.total)
+                if row.state == RUNNING
+                else row
+                for row in self._rows
+            ]
 
-    def _title(self) -> str:
-        failed = f", {self._ended['failed']} failed" if self._ended["failed"] else ""
-        return f"{self._ended['done']} of {len(self._runs)} runs done{failed}"
+    def _picture(self) -> RenderableType:
+        self._refresh()
+        at_work = [row for row in self._rows if row.state == RUNNING]
+        line = Text(self._all(), style="bold")
+        return Group(progress_table(at_work), line) if at_work else line
+
+    def _print_lines(self) -> None:
+        """A line for each run that has finished an epoch and has had none for a while."""
+        self._refresh()
+        for index, row in enumerate(self._rows):
+            before, at = self._said.get(index, (0, 0.0))
+            due = time.monotonic() - at >= LINE_S
+            if row.state == RUNNING and row.epochs.finished > before and due:
+                self._said[index] = (row.epochs.finished, time.monotonic())
+                self._out.print(_line(row), soft_wrap=True)
+
+    def _all(self) -> str:
+        """One line for all of them."""
+        done, failed = (sum(row.state == state for row in self._rows) for state in (DONE, FAILED))
+        text = f"{done} of {len(self._rows)} networks trained"
+        text += f", {failed} failed" if failed else ""
+        left = overall_left(self._rows)
+        return text if left is None else f"{text}, about {minutes(left[0])} left"
+
+
+def _line(row: Row) -> str:
+    epochs = row.epochs
+    parts = [f"epoch {epochs.finished}/{row.total}"]
+    for name, value in (("loss", epochs.loss), ("validation loss", epochs.val_loss)):
+        parts += [] if value is None else [f"{name} {value:.4f}"]
+    parts += [] if row.left_s is None else [f"about {minutes(row.left_s)} left"]
+    return f"{row.run.name}: {', '.join(parts)}"
 
 
 @contextmanager
-def _progress(out: Console, sweep: Sweep, runs: list[Run]) -> Iterator[Callable[[int, str], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=out, disable=not out.is_terminal) as progress:
-        board = _Board(progress, sweep, runs)
-        with _repeatedly(board.refresh):
-            yield board.tell
-
-
-@contextmanager
-def _repeatedly(refresh: Callable[[], None]) -> Iterator[None]:
+def _repeatedly(refresh: Callable[[], object]) -> Iterator[None]:
     """Call `refresh` every so often, in a thread of its own, while the block lasts."""
     ended = threading.Event()
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from launch.plan import Opened
-from launch.states import DONE, FAILED, PENDING, RUNNING, RunState
+from launch.progress import count_states, styled
+from launch.states import PENDING, RunState
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run
-from stfmri.study.words import plural
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
-STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
 
 
 def show_plan(
@@ -47,7 +44,7 @@ def show_plan(
     _print_cut(out, len(states))
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
-    out.print(f"{count_states(states)}; {to_do} to submit{new}")
+    out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
 
@@ -72,11 +69,6 @@ def requests(stage: StageResources, runs_a_job: int) -> str:
     return ", ".join(word for word in words if word)
 
 
-def styled(state: str) -> Text:
-    """The state in its colour."""
-    return Text(state, style=STYLES.get(state, ""))
-
-
 def job_and_node(state: RunState) -> str:
     """Which job or process has the run, and where."""
     if not state.is_alive:
@@ -89,14 +81,12 @@ def job_and_node(state: RunState) -> str:
     return " ".join(word for word in ("job", state.job_text, waits, node) if word)
 
 
-def count_states(states: Sequence[RunState]) -> str:
-    """One line: 18 runs: 4 done, 2 running, 12 pending."""
-    counts = Counter(state.state for state in states)
-    return f"{plural(len(states), 'run')}: " + ", ".join(
-        f"{n} {state}" for state, n in counts.items()
-    )
-
-
 def _print_cut(out: Console, rows: int) -> None:
     if rows > MOST_ROWS:
         out.print(f"… and {rows - MOST_ROWS} more")
+
+
+def caution(out: Console, lines: Sequence[str]) -> None:
+    """Print what should be known before anything trains."""
+    for line in lines:
+        out.print(line, style="yellow", soft_wrap=True)

@@ -53,15 +53,6 @@ class RunState:
         return "" if self.job is None else str(job_of(self.job))
 
 
-@dataclass(frozen=True)
-class Epochs:
-    """What metrics.csv says of a run so far."""
-
-    finished: int = 0
-    seconds: float = 0.0  # spent in them
-    loss: float | None = None  # of the last one
-
-
 def states_of(sweep: Sweep) -> list[RunState]:
     """The state of every run; asks the queue once, and only if a job may be alive.
 
@@ -115,11 +106,3 @@ def why_failed(run: Run, job: Submission | None, sweep_folder: Path) -> str | No
     except FileNotFoundError:
         own = None
     return own or told
-
-
-def epochs_of(run: Run) -> Epochs:
-    """How many epochs the run has finished, and how long they took."""
-    epochs = history.read(run.folder / history.FILE_NAME)
-    if not {"epoch", "seconds", "train_loss"} <= epochs.keys():
-        return Epochs()  # not there yet, or cut off: the run's checkpoint writes it again
-    return Epochs(len(epochs["epoch"]), sum(epochs["seconds"]), epochs["train_loss"][-1])

@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from launch.cli import console, entry_point, minutes, new_parser, root_of
-from launch.show import MOST_ROWS, count_states, job_and_node, styled
-from launch.states import (
-    DONE,
-    FAILED,
-    NEW,
-    RUNNING,
-    STOPPED,
-    Epochs,
-    RunState,
+from launch.progress import (
+    MOST_LINES,
+    Row,
+    count_states,
     epochs_of,
-    states_of,
-    why_failed,
+    overall_left,
+    progress_table,
+    total_epochs,
 )
+from launch.show import job_and_node
+from launch.states import DONE, FAILED, NEW, STOPPED, RunState, states_of, why_failed
+from slurm.errors import ClusterError
 from stfmri.study import locks
 from stfmri.study.runs import Sweep, load_sweep, sweep_folder
 
@@ -33,27 +32,68 @@ EPILOG = """\
 states:
   done           its predictions are there
   running        its job runs, or a process holds its lock
-  pending        its job waits; SLURM's reason stands beside it
+  pending        its job waits; SLURM's reason is given with it
   failed         it ended with an error, which is shown
   stopped        it ended without an error: cancelled, or its node went away
   not submitted
 
-launch/submit.py with the same sweep submits what failed or stopped; such a run goes on from its
-last checkpoint. The time left is that of the epochs still to come, at the pace so far.
+launch/submit.py --resume NAME submits what failed or stopped; such a run goes on from its last
+checkpoint. The time left is that of the epochs still to come, at the pace of the last ones; a run
+that stops early needs less. More than LINES runs are shown as a line a variant, with the means of
+its runs.
 
-exit status: 0 every run is done; 1 not yet; 2 the call was wrong"""
+exit status: 0 every run is done; 1 not yet; 2 the call was wrong; 130 interrupted with Ctrl-C"""
+WATCH_S = 5.0
+MOST_FAILURES = 10
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the sweep found.
+
+    Attributes:
+        rows: every run.
+        failures: why runs ended that did not finish.
+        launcher: the process on this machine that starts the runs in turn; empty for none.
+    """
+
+    rows: list[Row]
+    failures: list[Text]
+    launcher: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run is done."""
+        return all(row.state == DONE for row in self.rows)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether anything will change by itself."""
+        return any(row.is_alive for row in self.rows) or (
+            bool(self.launcher) and not self.is_complete
+        )
+
+    @property
+    def facts(self) -> list[tuple[str, str, int]]:
+        """What a new block is worth printing for."""
+        return [(row.run.name, row.state, row.epochs.finished) for row in self.rows]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = new_parser("status", __doc__ or "", EPILOG)
+    epilog = EPILOG.replace("LINES", str(MOST_LINES))
+    made = new_parser("status", __doc__ or "", epilog)
     made.add_argument("--sweep", required=True, metavar="NAME", help="as in runs/<NAME>/")
     made.add_argument(
         "--watch",
         type=float,
+        nargs="?",
+        const=WATCH_S,
         metavar="SECONDS",
-        help="look again every so often, until nothing runs or waits",
+        help=f"look again every so often (every {WATCH_S:g} s), until nothing runs or waits; into "
+        "a file or a pipe, print only what has changed",
     )
+    made.add_argument("--all", action="store_true", help="a line for each run, however many")
     return made
 
 
@@ -63,53 +103,86 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     sweep = load_sweep(sweep_folder(root_of(options), options.sweep))
     out = console()
-    states = states_of(sweep)
     if options.watch is None:
-        out.print(overview(sweep, states))
+        look = look_at(sweep)
+        out.print(overview(look, unfold=options.all))
+    elif out.is_terminal:
+        look = _watch(out, sweep, max(1.0, options.watch), unfold=options.all)
     else:
-        states = _watch(out, sweep, states, max(1.0, options.watch))
-    return 0 if all(state.state == DONE for state in states) else 1
+        look = _follow(out, sweep, max(1.0, options.watch), unfold=options.all)
+    return 0 if look.is_complete else 1
 
 
-def overview(sweep: Sweep, states: Sequence[RunState]) -> Group:
-    """The table, why runs failed, and the summary line."""
-    total = sweep.config.train.epochs
-    epochs = {state.run.name: epochs_of(state.run) for state in states}
-    totals = {
-        # A baseline has none.
-        state.run.name: 0 if state.run.baseline else state.run.overrides.get("train.epochs", total)
-        for state in states
-    }
-    headings = ("run", "state", "epochs", "loss", "trained for", "left", "where")
-    table = Table(*headings, box=None, pad_edge=False)
-    for state in states[:MOST_ROWS]:
-        so_far = epochs[state.run.name]
-        left = _left(so_far, totals[state.run.name]) if state.state == RUNNING else None
-        table.add_row(
-            state.run.name,
-            styled(state.state),
-            f"{so_far.finished}/{totals[state.run.name]}" if totals[state.run.name] else "",
-            "" if so_far.loss is None else f"{so_far.loss:.4f}",
-            minutes(so_far.seconds) if so_far.finished else "",
-            minutes(left) if left is not None else "",
+def look_at(sweep: Sweep) -> Look:
+    """Read how far every run is.
+
+    Raises:
+        ClusterError: where SLURM does not say which jobs are alive.
+    """
+    states = states_of(sweep)
+    launcher = locks.holder(sweep.folder)
+    rows = [
+        Row(
+            state.run,
+            state.state,
+            epochs_of(state.run),
+            total_epochs(sweep, state.run),
             job_and_node(state),
         )
-    lines = [Text(f"… and {len(states) - MOST_ROWS} more")] if len(states) > MOST_ROWS else []
-    summary = _summary(states, epochs, totals)
-    launcher = locks.holder(sweep.folder)
-    if launcher is not None and any(state.state == NEW for state in states):
-        # On this machine runs wait within the command that submitted them.
-        summary.append(f"; process {launcher.pid} on {launcher.host} starts the rest in turn")
-    return Group(table, *lines, *_failures(sweep, states), summary)
+        for state in states
+    ]
+    here = "" if launcher is None else f"process {launcher.pid} on {launcher.host}"
+    return Look(rows, _failures(sweep, states), here)
 
 
-def _watch(out: Console, sweep: Sweep, states: list[RunState], pause_s: float) -> list[RunState]:
-    with Live(overview(sweep, states), console=out, auto_refresh=False) as live:
-        while any(state.is_alive for state in states):
-            time.sleep(pause_s)
-            states = states_of(sweep)
-            live.update(overview(sweep, states), refresh=True)
-    return states
+def overview(look: Look, *, unfold: bool = False) -> Group:
+    """The table, why runs failed, and the summary line."""
+    shown = look.failures if unfold else look.failures[:MOST_FAILURES]
+    more = len(look.failures) - len(shown)
+    rest = [Text(f"… and {more} more; --all shows them", style="red")] if more else []
+    return Group(progress_table(look.rows, unfold=unfold), *shown, *rest, _summary(look))
+
+
+def _watch(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
+    """Keep one picture of the sweep up to date, in a terminal."""
+    with Live(console=out, auto_refresh=False) as live:
+
+        def show(look: Look) -> None:
+            live.update(overview(look, unfold=unfold), refresh=True)
+
+        return _until_it_ends(sweep, pause_s, show, out.print)
+
+
+def _follow(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
+    """Print the sweep whenever a run has changed its state or finished an epoch."""
+    printed: list[object] = []
+
+    def show(look: Look) -> None:
+        if look.facts not in printed[-1:]:
+            if printed:
+                out.print()
+            printed[:] = [look.facts]
+            out.print(time.strftime("%Y-%m-%d %H:%M:%S"))
+            out.print(overview(look, unfold=unfold))
+
+    return _until_it_ends(sweep, pause_s, show, out.print)
+
+
+def _until_it_ends(
+    sweep: Sweep, pause_s: float, show: Callable[[Look], None], tell: Callable[[str], None]
+) -> Look:
+    """Look again and again, as long as anything goes on; returns the last look."""
+    look = look_at(sweep)
+    show(look)
+    while look.goes_on:
+        time.sleep(pause_s)
+        try:
+            look = look_at(sweep)
+        except ClusterError as error:  # the controller restarts, say; the sweep goes on
+            tell(f"{error}; looking again in {pause_s:g} s")
+            continue
+        show(look)
+    return look
 
 
 def _failures(sweep: Sweep, states: Sequence[RunState]) -> list[Text]:
@@ -125,25 +198,16 @@ def _failures(sweep: Sweep, states: Sequence[RunState]) -> list[Text]:
     return lines
 
 
-def _summary(states: Sequence[RunState], epochs: dict[str, Epochs], totals: dict[str, int]) -> Text:
+def _summary(look: Look) -> Text:
     """One line: how many runs are where, and how long the rest takes at the pace so far."""
-    finished = sum(item.finished for item in epochs.values())
-    spent = sum(item.seconds for item in epochs.values())
-    open_runs = [state.run.name for state in states if state.state != DONE]
-    to_come = sum(totals[name] - epochs[name].finished for name in open_runs)
-    at_work = sum(state.state == RUNNING and totals[state.run.name] > 0 for state in states)
-    text = count_states(states)
-    if finished and to_come and at_work:
-        left = spent / finished * to_come / at_work
-        text += f"; about {minutes(left)} left at {at_work} at a time"
+    text = count_states(row.state for row in look.rows)
+    left = overall_left(look.rows)
+    if left is not None:
+        text += f"; about {minutes(left[0])} left at {left[1]} at a time"
+    if look.launcher and any(row.state == NEW for row in look.rows):
+        # On this machine runs wait within the command that submitted them.
+        text += f"; {look.launcher} starts the rest in turn"
     return Text(text, style="bold")
-
-
-def _left(epochs: Epochs, total: int) -> float | None:
-    """Seconds that the epochs to come will take."""
-    if not epochs.finished:
-        return None
-    return epochs.seconds / epochs.finished * (total - epochs.finished)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from launch import states, status
 from launch.cli import minutes
-from launch.states import Epochs, epochs_of, states_of
+from launch.progress import Epochs, epochs_of
+from launch.states import states_of
 from slurm.logs import log_paths
 from slurm.queue import Job, JobState
 from stfmri.study import locks
@@ -43,9 +45,9 @@ def sweep(tmp_path: Path) -> Sweep:
     log = log_paths(made.folder / "logs", Job("7", 5))[1]
     private_dir(log.parent)
     log.write_text("slurmstepd: error: *** JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT ***\n")
-    (runs[1].folder / "metrics.csv").write_text(
-        "epoch,train_loss,seconds\n1,0.9,10.0\n2,0.75,20.0\n"
-    )
+    metrics = runs[1].folder / "metrics.csv"
+    metrics.write_text("epoch,train_loss,seconds\n1,0.9,10.0\n2,0.75,20.0\n")
+    os.utime(metrics, (2e9, 2e9))  # no time has passed since its last epoch
     return made
 
 
@@ -102,7 +104,7 @@ def test_status_tells_what_failed_and_why(
         "failed/fold0 failed: stfmri.Trouble: the loss is nan",
         "killed/fold0 failed: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT",
         "stopped/fold0 stopped: job 7_4 ended before its predictions",
-        "running/fold0 running 2/3 0.7500 30 s 15 s job 7_1",
+        "running/fold0 running 2/3 0.7500 15 s left job 7_1",
         "job 7_2 (Priority)",
         "8 runs: 1 done, 1 running, 1 pending, 2 failed, 1 stopped, 2 not submitted",
     ):
@@ -110,7 +112,7 @@ def test_status_tells_what_failed_and_why(
 
 
 def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
-    assert epochs_of(sweep.runs[1]) == Epochs(2, 30.0, 0.75)
+    assert epochs_of(sweep.runs[1]) == Epochs(2, 30.0, 0.75, pace_s=15.0)
     assert epochs_of(sweep.runs[0]) == Epochs()
 
 
