@@ -10,10 +10,10 @@ from launch import inputs
 from stfmri.evidence.baselines import BASELINES, fitting_baselines
 from stfmri.study import splits
 from stfmri.study.caches import caches_of
-from stfmri.study.compose import PATH_KEYS, Asked, compose, parse_overrides
+from stfmri.study.compose import PATH_KEYS, Asked, compose, groups, parse_overrides
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.files import safe_name
+from stfmri.study.files import SAFE_NAME, safe_name
 from stfmri.study.overrides import flatten
 from stfmri.study.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
 from stfmri.study.splits import Subject, subjects_in
@@ -54,6 +54,8 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     Raises:
         UserError: where what was typed differs from the sweep as it was submitted.
     """
+    if choice not in groups()["sweep"] and _was_submitted(root, name or choice):
+        return resume_sweep(name or choice, root, typed)
     asked = parse_overrides(typed)
     for item in asked:
         if item.key in SET_BY_SWEEP:
@@ -91,6 +93,35 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     before = [text for text in saved.typed if not (cluster and _is_cluster(text))]
     today = splits.as_submitted(composed([*before, *cluster]), saved.config)
     return Opened(saved, today.cluster, is_new=False, note=_drift(saved, flatten(today)))
+
+
+def resume_sweep(name: str, root: Path, typed: Sequence[str]) -> Opened:
+    """Go on with a sweep by its own sweep.yaml, whether conf/sweep still has its choice or not.
+
+    Args:
+        typed: overrides, which may be of `cluster` alone.
+
+    Raises:
+        UserError: where there is no such sweep, or another setting was typed.
+    """
+    saved = load_sweep(sweep_folder(root, name))
+    others = [item.key for item in parse_overrides(typed) if not _is_cluster(item.key)]
+    if others:
+        raise ConfigError(
+            f"{saved.folder} goes on as it was submitted, and only settings of cluster may change; "
+            f"leave out {', '.join(others)}, or make another sweep with --sweep and --name"
+        )
+    is_known = saved.choice in groups()["sweep"]
+    words = typed or [text for text in saved.typed if _is_cluster(text)]
+    if typed or is_known:
+        composed = compose(words, sweep=saved.choice if is_known else None, root=root)
+        return Opened(saved, composed.cluster, is_new=False)
+    return Opened(saved, saved.config.cluster, is_new=False)
+
+
+def _was_submitted(root: Path, name: str) -> bool:
+    is_name = SAFE_NAME.fullmatch(name) is not None
+    return is_name and (sweep_folder(root, name) / SWEEP_FILE).is_file()
 
 
 def _known_subjects(config: Config) -> list[Subject]:

@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.cluster import check_queue, submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
-from launch.local import train_on_this_machine
-from launch.plan import open_sweep
-from launch.show import request_of, show_plan
+from launch.local import collect_here, train_on_this_machine
+from launch.plan import Opened, open_sweep, resume_sweep
+from launch.show import caution, request_of, show_plan
 from launch.states import states_of
-from stfmri.collect import main as collect
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import groups
+from stfmri.study.errors import ConfigError
 from stfmri.study.files import private_dir
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep, write_sweep
 
@@ -29,15 +27,16 @@ EPILOG = """\
 examples:
   python launch/submit.py --sweep full data.brats=/data/BraTS data.ixi=/data/IXI --dry-run
   python launch/submit.py --sweep full --name longer train.epochs=100
-  python launch/submit.py --sweep full cluster=mysite cluster.train.time_min=600
+  python launch/submit.py --resume longer cluster=mysite cluster.train.time_min=600
 
-What can be chosen stands in conf/: a file is a choice of its folder's group, a key in it is set as
-group.key=value, and a sweep of your own is a file in conf/sweep/.
+Options are in conf/: a file is a choice of its folder's group, a key in it is set as
+group.key=value, and a sweep of your own is a file in conf/sweep/; launch/new.py writes one.
 
-The same command again submits what has failed or stopped since, and leaves alone what is done or
-alive. The first submission freezes the choices in runs/<name>/sweep.yaml and the code beside it, so
-no later edit reaches a waiting run. Baselines (sweep.baselines) run beside the networks, without a
-GPU. The last job writes results/<name>/report.html.
+The same command again, with its overrides or without, submits what has failed or stopped since, and
+leaves alone what is done or alive. The first submission freezes the choices in
+runs/<name>/sweep.yaml and the code next to it, so that no later edit reaches a waiting run; of
+these --resume goes on. Baselines (sweep.baselines) need no GPU. The last job writes
+results/<name>/report.html.
 
 exit status: 0 submitted, or trained; 1 in part or not at all; 2 the call was wrong"""
 
@@ -45,9 +44,10 @@ exit status: 0 submitted, or trained; 1 in part or not at all; 2 the call was wr
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = new_parser("submit", __doc__ or "", EPILOG)
-    made.add_argument(
-        "--sweep", required=True, metavar="CHOICE", help=f"one of {', '.join(groups()['sweep'])}"
-    )
+    which = made.add_mutually_exclusive_group(required=True)
+    choices = ", ".join(groups()["sweep"])
+    which.add_argument("--sweep", metavar="CHOICE", help=f"one of {choices}; or as --resume")
+    which.add_argument("--resume", metavar="NAME", help="go on with runs/NAME as it was submitted")
     made.add_argument("--name", help="of its folders in runs/ and results/ (default: the choice's)")
     made.add_argument("--dry-run", action="store_true", help="show the plan and write nothing")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="or group=choice")
@@ -59,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compose the sweep, plan its runs, and submit those that need it."""
     options = parser().parse_intermixed_args(arguments)
     out = console()
-    asked = (options.sweep, options.name, root_of(options), options.overrides)
-    opened = open_sweep(*asked)
+    opened = opened_by(options)
     sweep, cluster = opened.sweep, opened.cluster
     on_slurm = uses_slurm(cluster)
     where = "SLURM" if on_slurm else "this machine"
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not on_slurm:
             inputs.check_precision(sweep)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
-        opened = open_sweep(*asked)  # again: somebody else may have submitted it just before
+        opened = opened_by(options)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
         to_do = [state.run for state in states if state.is_to_do]
         if on_slurm and to_do:
@@ -94,10 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return collect_here(sweep)
 
 
-def caution(out: Console, lines: Sequence[str]) -> None:
-    """Print what should be known before anything trains."""
-    for line in lines:
-        out.print(line, style="yellow", soft_wrap=True)
+def opened_by(options: argparse.Namespace) -> Opened:
+    """The sweep that the command line means."""
+    root, typed = root_of(options), options.overrides
+    if options.resume is None:
+        return open_sweep(options.sweep, options.name, root, typed)
+    if options.name is not None:
+        raise ConfigError("--name makes another sweep, and needs --sweep; leave it out of --resume")
+    return resume_sweep(options.resume, root, typed)
 
 
 def prepare(sweep: Sweep, runs: list[Run]) -> Path:
@@ -112,14 +115,6 @@ def prepare(sweep: Sweep, runs: list[Run]) -> Path:
             private_dir(run.folder)
             configuration.save(complete[run.name], run.config_file)
     return freeze_code(sweep.folder)
-
-
-def collect_here(sweep: Sweep) -> int:
-    """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
-    if not any(run.is_done() for run in sweep.runs):
-        return 1
-    status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"])
-    return status or int(not all(run.is_done() for run in sweep.all_runs))
 
 
 if __name__ == "__main__":
