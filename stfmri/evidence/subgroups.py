@@ -21,9 +21,8 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import interval
+from stfmri.study.usual_columns import SEX_AND_AGE
 
-# Columns of a cohort table that are looked at without being named, in any spelling.
-USUAL = re.compile(r"(patient[_ ]?)?(sex|gender|age)([_ ](at[_ ].*|years|group))?", re.IGNORECASE)
 # Numbers of more distinct values than these are cut into bands of about equal size.
 MOST_VALUES = 8
 BANDS = 3
@@ -79,7 +78,7 @@ def columns_of(cohort: Cohort, named: Sequence[str]) -> list[str]:
         named: of `data.subgroups`; the usual ones, sex and age, are taken where they are found.
     """
     known = dict.fromkeys(name for subject in cohort.used for name in subject.columns)
-    usual = [name for name in known if USUAL.fullmatch(name)]
+    usual = [name for name in known if SEX_AND_AGE.fullmatch(name)]
     wanted = dict.fromkeys(["source", *named, *usual])
     return [name for name in wanted if len(set(groups_of(cohort, name).values())) > 1]
 
