@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.cohorts.columns import MOST_GROUPS, in_order, number_of
+from preprocessing.cohorts.columns import MOST_GROUPS, in_order
 from preprocessing.cohorts.labels import is_unknown
 from preprocessing.cohorts.sheet import Sheet
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import write_atomic
+from stfmri.study.table_columns import number_of
 from stfmri.study.words import listed
 
 MOST_CLASSES = 20

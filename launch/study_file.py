@@ -18,7 +18,7 @@ from slurm.local import local_gpus
 from slurm.queue import alive, has_slurm
 from stfmri.study.compose import PATH_KEYS
 from stfmri.study.config import Config, DataConfig
-from stfmri.study.usual_columns import SEX_AND_AGE
+from stfmri.study.table_columns import SEX_AND_AGE
 from stfmri.study.words import plural
 
 if TYPE_CHECKING:

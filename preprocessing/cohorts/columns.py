@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from preprocessing.cohorts.labels import is_unknown
+from stfmri.study.table_columns import number_of
 
 MOST_GROUPS = 10  # values of a column of groups, or of a class
 COPY = 0.9  # how far a column decides the class, from which on it counts as a copy of it
@@ -121,15 +122,6 @@ def decided_by_numbers(numbers: Sequence[float], labels: Sequence[str]) -> float
     ordered = [label for _, label in sorted(zip(numbers, labels, strict=True))]
     agree = sum(one == other for one, other in pairwise(ordered)) / (len(labels) - 1)
     return max(0.0, (agree - chance) / (1 - chance))
-
-
-def number_of(text: str) -> float:
-    """The number that a cell holds, also one with a decimal comma; NaN where it holds none."""
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def in_order(text: str) -> tuple[bool, float, str]:

@@ -21,7 +21,7 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import interval
-from stfmri.study.usual_columns import SEX_AND_AGE
+from stfmri.study.table_columns import SEX_AND_AGE, number_of
 
 # Numbers of more distinct values than these are cut into bands of about equal size.
 MOST_VALUES = 8
@@ -92,7 +92,7 @@ def groups_of(cohort: Cohort, column: str) -> Mapping[str, str]:
         else _known(subject.columns.get(column, ""))
         for subject in tested
     }
-    numbers = {name: _number(value) for name, value in values.items()}
+    numbers = {name: number_of(value) for name, value in values.items()}
     found = sorted({number for number in numbers.values() if not math.isnan(number)})
     is_numeric = all(not math.isnan(numbers[name]) for name, value in values.items() if value)
     if not is_numeric or len(found) <= MOST_VALUES:
@@ -238,14 +238,6 @@ def _edges(quantiles: Sequence[float]) -> list[float]:
     gap = max(quantiles) - min(quantiles)
     digits = max(0, -math.floor(math.log10(gap))) if gap > 0 else 3
     return sorted({round(edge, digits) for edge in quantiles})
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _band(number: float, edges: Sequence[float]) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from stfmri.evidence.baselines.record import Baseline, Fitted, FloatArray, Task
 from stfmri.study.errors import ConfigError
+from stfmri.study.table_columns import number_of
 
 if TYPE_CHECKING:
     from stfmri.study.config import Config
@@ -82,23 +83,14 @@ def _value(subject: Subject, name: str) -> str:
     return "" if text.lower() in MISSING else text
 
 
-def _number(text: str) -> float:
-    """The number that the text is; NaN where it is none."""
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
 def _is_numeric(subjects: Sequence[Subject], name: str) -> bool:
     texts = [text for text in (_value(subject, name) for subject in subjects) if text]
-    return bool(texts) and not any(math.isnan(_number(text)) for text in texts)
+    return bool(texts) and not any(math.isnan(number_of(text)) for text in texts)
 
 
 def _numbers(subjects: Sequence[Subject], names: Sequence[str]) -> FloatArray:
     """(N, columns), NaN where missing."""
-    rows = [[_number(_value(subject, name)) for name in names] for subject in subjects]
+    rows = [[number_of(_value(subject, name)) for name in names] for subject in subjects]
     return np.array(rows, np.float64).reshape(len(subjects), len(names))
 
 
