@@ -23,7 +23,7 @@ from preprocessing.cohorts.sheet import read_sheet
 from stfmri.study.compose import CONF, compose, parse_overrides
 from stfmri.study.config import Config, DataConfig
 from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.files import safe_name, write_atomic
+from stfmri.study.files import absolute, safe_name, write_atomic
 from stfmri.study.runs import SWEEP_FILE, sweep_folder
 from stfmri.study.words import listed, percent, plural
 
@@ -171,8 +171,9 @@ def _configuration(options: argparse.Namespace, root: Path) -> Config:
     Raises:
         UserError: for a call that names no cohort or no class.
     """
-    tables = [word for word in options.cohort if "=" not in word]
-    typed = [word for word in options.cohort if "=" in word]
+    # A path may hold an equals sign, too.
+    tables = [word for word in options.cohort if "=" not in word or absolute(word).is_file()]
+    typed = [word for word in options.cohort if word not in tables]
     if len(tables) > 1:
         raise ConfigError(f"expected one table, found {listed(tables)}")
     if tables:

@@ -112,16 +112,16 @@ def decided_by_groups(groups: Sequence[str], labels: Sequence[str]) -> float:
 def decided_by_numbers(numbers: Sequence[float], labels: Sequence[str]) -> float:
     """How far numbers decide the class: how often neighbours in their order share it.
 
-    0 is as often as by chance, 1 always; thresholds that divide n subjects into k classes give
-    about 1 - k / n.
+    0 is as often as by chance, 1 as often as where thresholds cut the numbers into the classes.
     """
-    shares = [count / len(labels) for count in Counter(labels).values()]
-    chance = sum(share**2 for share in shares)
-    if len(labels) < 2 or chance == 1:
+    counts = Counter(labels)
+    chance = sum((count / len(labels)) ** 2 for count in counts.values())
+    best = 1 - (len(counts) - 1) / max(1, len(labels) - 1)
+    if best <= chance:
         return 0.0
     ordered = [label for _, label in sorted(zip(numbers, labels, strict=True))]
     agree = sum(one == other for one, other in pairwise(ordered)) / (len(labels) - 1)
-    return max(0.0, (agree - chance) / (1 - chance))
+    return max(0.0, (agree - chance) / (best - chance))
 
 
 def in_order(text: str) -> tuple[bool, float, str]:
