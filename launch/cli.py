@@ -77,7 +77,7 @@ def minutes(seconds: float | None) -> str:
     """A duration as people say it: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
     if seconds is None:
         return "–"
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     whole = round(seconds / 60)
     if whole < 60:

@@ -183,7 +183,9 @@ def _run(row: Row) -> tuple[str | Text, ...]:
 
 def _variants(rows: Sequence[Row]) -> Table:
     """A line a variant: how many of its runs are where, and the means of those with epochs."""
-    headings = ("variant", "runs", *STATES, "epoch", "loss", "val loss", "left")
+    # Short, so that a variant's name has room on a terminal of 80 columns.
+    states = ("to do" if state == NEW else state for state in STATES)
+    headings = ("variant", *states, "epoch", "loss", "val loss", "left")
     return _table(headings, [_variant(name, some) for name, some in _by_variant(rows).items()])
 
 
@@ -195,7 +197,6 @@ def _variant(name: str, rows: Sequence[Row]) -> tuple[str | Text, ...]:
     total = max(row.total for row in rows)
     return (
         name,
-        str(len(rows)),
         *(
             Text(str(counts[state]), style=STYLES.get(state, "")) if counts[state] else ""
             for state in STATES

@@ -121,6 +121,7 @@ def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
     [
         (None, "–"),
         (59, "59 s"),
+        (59.7, "1 min"),
         (60, "1 min"),
         (3599, "1 h 00 min"),
         (7260, "2 h 01 min"),

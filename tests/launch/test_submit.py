@@ -17,6 +17,7 @@ import pytest
 import stfmri.study.compose
 from launch import submit
 from launch.freeze import freeze_code
+from launch.plan import resume_sweep
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import compose
@@ -169,6 +170,46 @@ def test_the_same_overrides_none_at_all_and_those_of_the_cluster_are_welcome(
         handed_over.clear()
         submit.main(arguments)
         assert len(handed_over) == 2
+
+
+def test_a_sweep_goes_on_from_its_own_file_where_conf_has_lost_its_choice(
+    root: Path, handed_over: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(stfmri.study.compose.CONF, conf)
+    monkeypatch.setattr(stfmri.study.compose, "CONF", conf)
+    mine = conf / "sweep" / "mine.yaml"
+    mine.write_text((conf / "sweep" / "demo.yaml").read_text().replace("name: demo", "name: mine"))
+    _forget_conf()
+    submit.main(["--sweep", "mine", *submission(root)[2:]])
+    frozen = (root / "runs/mine/sweep.yaml").read_bytes()
+    mine.unlink()
+    _forget_conf()
+    for asked in (["--resume", "mine"], ["--sweep", "mine"]):
+        handed_over.clear()
+        submit.main([*asked, "--root", str(root)])
+        assert [run.name for run in handed_over] == ["mc3_18-scratch/fold0", "mc3_18-scratch/fold1"]
+    assert (root / "runs/mine/sweep.yaml").read_bytes() == frozen
+    _forget_conf()
+
+
+def _forget_conf() -> None:
+    stfmri.study.compose.groups.cache_clear()
+    stfmri.study.compose._composed_yaml.cache_clear()
+
+
+def test_resuming_takes_settings_of_the_cluster_alone(
+    root: Path, handed_over: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit.main(submission(root))
+    there = ["--root", str(root)]
+    assert resume_sweep("demo", root, ["cluster.local_jobs=7"]).cluster.local_jobs == 7
+    assert submit.main(["--resume", "demo", *there, "train.epochs=3"]) == 2
+    assert "leave out train.epochs" in capsys.readouterr().err
+    assert submit.main(["--resume", "demo", "--name", "x", *there]) == 2
+    assert "--name makes another sweep" in capsys.readouterr().err
+    assert submit.main(["--resume", "dmo", *there]) == 2
+    assert "there are: demo" in capsys.readouterr().err
 
 
 def test_another_name_makes_another_sweep(root: Path, handed_over: list[Run]) -> None:
