@@ -15,9 +15,9 @@ from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.words import plural
 
 SAMPLE_S = 0.5  # long enough for the kernel's ticks of 10 ms to tell a busy core from an idle one
-# What a run takes on a CPU: Python, torch and the network with its optimiser, and by the voxels of a
-# step its activations. The latter is twice what mc3_18 took in fp32 (1.35 GB with four volumes of
-# 39×48×40 voxels), since other networks keep more.
+# What a run takes on a CPU: Python, torch and the network with its optimiser, and its activations
+# by the voxels of a step. The latter is twice what mc3_18 took in fp32 (1.35 GB with four volumes
+# of 39×48×40 voxels), since other networks keep more.
 RUN_GB = 0.9
 GB_A_MILLION_VOXELS = 3.0
 CGROUP = Path("/sys/fs/cgroup")
