@@ -43,6 +43,7 @@ STARTS_WITHOUT_TORCH = [
     ["-c", "import launch.job"],
     ["launch/submit.py", "--help"],
     ["launch/status.py", "--help"],
+    ["launch/new.py", "--help"],
     ["launch/preprocess.py", "--help"],
     ["launch/predict.py", "--help"],
     ["launch/doctor.py", "--help"],

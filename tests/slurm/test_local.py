@@ -72,6 +72,16 @@ def test_each_process_gets_a_gpu_in_turn_and_its_share_of_the_cpus(
         assert {one[name] for one in seen} == {share}
 
 
+def test_the_caller_may_say_how_many_threads_each_process_has(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    report = calls.Report(tmp_path / "0")
+    run_local([report], limit=1, folder=tmp_path / "logs", workdir=workdir, threads=3)
+    seen = json.loads(report.path.read_text())
+    assert (seen["OMP_NUM_THREADS"], seen["SLURM_CPUS_PER_TASK"]) == ("3", "3")
+
+
 def test_without_gpus_to_hand_out_all_stay_visible(
     tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
