@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -17,7 +18,7 @@ from rich.text import Text
 from launch.cli import minutes
 from launch.job import TrainRuns, baselines_by_fold
 from launch.machine import Machine, run_gb, shared, this_machine
-from launch.progress import Row, epochs_of, overall_left, progress_table, total_epochs
+from launch.progress import Row, asked_epochs, epochs_of, overall_left, progress_table, with_totals
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
 from slurm.local import run_local
 from stfmri.collect import main as collect
@@ -134,7 +135,8 @@ class _Board:
     def __init__(self, out: Console, sweep: Sweep, runs: Sequence[Run]) -> None:
         self._out = out
         self._lock = threading.Lock()  # changed by one thread, drawn by another
-        self._rows = [Row(run, NEW, epochs_of(run), total_epochs(sweep, run)) for run in runs]
+        rows = [Row(run, NEW, epochs_of(run), asked_epochs(sweep, run)) for run in runs]
+        self._rows = with_totals(rows)
         self._said: dict[int, tuple[int, float]] = {}  # epochs of the last line, and when it was
 
     @contextmanager
@@ -154,7 +156,7 @@ class _Board:
         """A run has started or ended."""
         with self._lock:
             row = self._rows[index]
-            self._rows[index] = Row(row.run, state, epochs_of(row.run), row.total)
+            self._rows[index] = replace(row, state=state, epochs=epochs_of(row.run))
             self._said[index] = (self._rows[index].epochs.finished, time.monotonic())
         if not self._out.is_terminal:
             self._out.print(f"{row.run.name}: {state}; {self._all()}", soft_wrap=True)
@@ -162,12 +164,11 @@ class _Board:
     def _refresh(self) -> None:
         """Read how far the runs at work are."""
         with self._lock:
-            self._rows = [
-                Row(row.run, row.state, epochs_of(row.run), row.total)
-                if row.state == RUNNING
-                else row
+            rows = [
+                replace(row, epochs=epochs_of(row.run)) if row.state == RUNNING else row
                 for row in self._rows
             ]
+            self._rows = with_totals(rows)
 
     def _picture(self) -> RenderableType:
         self._refresh()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 from rich.text import Text
@@ -33,6 +33,8 @@ class Epochs:
         val_loss: of validation, in the last one; None without validation.
         pace_s: seconds an epoch, of late.
         since_s: seconds since the last one ended.
+        total: how many the run will have; None before the first, which says so: a small cohort has
+            more than `train.epochs`, to reach `train.steps`.
     """
 
     finished: int = 0
@@ -41,6 +43,7 @@ class Epochs:
     val_loss: float | None = None
     pace_s: float | None = None
     since_s: float = 0.0
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Row:
     """One run in a table of progress.
 
     Attributes:
-        total: its epochs at most; 0 for a baseline.
+        total: its epochs, where none stops it early; 0 for a baseline.
         where: which job or process has it.
     """
 
@@ -88,14 +91,24 @@ def epochs_of(run: Run) -> Epochs:
         None if val_loss != val_loss else val_loss,
         sum(recent) / len(recent),
         max(0.0, time.time() - path.stat().st_mtime),
+        int(found["epochs"][-1]) if "epochs" in found else None,
     )
 
 
-def total_epochs(sweep: Sweep, run: Run) -> int:
-    """The epochs that the run will have at most; a baseline has none."""
+def asked_epochs(sweep: Sweep, run: Run) -> int:
+    """The epochs that the run was asked for; a baseline has none."""
     if run.baseline:
         return 0
     return int(run.overrides.get("train.epochs", sweep.config.train.epochs))
+
+
+def with_totals(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the epochs that each will have: its own word, else another's of its variant."""
+    known = {row.run.variant: row.epochs.total for row in rows if row.epochs.total}
+    return [
+        replace(row, total=row.epochs.total or known.get(row.run.variant) or row.total)
+        for row in rows
+    ]
 
 
 def progress_table(rows: Sequence[Row], *, unfold: bool = False) -> Table:

@@ -16,11 +16,12 @@ from launch.cli import console, entry_point, minutes, new_parser, root_of
 from launch.progress import (
     MOST_LINES,
     Row,
+    asked_epochs,
     count_states,
     epochs_of,
     overall_left,
     progress_table,
-    total_epochs,
+    with_totals,
 )
 from launch.show import job_and_node
 from launch.states import DONE, FAILED, NEW, STOPPED, RunState, states_of, why_failed
@@ -126,13 +127,13 @@ def look_at(sweep: Sweep) -> Look:
             state.run,
             state.state,
             epochs_of(state.run),
-            total_epochs(sweep, state.run),
+            asked_epochs(sweep, state.run),
             job_and_node(state),
         )
         for state in states
     ]
     here = "" if launcher is None else f"process {launcher.pid} on {launcher.host}"
-    return Look(rows, _failures(sweep, states), here)
+    return Look(with_totals(rows), _failures(sweep, states), here)
 
 
 def overview(look: Look, *, unfold: bool = False) -> Group:

@@ -20,6 +20,7 @@ from launch.progress import (
     epochs_of,
     overall_left,
     progress_table,
+    with_totals,
 )
 from launch.states import DONE, FAILED, NEW, PENDING, RUNNING
 from launch.status import Look, overview
@@ -99,6 +100,13 @@ def test_epochs_losses_and_pace_come_from_the_metrics(tmp_path: Path) -> None:
     os.utime(path, (2e9, 2e9))
     # The pace is that of the last five epochs.
     assert epochs_of(run) == Epochs(7, 280.0, 1 / 7, 2 / 7, 50.0, 0.0)
+
+
+def test_a_run_that_needs_more_epochs_than_were_asked_for_says_so_for_its_variant() -> None:
+    first = replace(row(RUNNING, 1), epochs=Epochs(1, 60.0, 0.5, None, 60.0, 0.0, 40))
+    rows = with_totals([first, row(NEW, fold=1), row(NEW, variant="b")])
+    assert [each.total for each in rows] == [40, 40, TOTAL]
+    assert rows[0].left_s == 39 * 60
 
 
 def test_columns_in_which_nothing_stands_are_left_out() -> None:
