@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = safe_name(options.name, "--name")
     file = CONF / "sweep" / f"{name}.yaml"
     refuse_to_replace(file, root, force=options.force)
-    config = _configuration(options, root)
+    config, typed = _configuration(options, root)
     # Reading scans takes SciPy, which takes seconds to import where the disk is slow.
     from preprocessing.cohorts.survey import survey
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in cautions(found, config.data):
         out.print(f"caution: {line}", style="yellow", soft_wrap=True)
     base = compose([], sweep=BASE, root=root)
-    settings = settings_for(found, config.data, base, here())
+    settings = settings_for(found, config.data, base, here(), typed)
     where = [] if options.root == Path() else ["--root", str(options.root)]
     if not os.access(file.parent, os.W_OK):
         out.print(f"{file.parent} cannot be written to, so the settings follow as overrides:")
@@ -165,8 +165,8 @@ def _facts(data: DataConfig, found: Survey) -> list[tuple[str, str]]:
     return facts
 
 
-def _configuration(options: argparse.Namespace, root: Path) -> Config:
-    """Where the cohort is, and what its class is.
+def _configuration(options: argparse.Namespace, root: Path) -> tuple[Config, list[str]]:
+    """Where the cohort is, what its class is, and which keys of `data` were typed.
 
     Raises:
         UserError: for a call that names no cohort or no class.
@@ -178,19 +178,20 @@ def _configuration(options: argparse.Namespace, root: Path) -> Config:
         raise ConfigError(f"expected one table, found {listed(tables)}")
     if tables:
         typed = ["data=table", f"data.table={tables[0]}", *typed]
-    others = [item.key for item in parse_overrides(typed) if item.key.split(".")[0] != "data"]
+    asked = [item.key for item in parse_overrides(typed)]
+    others = [key for key in asked if key.partition(".")[0] != "data"]
     if others:
         raise ConfigError(
             f"only settings of data are taken here, found {listed(others)}; edit the file that is "
             "written for the rest"
         )
-    named = any(item.key == "data.name" for item in parse_overrides(typed))
-    words = [*typed, *([] if named else [f"data.name='{options.name}'"])]
-    label = options.label
-    config = compose([*words, *([] if label is None else [f"data.label='{label}'"])], root=root)
-    if config.data.table is None:
-        return config
-    return replace(config, data=_with_table(config.data, options))
+    words = typed if "data.name" in asked else [*typed, f"data.name='{options.name}'"]
+    label = [] if options.label is None else [f"data.label='{options.label}'"]
+    config = compose([*words, *label], root=root)
+    names = [key.removeprefix("data.") for key in asked if key.startswith("data.")]
+    if config.data.table is not None:
+        config = replace(config, data=_with_table(config.data, options))
+    return config, names
 
 
 def _with_table(data: DataConfig, options: argparse.Namespace) -> DataConfig:

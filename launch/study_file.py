@@ -18,6 +18,7 @@ from slurm.local import local_gpus
 from slurm.queue import alive, has_slurm
 from stfmri.study.compose import PATH_KEYS
 from stfmri.study.config import Config, DataConfig
+from stfmri.study.serialise import to_dict
 from stfmri.study.table_columns import SEX_AND_AGE
 from stfmri.study.words import plural
 
@@ -32,6 +33,9 @@ LEAST_IN_GROUP = 5  # subjects, below which a group has no score of its own
 # depends on how they were divided.
 REPEATS = ((100, 5), (300, 3), (1000, 2))
 MOST_REPEATS_ON_A_CPU = 2
+DATA_PATHS = tuple(key.removeprefix("data.") for key in PATH_KEYS if key.startswith("data."))
+# Keys of `data` that the file has in any case.
+NAMED = ("name", "label", "contrasts", *DATA_PATHS)
 # What YAML and Hydra read as the text that it is.
 PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n|inf|nan)$)[A-Za-z_][\w.+-]*", re.I)
 
@@ -56,7 +60,8 @@ class Settings:
     """What was chosen for the cohort and this machine.
 
     Attributes:
-        data: key of `data` → value, beyond its layout's own.
+        data: key of `data` → value, for the keys that are chosen by looking at the cohort.
+        typed: the same for other keys that the user gave.
         further: columns that might serve as covariates, too.
         preprocessing: a choice of conf/preprocessing.
         machine: where it will be trained.
@@ -65,6 +70,7 @@ class Settings:
     """
 
     data: Mapping[str, Any]
+    typed: Mapping[str, Any]
     further: tuple[str, ...]
     preprocessing: str
     machine: Place
@@ -88,12 +94,15 @@ def here() -> Place:
     return Place("no GPU and no SLURM here", fast=False, cluster=cluster)
 
 
-def settings_for(found: Survey, asked: DataConfig, base: Config, place: Place) -> Settings:
+def settings_for(
+    found: Survey, asked: DataConfig, base: Config, place: Place, typed: Sequence[str] = ()
+) -> Settings:
     """Choose settings.
 
     Args:
         asked: where the cohort is.
         base: the sweep that the study starts from.
+        typed: the keys of `data` that the user gave, and which therefore stand.
     """
     covariates, further = _covariates(found)
     data: dict[str, Any] = {
@@ -102,9 +111,11 @@ def settings_for(found: Survey, asked: DataConfig, base: Config, place: Place) -
         "subgroups": _subgroups(found),
         "stripped": asked.stripped or _all_look_stripped(found),
     }
+    given = {name: to_dict(asked)[name] for name in typed if name not in NAMED}
     most = next((times for size, times in REPEATS if found.patients < size), 1)
     return Settings(
-        data=data,
+        data={name: given.pop(name, value) for name, value in data.items()},
+        typed=given,
         further=tuple(column.name for column in further),
         preprocessing="mm2_tight" if place.fast else "mm4_tight",
         machine=place,
@@ -150,6 +161,7 @@ def overrides_of(data: DataConfig, settings: Settings) -> list[str]:
         "label": data.label,
         "contrasts": list(data.contrasts),
         **settings.data,
+        **settings.typed,
     }
     return [
         f"data={data.kind}",

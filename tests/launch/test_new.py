@@ -88,6 +88,14 @@ def test_the_file_says_where_the_cohort_is_what_its_class_is_and_starts_from_com
     assert submit.main(["--sweep", "mine", "--dry-run", "--root", str(tmp_path)]) == 0
 
 
+def test_settings_of_the_cohort_that_were_typed_stand(table: Path, tmp_path: Path) -> None:
+    typed = ["data.covariates=[]", "data.missing=zeros", "data.name=shared", "data.classes=[M,F]"]
+    assert new.main([str(table), "--label", "sex", *typed, "--root", str(tmp_path)]) == 0
+    found = composed([], "mine", tmp_path).data
+    assert (found.covariates, found.missing, found.name) == ((), "zeros", "shared")
+    assert found.classes == ("M", "F")
+
+
 def test_where_no_file_can_be_written_the_same_study_is_given_as_overrides(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
