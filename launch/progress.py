@@ -18,6 +18,7 @@ from stfmri.study.words import plural
 
 MOST_LINES = 30  # of runs; more are folded
 RECENT = 5  # epochs whose mean is the pace
+WHERE = "where"  # the column of jobs and processes
 STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
 STATES = (DONE, RUNNING, PENDING, FAILED, STOPPED, NEW)
 
@@ -172,7 +173,7 @@ def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _runs(rows: Sequence[Row]) -> Table:
-    headings = ("run", "state", "epoch", "loss", "val loss", "time", "where")
+    headings = ("run", "state", "epoch", "loss", "val loss", "time", WHERE)
     return _table(headings, [_run(row) for row in rows])
 
 
@@ -196,27 +197,24 @@ def _run(row: Row) -> tuple[str | Text, ...]:
 
 def _variants(rows: Sequence[Row]) -> Table:
     """A line a variant: how many of its runs are where, and the means of those with epochs."""
-    # Short, so that a variant's name has room on a terminal of 80 columns.
-    states = ("to do" if state == NEW else state for state in STATES)
-    headings = ("variant", *states, "epoch", "loss", "val loss", "left")
+    headings = ("variant", "done", "alive", "failed", "epoch", "loss", "left")
     return _table(headings, [_variant(name, some) for name, some in _by_variant(rows).items()])
 
 
 def _variant(name: str, rows: Sequence[Row]) -> tuple[str | Text, ...]:
     counts = Counter(row.state for row in rows)
+    alive, failed = counts[RUNNING] + counts[PENDING], counts[FAILED] + counts[STOPPED]
     trained = [row for row in rows if row.epochs.finished]
     finished = [row.total if row.state == DONE else row.epochs.finished for row in rows]
     left = overall_left(rows)
     total = max(row.total for row in rows)
     return (
         name,
-        *(
-            Text(str(counts[state]), style=STYLES.get(state, "")) if counts[state] else ""
-            for state in STATES
-        ),
+        Text(f"{counts[DONE]}/{len(rows)}", style=STYLES[DONE]),
+        Text(str(alive or ""), style=STYLES[RUNNING]),
+        Text(str(failed or ""), style=STYLES[FAILED]),
         f"{sum(finished) / len(rows):.1f}/{total}" if total and trained else "",
-        _loss(_mean([row.epochs.loss for row in trained])),
-        _loss(_mean([row.epochs.val_loss for row in trained])),
+        _loss(_mean(row.epochs.loss for row in trained)),
         "" if left is None else minutes(left[0]),
     )
 
@@ -240,11 +238,8 @@ def _table(headings: Sequence[str], lines: Sequence[Sequence[str | Text]]) -> Ta
     ]
     for number in used:
         # Numbers do not wrap; names and jobs do, where the terminal is narrow.
-        table.add_column(
-            headings[number],
-            no_wrap=number not in (0, len(headings) - 1),
-            overflow="fold",
-        )
+        is_text = number == 0 or headings[number] == WHERE
+        table.add_column(headings[number], no_wrap=not is_text, overflow="fold")
     for line in lines:
         table.add_row(*(line[number] for number in used))
     return table

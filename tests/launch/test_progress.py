@@ -60,11 +60,9 @@ def test_many_runs_are_a_line_a_variant_and_all_of_them_when_asked() -> None:
     assert len(MANY) > MOST_LINES
     folded = printed(progress_table(MANY))
     assert len(folded) == 1 + 3
-    assert folded[0].split() == (
-        ["variant", "done", "running", "pending", "failed", "epoch", "loss", "left"]
-    )
+    assert folded[0].split() == ["variant", "done", "alive", "failed", "epoch", "loss", "left"]
     # The mean epoch is (20 × 10 + 4 × 5 + 2) / 35; (4 × 5 + 8 + 10 × 10) minutes at 4 at a time.
-    assert " ".join(folded[1].split()) == "r3d_18-scratch 20 4 10 1 6.3/10 0.5000 32 min"
+    assert " ".join(folded[1].split()) == "r3d_18-scratch 20/35 14 1 6.3/10 0.5000 32 min"
     assert max(map(len, folded)) <= 80
     assert len(printed(progress_table(MANY, unfold=True), 120)) == 1 + len(MANY)
     assert len(printed(progress_table(MANY[:MOST_LINES]), 120)) == 1 + MOST_LINES
