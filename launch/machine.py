@@ -15,10 +15,10 @@ from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.words import plural
 
 SAMPLE_S = 0.5  # long enough for the kernel's ticks of 10 ms to tell a busy core from an idle one
-# What a run takes on a CPU: Python, torch and the network with its optimiser, and its activations
-# by the voxels of a step. The latter is twice what mc3_18 took in fp32 (1.35 GB with four volumes
-# of 39×48×40 voxels), since other networks keep more.
-RUN_GB = 0.9
+# What a run takes on a CPU: Python, torch and the network with its optimiser (r3d_18 came to
+# 1.56 GB with four volumes of 20×24×20 voxels), and its activations by the voxels of a step, twice
+# what mc3_18 took in fp32, since other networks keep more.
+RUN_GB = 1.5
 GB_A_MILLION_VOXELS = 3.0
 CGROUP = Path("/sys/fs/cgroup")
 # The limit on memory, what is used of it, and what of that could be given back: cgroup v2 and v1.
