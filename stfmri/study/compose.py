@@ -254,14 +254,14 @@ def _for_hydra(item: Asked) -> str:
 def _composed(asked: Sequence[Asked], sweep: str | None) -> layers.Composition:
     """Hydra's composition; of the same key the last one counts."""
     given = [_for_hydra(item) for item in {item.key: item for item in asked}.values()]
-    return _hydras((*given, *([] if sweep is None else [f"sweep={sweep}"])))
+    return _hydras(CONF, (*given, *([] if sweep is None else [f"sweep={sweep}"])))
 
 
 @cache
-def _hydras(overrides: tuple[str, ...]) -> layers.Composition:
+def _hydras(conf: Path, overrides: tuple[str, ...]) -> layers.Composition:
     """Hydra's composition, kept: it takes a while, and a sweep asks for the same one again."""
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="stfmri"):
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf), job_name="stfmri"):
             config = hydra_compose("config", list(overrides), return_hydra_config=True)
         chosen = dict(config.hydra.runtime.choices)
         with open_dict(config):
@@ -271,5 +271,5 @@ def _hydras(overrides: tuple[str, ...]) -> layers.Composition:
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:MOST_REASON]
         raise ConfigError(
-            f"cannot compose {' '.join(overrides)} from the files in {CONF}: {reason}"
+            f"cannot compose {' '.join(overrides)} from the files in {conf}: {reason}"
         ) from error

@@ -164,7 +164,9 @@ def _chain(folder: Path, name: str) -> Iterator[_Sheet]:
 @cache
 def _sheet(path: Path) -> _Sheet:
     values = _load(path)
-    listed = OmegaConf.to_container(values.pop("defaults")) if "defaults" in values else []
+    listed: Any = OmegaConf.to_container(values.pop("defaults")) if "defaults" in values else []
+    if not isinstance(listed, list):
+        raise LeftToHydraError(f"the defaults of {path} are no list")
     order = [item for item in listed if _is_name(item)]
     chooses = any(_is_override(item) for item in listed)
     plain = all(_is_name(item) or _is_override(item) for item in listed)
