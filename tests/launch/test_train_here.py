@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,12 +58,8 @@ def test_packed_runs_end_each_for_itself_and_share_the_cores(
 ) -> None:
     axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
     typed = (axis, "sweep.folds=[0]", "train.threads=0")
-    script = (
-        "import sys; from launch import submit; "
-        "submit.train_on_this_machine = lambda *rest: None; "
-        "submit.main(sys.argv[1:])"
-    )
-    subprocess.run([sys.executable, "-c", script, *local, *typed], check=True, cwd=root)
+    monkeypatch.setattr(submit, "train_on_this_machine", lambda *rest: None)
+    submit.main([*local, *typed])
     good, bad = load_sweep(root / "runs/demo").runs
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
     call = TrainRuns([str(bad.config_file), str(good.config_file)])
