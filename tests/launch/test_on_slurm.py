@@ -108,7 +108,7 @@ def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
         (checkout / "stfmri/learning/training.py").write_text(
             "raise SystemExit('an edit was read')"
         )
-        (checkout / "conf/train/default.yaml").write_text("epochs: 77")
+        (checkout / "conf/train/paper.yaml").write_text("epochs: 77")
     finally:
         partition("UP")
     wait_for_all(root)

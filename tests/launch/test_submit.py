@@ -191,7 +191,7 @@ def test_editing_conf_changes_no_sweep_but_is_pointed_out(
     monkeypatch.setattr(stfmri.study.compose, "CONF", conf)
     stfmri.study.compose._hydras.cache_clear()
     submit.main(submission(root))
-    sheet = conf / "train" / "default.yaml"
+    sheet = conf / "train" / "paper.yaml"
     sheet.write_text(sheet.read_text().replace("weight_decay: 1.0e-3", "weight_decay: 0.5"))
     stfmri.study.compose._hydras.cache_clear()
     capsys.readouterr()
