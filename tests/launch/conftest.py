@@ -43,8 +43,7 @@ def submission(root: Path, *more: str) -> list[str]:
     return ["--sweep", "demo", "--root", str(root), *TINY, *more]
 
 
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def train_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train on this machine in the tests' own process, which has imported torch already.
 
     That runs get processes of their own, with the frozen code, is tested in test_train_here.py.
@@ -65,3 +64,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return [Outcome(index, None, None, folder) for index in range(len(calls))]
 
     monkeypatch.setattr("launch.local.run_local", run_local)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `train_in_this_process`."""
+    train_in_this_process(monkeypatch)
