@@ -23,7 +23,7 @@ from preprocessing.extraction import EXTRACTORS
 from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
 from stfmri.learning import weights
-from stfmri.study.compose import compose, groups
+from stfmri.study.compose import compose_choice, groups
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -233,7 +233,7 @@ def data_checks(root: Path) -> Iterator[Finding]:
     """The root's file system, the weights, the preprocessed cohorts."""
     yield from _file_system(root)
     for name in groups()["model"]:
-        model = compose([f"model={name}"], root=root).model
+        model = compose_choice("model", name, root=root).model
         path = weights.place(model, root)
         if not path.is_file():
             fix = f"fetched at submission; without internet, put it at {path}"

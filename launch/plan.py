@@ -63,14 +63,14 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     # In quotes: Hydra would take a name such as 1e5 for a number.
     named = () if name is None else (f"sweep.name='{safe_name(name, '--name')}'",)
 
-    def composed(overrides: Iterable[str]) -> Config:
-        config = compose([*overrides, *named], sweep=choice, root=root)
+    def composed(overrides: Iterable[str], choices: Mapping[str, str] | None = None) -> Config:
+        config = compose([*overrides, *named], sweep=choice, root=root, choices=choices)
         # A sweep's file may say how many folds it has with the split that it names itself.
         split = replace(config.split, n=0) if splits.needs_data(config) else config.split
         return replace(config, split=split)
 
     def choose(choices: Mapping[str, str]) -> Config:
-        return composed([*typed, *(f"{group}={value}" for group, value in choices.items())])
+        return composed(typed, choices)
 
     config = composed(typed)
     if splits.needs_data(config) and any(item.key == "split.n" for item in asked):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from preprocessing.cohorts import LAYOUTS, layout_of
-from stfmri.study.compose import compose, groups
+from stfmri.study.compose import compose_choice, groups
 from stfmri.study.config import Config
 from stfmri.study.overrides import flatten
 
@@ -22,7 +22,7 @@ def preprocessing_command(config: Config) -> str:
     root = Path(config.root)
     wanted = flatten(config)
     keys = layout_of(config.data).keys
-    # The choices of the other layouts cannot be it, and composing each takes a while.
+    # The choices of the other layouts cannot be it.
     others = LAYOUTS.keys() - {config.data.kind}
     cohorts = [choice for choice in groups()["data"] if choice not in others]
     words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
@@ -42,14 +42,14 @@ def _shortest(
     """The choice of `group`, and then the keys, that give the wanted values in fewest words."""
     options = []
     for choice in choices:
-        base = flatten(compose([f"{group}={choice}"], root=root))
+        base = flatten(compose_choice(group, choice, root=root))
         differing = {
             key: value
             for key, value in wanted.items()
             if key.startswith(f"{group}.") and value != base[key]
         }
         if not differing:
-            return [f"{group}={choice}"]  # nothing is shorter, and composing takes a while
+            return [f"{group}={choice}"]  # nothing is shorter
         if "data.kind" not in differing:
             words = [f"{key}={_typed(value)}" for key, value in differing.items()]
             options.append([f"{group}={choice}", *words])

@@ -16,9 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-
 from slurm.errors import ClusterError
 from slurm.queue import Job, alive, max_array_size, outside_any_job
 from slurm.task import as_task, deferring_interpreter
@@ -160,6 +157,10 @@ def _submit_chunk(
     before: Sequence[Job],
 ) -> list[Job]:
     """Submit one array; a refusal leaves no pickles behind."""
+    # Late: submitit takes a while to start, and most callers only ask
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
     present = set(folder.iterdir())
     try:
         # submitit prints sbatch's complaint as well as raising it

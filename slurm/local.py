@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import submitit
+from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ClusterError
 from slurm.executor import make_private
 from slurm.logs import last_error_line, log_paths
 from slurm.queue import Job
 from slurm.task import as_task
+
+# Late: submitit takes a while to start, and most callers only ask
+if TYPE_CHECKING:
+    import submitit
 
 # submitit has no "no limit" for local jobs: ten years
 NO_LIMIT_MIN = 10 * 365 * 24 * 60
@@ -175,6 +177,8 @@ def _environment(
 def _start(
     task: Callable[[], object], folder: Path, workdir: Path, python: str
 ) -> submitit.Job[Any]:
+    import submitit
+
     make_private(folder)
     executor = submitit.LocalExecutor(folder, python=shlex.quote(python))
     executor.update_parameters(timeout_min=NO_LIMIT_MIN)

@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from submitit.helpers import DelayedSubmission
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 # First words of the line that starts each attempt in a log; a requeued job appends to the same log
 ATTEMPT = "----- attempt"
@@ -72,6 +74,8 @@ class ResumableTask(Task):
 
         What the callable's own `checkpoint()` returns is not used.
         """
+        from submitit.helpers import DelayedSubmission
+
         # From here on the process ends by itself. The requeue brings a TERM to the whole job,
         # which must not cut it short, nor kill the `scontrol` that asks for it.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

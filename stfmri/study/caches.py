@@ -24,8 +24,7 @@ def configurations(overrides: Sequence[str], sweep: str | None, root: Path | Non
     """
 
     def choose(choices: Mapping[str, str]) -> Config:
-        more = (f"{group}={value}" for group, value in choices.items())
-        return compose([*overrides, *more], sweep=sweep, root=root)
+        return compose(overrides, sweep=sweep, root=root, choices=choices)
 
     config = choose({})
     return list(caches_of(config, choose).values()) if config.sweep.axes else [config]

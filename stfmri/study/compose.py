@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,9 +23,10 @@ from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from stfmri.study import layers
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import absolute
@@ -66,7 +67,11 @@ class Asked:
 
 
 def compose(
-    overrides: Sequence[str], *, sweep: str | None = None, root: Path | None = None
+    overrides: Sequence[str],
+    *,
+    sweep: str | None = None,
+    root: Path | None = None,
+    choices: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration that `overrides` ask for.
 
@@ -75,6 +80,8 @@ def compose(
         sweep: a choice of conf/sweep, whose values lie under the overrides.
         root: the folder of data/, runs/ and results/; the current folder by default. Paths on the
             command line start at the current folder, those in conf/ at `root`.
+        choices: choices of further groups, {group: choice}, which mean the same as `group=choice`
+            after the overrides; asking for others with the same overrides is fast.
 
     Raises:
         ConfigError: for an unknown key, group, choice or sweep, naming the nearest known one, and
@@ -84,21 +91,41 @@ def compose(
         _known_choice("sweep", sweep)
     last = {item.key: item for item in parse_overrides(overrides)}
     paths = {key: _typed_path(item.value) for key, item in last.items() if key in PATH_KEYS}
-    given = [_for_hydra(item) for key, item in last.items() if key not in PATH_KEYS]
-    if sweep is not None:
-        given.append(f"sweep={sweep}")
-    values = _composed(tuple(given))
+    asked = [item for key, item in last.items() if key not in PATH_KEYS]
+    more = parse_overrides(f"{group}={choice}" for group, choice in (choices or {}).items())
+    composed = _composed(asked, sweep)
+    chosen = {item.key: item.value for item in more}
+    try:
+        values = layers.laid_over(composed, CONF, sweep, chosen, [item.key for item in asked])
+    except layers.LeftToHydraError:
+        values = _composed([*asked, *more], sweep).fresh()
+    return _checked(values, paths, absolute(root or Path.cwd()).resolve())
 
-    start = absolute(root or Path.cwd()).resolve()
+
+def compose_choice(group: str, choice: str, *, root: Path) -> Config:
+    """The configuration with one group's choice and everything else by default.
+
+    Raises:
+        ConfigError: as `compose` does.
+    """
+    _known_choice(group, choice)
+    try:
+        values = {group: layers.group_values(CONF, group, choice)}
+    except layers.LeftToHydraError:
+        return compose([f"{group}={choice}"], root=root)
+    return _checked(values, {}, absolute(root).resolve())
+
+
+def _checked(values: dict[str, Any], paths: Mapping[str, str | None], start: Path) -> Config:
+    """The configuration of composed values; `paths` are those typed, others start at `start`."""
     values["root"] = str(start)
     for key in PATH_KEYS:
         group, name = key.split(".")
         if not isinstance(values.get(group), dict):
             continue  # from_dict says so below
-        typed = paths.get(key, ...)
         listed = values[group].get(name)
-        if typed is not ...:
-            values[group][name] = typed
+        if key in paths:
+            values[group][name] = paths[key]
         elif listed is not None:
             values[group][name] = str(absolute(str(listed), start))
     return from_dict(Config, values, file="conf and command line")
@@ -224,19 +251,25 @@ def _for_hydra(item: Asked) -> str:
     return text
 
 
-def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """A fresh copy of the composed values."""
-    return OmegaConf.to_container(OmegaConf.create(_composed_yaml(overrides)))  # type: ignore[return-value]
+def _composed(asked: Sequence[Asked], sweep: str | None) -> layers.Composition:
+    """Hydra's composition; of the same key the last one counts."""
+    given = [_for_hydra(item) for item in {item.key: item for item in asked}.values()]
+    return _hydras(CONF, (*given, *([] if sweep is None else [f"sweep={sweep}"])))
 
 
 @cache
-def _composed_yaml(overrides: tuple[str, ...]) -> str:
-    """Hydra's composition, kept: expanding a sweep asks for the same group choices again."""
+def _hydras(conf: Path, overrides: tuple[str, ...]) -> layers.Composition:
+    """Hydra's composition, kept: it takes a while, and a sweep asks for the same one again."""
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="stfmri"):
-            return OmegaConf.to_yaml(hydra_compose("config", list(overrides)), resolve=True)
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf), job_name="stfmri"):
+            config = hydra_compose("config", list(overrides), return_hydra_config=True)
+        chosen = dict(config.hydra.runtime.choices)
+        with open_dict(config):
+            del config["hydra"]
+        values: Any = OmegaConf.to_container(config, resolve=True)
+        return layers.Composition(values, chosen, layers.refers(OmegaConf.to_container(config)))
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:MOST_REASON]
         raise ConfigError(
-            f"cannot compose {' '.join(overrides)} from the files in {CONF}: {reason}"
+            f"cannot compose {' '.join(overrides)} from the files in {conf}: {reason}"
         ) from error

@@ -23,15 +23,16 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain dicts and lists, as YAML and JSON have them."""
+    # Not dataclasses.asdict, which copies every single value: ten times slower.
+    return {item.name: _plain(getattr(config, item.name)) for item in dataclasses.fields(config)}
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return value
 
-    return plain(dataclasses.asdict(config))
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
 
 
 def from_dict(kind: type[T], values: Any, *, where: str = "", file: str = "configuration") -> T:

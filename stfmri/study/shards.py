@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -101,6 +100,8 @@ def write_shard(
         contrasts: the names of the C channels.
         chain: every setting that a voxel depends on, as YAML.
     """
+    import h5py  # late: who reads the index alone starts sooner without it
+
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["contrasts"] = list(contrasts)
@@ -119,6 +120,8 @@ def open_shard(path: Path) -> Shard:
     Raises:
         CacheError: where the file is missing, damaged, of another version or not contiguous.
     """
+    import h5py
+
     try:
         # Published shards never change, and locks fail on NFS and Lustre.
         with h5py.File(path, "r", locking=False) as file:

@@ -35,6 +35,20 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "results" / "full"
 
 
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figures, which take most of the time, where a test is about something else."""
+    monkeypatch.setattr("stfmri.evidence.write.draw_all", lambda drawable: ())
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and files written under their names; only their pictures are not made."""
+    monkeypatch.setattr("stfmri.evidence.write.to_png", lambda figure: b"PNG")
+    monkeypatch.setattr("stfmri.evidence.write.to_pdf", lambda figure: b"PDF")
+    monkeypatch.setattr("stfmri.evidence.write.picture", lambda drawn: "<picture></picture>")
+
+
 def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path) -> None:
     assert {path.name for path in complete.iterdir()} == {
         "figures",
@@ -58,7 +72,9 @@ def test_a_complete_sweep_gives_tables_figures_summary_and_report(complete: Path
     assert json.loads((complete / "summary.json").read_text(encoding="utf-8"))["complete"]
 
 
-def test_the_report_tells_what_was_chosen_other_than_by_default(tmp_path: Path) -> None:
+def test_the_report_tells_what_was_chosen_other_than_by_default(
+    tmp_path: Path, without_figures: None
+) -> None:
     sweep = make_sweep(tmp_path)
     train = TrainConfig(average_last=0.5, batch_norm="recomputed", threads=3)
     model = ModelConfig(name="mc3_18", weights="kinetics")
@@ -85,7 +101,9 @@ def test_of_an_incomplete_sweep_nothing_is_written_and_the_run_is_named(
     assert not (tmp_path / "results").exists()
 
 
-def test_an_incomplete_sweep_is_written_and_marked_on_request(tmp_path: Path) -> None:
+def test_an_incomplete_sweep_is_written_and_marked_on_request(
+    tmp_path: Path, without_figures: None
+) -> None:
     sweep = make_sweep(tmp_path)
     (sweep.runs[4].folder / "predictions.csv").unlink()
     assert run(tmp_path, "--allow-partial") == 0
@@ -100,7 +118,9 @@ def test_an_incomplete_sweep_is_written_and_marked_on_request(tmp_path: Path) ->
     assert "missing: no predictions" in page
 
 
-def test_runs_of_a_fold_that_the_split_lacks_are_missing(tmp_path: Path) -> None:
+def test_runs_of_a_fold_that_the_split_lacks_are_missing(
+    tmp_path: Path, without_figures: None
+) -> None:
     sweep = make_sweep(tmp_path)
     content = json.loads(sweep.splits.read_text(encoding="utf-8"))
     content["folds"].pop()
@@ -140,17 +160,18 @@ def test_a_sweep_that_does_not_exist_is_a_wrong_call(
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_collecting_twice_gives_the_same_files(tmp_path: Path) -> None:
-    make_sweep(tmp_path)
-    contents = []
-    for _ in range(2):
-        assert run(tmp_path) == 0
-        found = sorted((tmp_path / "results").rglob("*.*"))
-        contents.append({path: path.read_bytes() for path in found})
-    assert contents[0] == contents[1]
+def test_collecting_twice_gives_the_same_files(complete: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in complete.rglob("*.*")}
+
+    before = contents()
+    assert run(complete.parents[1]) == 0
+    assert contents() == before
 
 
-def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) -> None:
+def test_what_an_earlier_collection_wrote_goes_and_nothing_else(
+    tmp_path: Path, without_pictures: None
+) -> None:
     make_sweep(tmp_path, accuracies={"mc3_18-scratch": 0.8, "r3d_18-scratch": 0.7})
     assert run(tmp_path) == 0
     results = tmp_path / "results" / "full"
@@ -172,7 +193,10 @@ def test_what_an_earlier_collection_wrote_goes_and_nothing_else(tmp_path: Path) 
 
 
 def test_two_collections_of_a_sweep_take_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    without_figures: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_sweep(tmp_path)
     monkeypatch.setattr(collect, "WAIT_S", 0.0)
@@ -277,9 +301,10 @@ def test_collecting_and_its_help_start_without_torch() -> None:
 
 
 def test_a_collection_ends_with_the_table_and_the_caution(
-    complete: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, without_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(complete.parents[1]) == 0
+    make_sweep(tmp_path, note="Of no meaning.")
+    assert run(tmp_path) == 0
     told = capsys.readouterr().out
     for words in ("Macro and weighted F1", "ResNet3D", "Source only", "Of no meaning."):
         assert words in told

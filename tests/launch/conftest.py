@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
+from slurm.local import Outcome
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
 TINY = (
@@ -38,3 +41,32 @@ def root(tmp_path: Path) -> Path:
 def submission(root: Path, *more: str) -> list[str]:
     """Arguments of submit.py for a sweep of one network on two folds."""
     return ["--sweep", "demo", "--root", str(root), *TINY, *more]
+
+
+def train_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train on this machine in the tests' own process, which has imported torch already.
+
+    That runs get processes of their own, with the frozen code, is tested in test_train_here.py.
+    """
+
+    def run_local(
+        calls: Sequence[Callable[[], object]],
+        *,
+        folder: Path,
+        on_change: Callable[[int, str], None],
+        **rest: object,
+    ) -> list[Outcome]:
+        for index, call in enumerate(calls):
+            AcceleratorState._reset_state(reset_partial_state=True)  # one a process, and a run
+            on_change(index, "running")
+            call()
+            on_change(index, "done")
+        return [Outcome(index, None, None, folder) for index in range(len(calls))]
+
+    monkeypatch.setattr("launch.local.run_local", run_local)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `train_in_this_process`."""
+    train_in_this_process(monkeypatch)

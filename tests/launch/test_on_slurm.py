@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,16 @@ def wait_for_all(root: Path, name: str = "demo", timeout_s: float = 240) -> None
     wait_until_ended(*(job_of(line) for line in jobs_of(root, name).values()), timeout_s=timeout_s)
 
 
+def wait_for_runs(jobs: Mapping[str, Submission]) -> None:
+    """Wait until the runs have ended, and end the collector, whose results nobody looks at."""
+    wait_until_ended(
+        *(job_of(line) for name, line in jobs.items() if name != "collect"), timeout_s=240
+    )
+    collector = job_of(jobs["collect"])
+    subprocess.run(["scancel", str(collector)], check=False, capture_output=True)
+    wait_until_ended(collector, timeout_s=60)
+
+
 def partition(state: str) -> None:
     """Let waiting jobs start, or keep them waiting."""
     subprocess.run(["scontrol", "update", "PartitionName=main", f"State={state}"], check=True)
@@ -98,7 +108,7 @@ def test_edits_reach_no_waiting_job_and_the_last_job_writes_the_report(
         (checkout / "stfmri/learning/training.py").write_text(
             "raise SystemExit('an edit was read')"
         )
-        (checkout / "conf/train/default.yaml").write_text("epochs: 77")
+        (checkout / "conf/train/paper.yaml").write_text("epochs: 77")
     finally:
         partition("UP")
     wait_for_all(root)
@@ -144,7 +154,7 @@ def test_a_run_that_times_out_goes_on_and_ends_like_one_that_did_not(
     start_now(job)
     [state] = states_of(sweep)
     assert state.is_alive
-    wait_for_all(root)
+    wait_for_runs(jobs_of(root))
 
     attempts = log_paths(sweep.folder / "logs", job)[0].read_text().split("----- attempt")[1:]
     assert len(attempts) == 2
@@ -173,7 +183,7 @@ def test_runs_that_share_a_job_time_out_and_go_on_together(cluster: DevCluster, 
     wait_for(lambda: all(any(folder.glob("epoch-*")) for folder in published), 120)
     subprocess.run(["scancel", "--signal=USR2", str(job)], check=True)
     start_now(job)
-    wait_for_all(root)
+    wait_for_runs(jobs_of(root))
     for run in sweep.runs:
         assert run.is_done(), (run.folder / "train.err").read_text()
         starts = (run.folder / "train.out").read_text().split("from epoch ")[1:]

@@ -18,6 +18,7 @@ from stfmri.study.errors import UserError
 from stfmri.study.predictions import read
 from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import open_shard, read_index
+from tests.launch.conftest import train_in_this_process
 
 pytestmark = pytest.mark.slow
 SHAPE = (40, 48, 36)
@@ -54,7 +55,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train.threads=1",
     )
     typed = (*typed, "sweep.models=[mc3_18]", "sweep.axes={}", "cluster=local")
-    assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
+    typed = (*typed, "sweep.baselines=[]")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        train_in_this_process(monkeypatch)
+        monkeypatch.setattr(submit, "collect", lambda arguments: 0)  # it is the network that counts
+        assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
     return root
 
 

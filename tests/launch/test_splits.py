@@ -186,9 +186,7 @@ def test_a_class_that_nobody_has_is_refused_also_in_a_dry_run(
 
 
 @pytest.mark.slow
-def test_an_external_sweep_is_trained_and_collected(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_external_sweep_is_trained_and_collected(root: Path, in_this_process: None) -> None:
     other = tiny_config(root)
     other = replace(other, data=replace(other.data, name="other"))
     tiny_cache(other, per_class=3, seed=1, prefix="ext-")

@@ -230,14 +230,14 @@ def test_editing_conf_changes_no_sweep_but_is_pointed_out(
     conf = tmp_path / "conf"
     shutil.copytree(stfmri.study.compose.CONF, conf)
     monkeypatch.setattr(stfmri.study.compose, "CONF", conf)
-    stfmri.study.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._hydras.cache_clear()
     submit.main(submission(root))
-    sheet = conf / "train" / "default.yaml"
+    sheet = conf / "train" / "paper.yaml"
     sheet.write_text(sheet.read_text().replace("weight_decay: 1.0e-3", "weight_decay: 0.5"))
-    stfmri.study.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._hydras.cache_clear()
     capsys.readouterr()
     submit.main(submission(root))
-    stfmri.study.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._hydras.cache_clear()
     told = " ".join(capsys.readouterr().out.split())
     assert "train.weight_decay 0.001 → 0.5" in told
     assert load_sweep(root / "runs/demo").config.train.weight_decay == 1e-3

@@ -22,7 +22,7 @@ SINGLE_CHOICES = [pair for pair in CHOICES if pair[0] != "sweep"]
 
 @pytest.mark.parametrize(("group", "choice"), SINGLE_CHOICES)
 def test_every_choice_composes(group: str, choice: str) -> None:
-    compose([f"{group}={choice}"])
+    compose([], choices={group: choice})
 
 
 @pytest.mark.parametrize("sweep", groups()["sweep"])

@@ -143,7 +143,8 @@ def settle(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-    figure.set_layout_engine("none")
+    # None, not "none": with a placeholder for an engine, saving would draw everything twice.
+    figure.set_layout_engine(None)
 
 
 def wrapped(name: str, letters: int, lines: int = 2) -> str:
