@@ -10,7 +10,7 @@ from torchvision.models import video
 from stfmri.learning import models
 from stfmri.learning.convolutions import WideNorm, reform
 from stfmri.study.config import ModelConfig
-from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def kinetics_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_kinetics_weights_replace_everything_but_stem_and_head(kinetics_file: Path) -> None:
     model = ModelConfig(name="mc3_18", weights="kinetics")
     fresh, loaded = models.build(model, 3, seed=0), models.build(model, 3, seed=0)
-    models.load_kinetics(loaded, model, kinetics_file)
+    models.load_weights(loaded, model, kinetics_file)
     theirs = torch.load(kinetics_file, weights_only=True)
     before = fresh.state_dict()
     for key, value in loaded.state_dict().items():
@@ -61,7 +61,7 @@ def test_kinetics_weights_replace_everything_but_stem_and_head(kinetics_file: Pa
 def test_summed_stem_sees_a_grey_film_as_the_rgb_stem_would(kinetics_file: Path) -> None:
     model = ModelConfig(name="mc3_18", weights="kinetics", stem_init="rgb_sum")
     ours = models.build(model, 3, seed=0).eval()
-    models.load_kinetics(ours, model, kinetics_file)
+    models.load_weights(ours, model, kinetics_file)
     theirs = video.mc3_18().eval()
     theirs.load_state_dict(torch.load(kinetics_file, weights_only=True))
     grey = torch.rand(1, 1, 4, 16, 16)
@@ -78,7 +78,7 @@ def test_summed_stem_sees_equal_films_in_several_channels_as_one(
     one = models.build(model, 3, seed=0).eval()
     several = models.build(model, 3, seed=0, channels=channels).eval()
     for network in (one, several):
-        models.load_kinetics(network, model, kinetics_file)
+        models.load_weights(network, model, kinetics_file)
     film = torch.rand(1, 1, 4, 16, 16)
     with torch.no_grad():
         difference = several.stem(film.expand(-1, channels, -1, -1, -1)) - one.stem(film)
@@ -117,7 +117,7 @@ def test_weights_of_another_network_are_refused_by_name(kinetics_file: Path) -> 
     model = ModelConfig(name="r3d_18", weights="kinetics")
     network = models.build(model, 3, seed=0)
     with pytest.raises(UserError, match=r"another network than r3d_18.*has the shape"):
-        models.load_kinetics(network, model, kinetics_file)
+        models.load_weights(network, model, kinetics_file)
 
 
 def test_a_damaged_weights_file_is_one_clear_error(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_damaged_weights_file_is_one_clear_error(tmp_path: Path) -> None:
     file.write_bytes(b"not a checkpoint")
     model = ModelConfig(weights="kinetics")
     with pytest.raises(UserError, match=r"cannot read weights from .*broken\.pth"):
-        models.load_kinetics(models.build(model, 3, seed=0), model, file)
+        models.load_weights(models.build(model, 3, seed=0), model, file)
 
 
 def test_slice_axis_becomes_the_first_spatial_axis() -> None:
@@ -135,11 +135,6 @@ def test_slice_axis_becomes_the_first_spatial_axis() -> None:
     sagittal = models.to_slices_first(volume, "sagittal")
     assert sagittal.shape == (1, 1, 4, 2, 3)
     assert torch.equal(sagittal[0, 0, 3], volume[0, 0, :, :, 3])
-
-
-def test_a_factorised_stem_is_refused_where_the_paper_has_none() -> None:
-    with pytest.raises(ConfigError, match="factorised"):
-        ModelConfig(name="mc3_18", stem="factorised")
 
 
 @pytest.mark.parametrize(

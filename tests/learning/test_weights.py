@@ -13,6 +13,7 @@ import pytest
 from stfmri.learning import weights
 from stfmri.study.config import ModelConfig
 from stfmri.study.errors import UserError
+from stfmri.study.ready_weights import KINETICS
 
 CONTENT = b"weights of a network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -38,7 +39,7 @@ def test_weights_are_fetched_once_and_kept_under_the_root(tmp_path: Path, asked:
         assert path == tmp_path / "data/weights/r3d_18-x.pth"
         assert path.read_bytes() == CONTENT
         assert sha256 == SHA256
-    assert asked == [weights.SOURCE + "r3d_18-x.pth"]
+    assert asked == [KINETICS.address + "r3d_18-x.pth"]
 
 
 def test_a_download_of_another_file_is_refused_and_not_kept(
@@ -59,7 +60,7 @@ def test_without_network_the_file_and_its_place_are_named(
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     with pytest.raises(weights.WeightsError) as caught:
         weights.ensure(MODEL, tmp_path)
-    for part in ("no route to host", weights.SOURCE, str(tmp_path), "model.weights_file"):
+    for part in ("no route to host", KINETICS.address, str(tmp_path), "model.weights_file"):
         assert part in str(caught.value)
 
 
