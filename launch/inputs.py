@@ -47,7 +47,11 @@ def missing(sweep: Sweep) -> list[str]:
 def _libraries(sweep: Sweep) -> list[str]:
     """What this machine lacks to build the sweep's networks; its jobs will lack it as well."""
     names = dict.fromkeys(sweep.config_of(run).model.name for run in sweep.runs)
-    return [f"{name} needs {fix}" for name in names if (fix := lacking(name))]
+    return [
+        f"{name} needs a library that is not installed: {install}"
+        for name in names
+        if (install := lacking(name))
+    ]
 
 
 def _check_volumes(config: Config) -> None:

@@ -13,7 +13,7 @@ import pytest
 from stfmri.learning import weights
 from stfmri.study.config import ModelConfig
 from stfmri.study.errors import UserError
-from stfmri.study.ready_weights import KINETICS
+from stfmri.study.ready_weights import KINETICS, MEDICALNET
 
 CONTENT = b"weights of a network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -86,6 +86,21 @@ def test_a_folder_of_files_serves_every_network_by_torchvisions_names(tmp_path: 
         (tmp_path / name).write_bytes(name.encode())
         model = replace(MODEL, weights_file=str(tmp_path), weights_name=name)
         assert weights.ensure(model, tmp_path)[0] == tmp_path / name
+
+
+def test_medicalnets_weights_are_never_fetched_and_the_place_for_them_is_named(
+    tmp_path: Path, asked: list[str]
+) -> None:
+    model = ModelConfig(name="resnet10", weights="medicalnet", weights_name="resnet_10.pth")
+    with pytest.raises(weights.WeightsError) as caught:
+        weights.ensure(model, tmp_path)
+    place = tmp_path / "data/weights/resnet_10.pth"
+    for part in (f"no weights at {place}", "MedicalNet's file of resnet10", MEDICALNET.place):
+        assert part in str(caught.value)
+    assert asked == []
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    assert weights.ensure(model, tmp_path) == (place, SHA256)
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, asked: list[str]) -> None:
