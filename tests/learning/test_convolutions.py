@@ -158,12 +158,17 @@ def test_bf16_steps_of_every_form_are_those_of_fp32(kernel, padding, shape):
 @pytest.mark.parametrize("channels", [1, 2, 4])
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"),
-    [((3, 7, 7), (1, 2, 2), (1, 3, 3)), ((1, 7, 7), (1, 2, 2), (0, 3, 3))],
+    [
+        ((3, 7, 7), (1, 2, 2), (1, 3, 3)),
+        ((1, 7, 7), (1, 2, 2), (0, 3, 3)),
+        ((7, 7, 7), (1, 1, 1), (3, 3, 3)),
+        ((7, 7, 7), (2, 2, 2), (3, 3, 3)),
+    ],
 )
 def test_bf16_steps_of_first_layers_are_those_of_fp32(channels, kernel, stride, padding):
     torch.manual_seed(0)
     convolution = nn.Conv3d(channels, 45, kernel, stride, padding, bias=False)
-    for shape in ((2, 12, 12), (5, 14, 12)):
+    for shape in ((2, 12, 12), (5, 14, 12), (9, 10, 12)):
         check(convolution, torch.randn(2, channels, *shape))
 
 

@@ -133,7 +133,7 @@ def test_a_single_volume_of_the_coarsest_grid_can_be_trained_on(name: str) -> No
 def test_dropout_comes_before_the_linear_head_and_nowhere_else(name: str) -> None:
     network = build(name, dropout=0.4)
     dropouts = [key for key, module in network.named_modules() if isinstance(module, nn.Dropout)]
-    head = models.NETWORKS[name].head
+    head = models.head_of(ModelConfig(name=name))
     assert dropouts == [f"{head}.0"]
     assert network.get_submodule(f"{head}.0").p == 0.4
     assert network.get_submodule(f"{head}.1").out_features == 3

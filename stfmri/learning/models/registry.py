@@ -38,6 +38,11 @@ def network_named(name: str) -> Network:
     return NETWORKS[name]
 
 
+def head_of(model: ModelConfig) -> str:
+    """Dotted name of the layers that make logits of features: dropout, and a linear layer."""
+    return network_named(model.name).head
+
+
 def build(model: ModelConfig, classes: int, seed: int, channels: int = 1) -> nn.Module:
     """Build the network with freshly drawn weights, the same for the same seed.
 
