@@ -38,6 +38,16 @@ def network_named(name: str) -> Network:
     return NETWORKS[name]
 
 
+def require_library(name: str) -> None:
+    """Refuse a network whose library is not installed.
+
+    Raises:
+        UserError: naming the command that installs it.
+    """
+    if install := lacking(name):
+        raise UserError(f"{name} needs a library that is not installed: {install}")
+
+
 def head_of(model: ModelConfig) -> str:
     """Dotted name of the layers that make logits of features: dropout, and a linear layer."""
     return network_named(model.name).head
@@ -55,9 +65,8 @@ def build(model: ModelConfig, classes: int, seed: int, channels: int = 1) -> nn.
     Raises:
         UserError: where the library that builds it is not installed.
     """
+    require_library(model.name)
     network = network_named(model.name)
-    if install := lacking(model.name):
-        raise UserError(f"{model.name} needs a library that is not installed: {install}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = network.build(model, classes, channels)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stfmri.learning.models.registry import build
+from stfmri.learning.models.registry import build, require_library
 from stfmri.learning.weights import WeightsError
 from stfmri.study import config as configuration
 from stfmri.study.config import Config
@@ -41,12 +41,14 @@ def load_trained(run: Path) -> Trained:
     """Load what a finished run wrote.
 
     Raises:
-        UserError: where the run has no model.pt, or it does not fit the run's config.yaml.
+        UserError: where the run has no model.pt, it does not fit the run's config.yaml, or the
+            library that builds its network is not installed.
     """
     config = configuration.load(run / "config.yaml")
     file = run / "model.pt"
     if not file.is_file():
         raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
+    require_library(config.model.name)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
