@@ -34,6 +34,7 @@ from stfmri.study.config import Config
 from stfmri.study.errors import TrainingError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
+from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 
 
@@ -186,9 +187,9 @@ class Run:
         classes, channels = len(self.split.classes), len(self.contrasts)
         seed = mix(Use.WEIGHTS, train.seed, self.config.split.fold)
         network = models.build(model, classes, seed, channels)
-        if model.weights == "kinetics":
+        if model.weights in READY_WEIGHTS:
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
-            models.load_kinetics(network, model, file)
+            models.load_weights(network, model, file)
         return network
 
     def _order(self, use: Use, epoch: int) -> list[list[int]]:

@@ -119,6 +119,9 @@ def compose_choice(group: str, choice: str, *, root: Path) -> Config:
 def _checked(values: dict[str, Any], paths: Mapping[str, str | None], start: Path) -> Config:
     """The configuration of composed values; `paths` are those typed, others start at `start`."""
     values["root"] = str(start)
+    # What is known of the network, which stfmri.study.networks reads: not a setting.
+    if isinstance(values.get("model"), dict):
+        values["model"].pop("about", None)
     for key in PATH_KEYS:
         group, name = key.split(".")
         if not isinstance(values.get(group), dict):

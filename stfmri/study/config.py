@@ -16,7 +16,8 @@ from typing import Any
 
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import safe_name, write_atomic
-from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.networks import networks
+from stfmri.study.ready_weights import SCRATCH, initial_weights
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import SPLITS
 
@@ -174,12 +175,12 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A video ResNet of torchvision, its stem as wide as a volume has channels."""
+    """A network, its stem as wide as a volume has channels."""
 
-    name: str = "r3d_18"
-    weights: str = "scratch"  # scratch | kinetics
-    weights_file: str | None = None  # kinetics: your own copy; null: fetched once to the cache
-    weights_name: str = ""  # torchvision's file name, set by conf/model
+    name: str = "r3d_18"  # of a file in conf/model
+    weights: str = SCRATCH  # scratch | kinetics | medicalnet, of those the network has
+    weights_file: str | None = None  # your own copy of the weights; null: in data/weights
+    weights_name: str = ""  # their file name, set by conf/model
     weights_hash: str = ""  # first digits of that file's sha256, set by conf/model
     stem: str = "basic"  # basic: the text's 3×7×7; factorised: the (2+1)D stem of Table 1
     stem_init: str = "fresh"  # fresh: random, as in the paper; rgb_sum: Kinetics' RGB summed
@@ -187,21 +188,28 @@ class ModelConfig:
     slice_axis: str = "axial"  # the network's pseudo-time axis
 
     def __post_init__(self) -> None:
-        one_of("model.name", self.name, tuple(MODEL_LABELS))
-        one_of("model.weights", self.weights, ("scratch", "kinetics"))
+        one_of("model.name", self.name, networks())
+        one_of("model.weights", self.weights, initial_weights())
         one_of("model.stem", self.stem, ("basic", "factorised"))
         one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
         one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
+        about = networks()[self.name]
+        for key, found, there in (
+            ("weights", self.weights, (SCRATCH, *about.weights)),
+            ("stem", self.stem, about.stems),
+        ):
+            if found not in there:
+                raise ConfigError(
+                    f"model.{key} of {self.name} must be one of {', '.join(there)}; found {found}"
+                )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must lie in [0, 1), found {self.dropout}")
-        if self.stem == "factorised" and self.name == "mc3_18":
-            raise ConfigError("model.stem=factorised exists for r3d_18 (r2plus1d_18 has it anyway)")
         if self.stem_init == "rgb_sum" and self.weights != "kinetics":
             raise ConfigError("model.stem_init=rgb_sum needs model.weights=kinetics")
-        if self.stem_init == "rgb_sum" and self.stem == "factorised" and self.name == "r3d_18":
+        if self.stem_init == "rgb_sum" and self.stem != "basic":
             raise ConfigError(
-                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; r3d_18's is "
-                "model.stem=basic"
+                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; "
+                f"{self.name}'s is model.stem=basic"
             )
 
 
