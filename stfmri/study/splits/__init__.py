@@ -143,7 +143,7 @@ def ensure(config: Config, beside: Sequence[Config] = ()) -> Split:
         UserError: where a cache beside holds other subjects, or has them divided otherwise.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
-    if config.split.inner:
+    if config.split.inner and not config.split_file.is_file():
         ensure(whole(config), beside)
     split = check(config, beside)
     if not split.path.is_file():
@@ -161,11 +161,12 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
         return _inner(check(whole(config), beside), config)
     config = resolved(config)
     kind = SPLITS[config.split.kind]
-    index = config.cache / "index.csv"
+    cache = config.cache
+    index = cache / "index.csv"
     rows = rows_of(config)
     subjects = subjects_in(rows, config.data.label)
-    own = [s for s, row in zip(subjects, rows, strict=True) if row.folder == config.cache]
-    external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != config.cache]
+    own = [s for s, row in zip(subjects, rows, strict=True) if row.folder == cache]
+    external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != cache]
     classes = config.data.classes or tuple(sorted({subject.label for subject in own}))
     _check_classes(own, external, classes, config)
     chains.require(rows, config.chain, config.data.channels)
@@ -184,9 +185,9 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
         },
     )
     others = {one.cache: rows_of(one) for one in beside}
-    require_same_subjects({config.cache: rows, **others})
+    require_same_subjects({cache: rows, **others})
     written = _written(beside, subjects)
-    pairs = duplicates.read(config.cache)
+    pairs = duplicates.read(cache)
     joined = _to_join([*pairs, *(pair for c in others for pair in duplicates.read(c))], own, config)
     if expected.path.is_file():
         file = _read(expected)
