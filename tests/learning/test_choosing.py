@@ -244,7 +244,7 @@ def test_a_choice_is_made_once_and_on_predictions_that_nobody_changed(tmp_path: 
         configuration.save(sweep.config_of(one), one.config_file)
     (inner[0].folder / "predictions.csv").write_text("edited")
     (run.folder / "predictions.csv").unlink()
-    with pytest.raises(UserError, match="made on other predictions of learning_rate-0.0001"):
+    with pytest.raises(UserError, match=r"made on other predictions of learning_rate-0\.0001"):
         train(run)
 
 
