@@ -29,7 +29,7 @@ def test_candidates_and_their_run_share_an_array_and_go_on_after_scancel(
 ) -> None:
     tiny_cache(tiny_config(tmp_path), per_class=6)
     arguments = submission(
-        tmp_path, SELECT, "sweep.folds=[0]", "train.batch_size=4", "train.epochs=6", *SMALL
+        tmp_path, SELECT, "sweep.folds=[0]", "train.batch_size=4", "train.epochs=3", *SMALL
     )
     assert submit.main(arguments) == 0
     sweep = load_sweep(tmp_path / "runs/demo")
