@@ -35,7 +35,7 @@ def submit_to_slurm(
     Raises:
         ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
     """
-    networks = [run for run in runs if not run.baseline]
+    networks = left_to_the_choosing(sweep, [run for run in runs if not run.baseline])
     size = cluster.runs_per_gpu
     packs = [networks[first : first + size] for first in range(0, len(networks), size)]
     calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
@@ -63,6 +63,16 @@ def submit_to_slurm(
         f"submitted {plural(len(runs), 'run')} as {how}; job {collector.job_id} collects them"
     )
     out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
+
+
+def left_to_the_choosing(sweep: Sweep, networks: Sequence[Run]) -> list[Run]:
+    """The networks without the last candidate of each run that chooses.
+
+    That run trains it itself, and its job does not wait with nothing to do while the jobs of the
+    other candidates are at work.
+    """
+    own = {inner[-1].name for run in networks if (inner := sweep.inner_runs(run))}
+    return [run for run in networks if run.name not in own]
 
 
 def resources(stage: StageResources) -> Resources:

@@ -11,6 +11,7 @@ from preprocessing.command import preprocessing_command
 from slurm.local import local_gpus
 from stfmri.learning import weights
 from stfmri.study import splits
+from stfmri.study.candidates import inner_config
 from stfmri.study.config import FP16_NEEDS_CUDA, Config, DataConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.networks import lacking
@@ -62,6 +63,8 @@ def _check_volumes(config: Config) -> None:
 def _check_split(sweep: Sweep, config: Config) -> None:
     subjects = splits.check(config, _beside(sweep, config)).subjects.values()
     splits.require_columns(subjects, config.data.subgroups, "data.subgroups")
+    if sweep.candidates:
+        splits.check(inner_config(config, sweep.candidates[0]), _beside(sweep, config))
 
 
 def _beside(sweep: Sweep, config: Config) -> list[Config]:
@@ -211,6 +214,9 @@ def with_splits(sweep: Sweep) -> Sweep:
         cache: splits.ensure(config, _beside(sweep, config)).sha256
         for cache, config in sweep.by_cache.items()
     }
+    for config in sweep.by_cache.values():
+        if sweep.candidates:
+            splits.ensure(inner_config(config, sweep.candidates[0]), _beside(sweep, config))
     return sweep.with_splits(drawn)
 
 
@@ -226,7 +232,7 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
     found: dict[ModelConfig, ModelConfig] = {}
     complete = {}
     names = {run.name for run in runs}
-    for run in sweep.runs:  # not `runs`, which may lack the hash of their split
+    for run in sweep.networks:  # not `runs`, which may lack the hash of their split
         if run.name not in names:
             continue
         config = sweep.config_of(run)

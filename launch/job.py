@@ -17,6 +17,8 @@ from pathlib import Path
 
 from launch.states import ERROR_LOG, OUTPUT_LOG
 from preprocessing.cohorts import Scan
+from stfmri.study import config as configuration
+from stfmri.study import locks
 from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir
@@ -79,7 +81,7 @@ class TrainRuns:
         failed = [
             str(run / ERROR_LOG)
             for run, child in zip(runs, self._children, strict=True)
-            if child.returncode != 0
+            if child.returncode != 0 and not _is_left_to_another(run)
         ]
         if failed:
             raise JobError(f"{len(failed)} of {len(runs)} runs failed; see {', '.join(failed)}")
@@ -92,17 +94,29 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
         side_by_side: how many runs share the device.
     """
     # Torch takes seconds to import, and nothing that submits needs it.
-    from stfmri.learning.training import train_run
+    from stfmri.learning.choosing import train
 
     log = config.parent / ERROR_LOG
     log.unlink(missing_ok=True)
     try:
-        train_run(config, side_by_side)
-    except RunHeldError:
-        raise  # another process trains it, and nothing is wrong with the run
+        train(config, side_by_side)
+    except RunHeldError as error:
+        # Another process trains it, and nothing is wrong with the run.
+        if not _is_left_to_another(config.parent):
+            raise
+        print(f"left to that process: {error}", flush=True)
     except Exception:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def _is_left_to_another(run: Path) -> bool:
+    """Whether it is an inner run that another process trains.
+
+    The run that chooses does not wait for the job of a candidate to start.
+    """
+    is_inner = configuration.load(run / "config.yaml").split.inner > 0
+    return is_inner and locks.holder(run) is not None
 
 
 @dataclass(frozen=True)

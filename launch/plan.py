@@ -10,6 +10,7 @@ from launch import inputs
 from stfmri.evidence.baselines import BASELINES, fitting_baselines
 from stfmri.study import splits
 from stfmri.study.caches import caches_of
+from stfmri.study.candidates import candidates_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, groups, parse_overrides
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.errors import ConfigError, UserError
@@ -24,6 +25,7 @@ SET_BY_SWEEP = {
     "model.name": "sweep.models=[…]",
     "model.weights": "sweep.weights=[…]",
     "split.fold": "sweep.folds=[…]",
+    "split.inner": "sweep.select={…}",
     "sweep.name": "--name",
 }
 
@@ -81,7 +83,13 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
     if not (folder / SWEEP_FILE).is_file():
         config = _with_folds(config, choose)
         runs = expand(config, lambda choices: replace(choose(choices), split=config.split))
-        sweep = Sweep(config, runs, choice, _absolute(asked, config))
+        sweep = Sweep(
+            config,
+            runs,
+            choice,
+            _absolute(asked, config),
+            candidates=candidates_of(config, choose),
+        )
         fitting = fitting_baselines(config, _known_subjects(sweep.first))
         blind = tuple(name for name in fitting if not BASELINES[name].sees_images)
         complete = replace(sweep, baselines=fitting, blind=blind)

@@ -70,15 +70,17 @@ def requests(stage: StageResources, runs_a_job: int) -> str:
 
 
 def job_and_node(state: RunState) -> str:
-    """Which job or process has the run, and where."""
+    """Which job or process has the run, and where; of a run that chooses, how far it is."""
     if not state.is_alive:
-        return ""
+        return state.choosing
     holder = state.holder
     node = f"on {holder.host}" if holder else ""
     if state.queue is None:
-        return f"process {holder.pid} {node}" if holder else ""
-    waits = f"({state.queue.reason})" if state.state == PENDING else ""
-    return " ".join(word for word in ("job", state.job_text, waits, node) if word)
+        where = f"process {holder.pid} {node}" if holder else ""
+    else:
+        waits = f"({state.queue.reason})" if state.state == PENDING else ""
+        where = " ".join(word for word in ("job", state.job_text, waits, node) if word)
+    return ", ".join(filter(None, (where, state.choosing)))
 
 
 def _print_cut(out: Console, rows: int) -> None:

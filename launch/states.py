@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slurm.logs import CAUSE, error_in, last_error_line
 from slurm.queue import Job, JobState, alive, has_slurm
-from stfmri.study import history, locks
+from stfmri.study import history, locks, selection
 from stfmri.study.runs import Run, Submission, Sweep, last_jobs
 
 LOGS = "logs"  # in the sweep's folder: what SLURM and submitit write
@@ -29,6 +29,7 @@ class RunState:
         job: its last job, if it ever had one.
         queue: what squeue says of that job, while it is alive.
         holder: the live process that trains it, as its lock tells.
+        inner: of its candidates' runs, while it has still to choose among them.
     """
 
     run: Run
@@ -36,6 +37,7 @@ class RunState:
     job: Submission | None = None
     queue: JobState | None = None
     holder: locks.Holder | None = None
+    inner: tuple[RunState, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -46,6 +48,26 @@ class RunState:
     def is_to_do(self) -> bool:
         """Whether submitting the sweep submits it."""
         return self.state != DONE and not self.is_alive
+
+    @property
+    def tasks(self) -> list[Run]:
+        """What submitting the sweep submits of it: inner runs first, which it chooses by.
+
+        A run that is alive brings the inner runs to their end that nobody trains.
+        """
+        if not self.is_to_do:
+            return []
+        return [state.run for state in self.inner if state.is_to_do] + [self.run]
+
+    @property
+    def choosing(self) -> str:
+        """How many of its candidates have been judged, in words; "" where it does not choose."""
+        if not self.inner:
+            return ""
+        done = sum(state.state == DONE for state in self.inner)
+        at_work = sum(state.state == RUNNING for state in self.inner)
+        more = f", {at_work} in training" if at_work else ""
+        return f"chooses: {done} of {len(self.inner)} candidates judged{more}"
 
     @property
     def job_text(self) -> str:
@@ -60,16 +82,27 @@ def states_of(sweep: Sweep) -> list[RunState]:
         ClusterError: where SLURM does not say which jobs are alive.
     """
     last = last_jobs(sweep.folder)
-    unfinished = [run for run in sweep.all_runs if not run.is_done()]
-    asked = any(run.name in last for run in unfinished) and has_slurm()
+    unfinished = {run.name: _to_choose(sweep, run) for run in sweep.all_runs if not run.is_done()}
+    names = [*unfinished, *(run.name for inner in unfinished.values() for run in inner)]
+    asked = any(name in last for name in names) and has_slurm()
     queue = alive() if asked else {}
-    pending = {run.name for run in unfinished}
-    return [
-        _state(run, last.get(run.name), queue, sweep.folder)
-        if run.name in pending
-        else RunState(run, DONE, last.get(run.name))
-        for run in sweep.all_runs
-    ]
+
+    def state_of(run: Run) -> RunState:
+        job = last.get(run.name)
+        done = run.is_done() if run.candidate else run.name not in unfinished
+        if done:
+            return RunState(run, DONE, job)
+        found = _state(run, job, queue, sweep.folder)
+        return replace(found, inner=tuple(map(state_of, unfinished.get(run.name, ()))))
+
+    return [state_of(run) for run in sweep.all_runs]
+
+
+def _to_choose(sweep: Sweep, run: Run) -> list[Run]:
+    """The inner runs of a run that has not chosen yet."""
+    if not sweep.candidates or (run.folder / selection.FILE_NAME).is_file():
+        return []
+    return sweep.inner_runs(run)
 
 
 def _state(

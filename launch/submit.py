@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
         opened = opened_by(options)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
-        to_do = [state.run for state in states if state.is_to_do]
+        to_do = [run for state in states for run in state.tasks]
         if on_slurm and to_do:
             check_queue(sweep)
         show_plan(out, opened, states, where, request)
@@ -105,7 +105,9 @@ def opened_by(options: argparse.Namespace) -> Opened:
 
 def prepare(sweep: Sweep, runs: list[Run]) -> Path:
     """Write what jobs will read and was not there; returns the frozen code, their folder."""
-    networks = [run for run in runs if not run.baseline]
+    # A run that chooses finds its candidates' configurations, whoever trains them.
+    choosing = [run for run in runs if not run.baseline and not run.candidate]
+    networks = [one for run in choosing for one in (*sweep.inner_runs(run), run)]
     sweep = inputs.with_splits(sweep)
     complete = inputs.prepare(sweep, networks)
     if not (sweep.folder / SWEEP_FILE).exists():

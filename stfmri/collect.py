@@ -79,6 +79,8 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     evidence = collect_evidence(sweep, progress)
     for note in evidence.split_notes:
         console.print(f"split: {note}", style="yellow", soft_wrap=True, markup=False)
+    for note in evidence.chosen.notes:
+        console.print(f"selection: {note}", style="yellow", soft_wrap=True, markup=False)
     if evidence.missing:
         _tell_missing(evidence.records, allow_partial, console)
         if not allow_partial:

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.side_by_side < 1:
         parser.error(f"--side-by-side must be at least 1, found {options.side_by_side}")
     # torch is loaded only now, so that --help answers at once.
-    from stfmri.learning.training import train_run
+    from stfmri.learning.choosing import train
 
-    train_run(options.config, options.side_by_side)
+    train(options.config, options.side_by_side)
     return 0
 
 

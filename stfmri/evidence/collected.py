@@ -17,6 +17,7 @@ from stfmri.evidence import references
 from stfmri.evidence.baselines import BASELINES
 from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.baselines.run import fitting_lookups, lookup_table
+from stfmri.evidence.chosen import Choices, read_choices
 from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
@@ -57,6 +58,7 @@ class Evidence:
         split_notes: what is unusual about the division, a sentence each.
         reference: a published study to print beside, if it has the same classes.
         kinds: every baseline by the name of its predictions.
+        chosen: what each fold chose on its own training subjects.
         study: what the methods text is written from; None for predictions of other tools.
         volumes: of the subjects; None where they are not at hand.
     """
@@ -74,6 +76,7 @@ class Evidence:
     study: Study | None = None
     volumes: Volumes | None = None
     kinds: Mapping[str, Baseline] = field(default_factory=lambda: BASELINES)
+    chosen: Choices = field(default_factory=Choices)
 
     @property
     def missing(self) -> list[str]:
@@ -113,6 +116,7 @@ def collect_evidence(
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
     variants, baselines, records, remarks = gather(sweep.all_runs, cohort, progress)
     kinds = baseline_kinds(sweep.all_runs)
+    chosen = read_choices(sweep)
     labels = {variant.name: variant.label for variant in variants}
     provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -134,9 +138,10 @@ def collect_evidence(
         else describe(cohort.split, [run.fold for run in sweep.runs]),
         split_notes=(*cohort.notes, *remarks),
         reference=reference if reference and reference.fits(cohort.classes) else None,
-        study=read_study(sweep, cohort, labels, provenances, caches),
+        study=read_study(sweep, cohort, labels, provenances, caches, chosen.sentence),
         volumes=Volumes(sweep.cache, rows_of(sweep.first)),
         kinds=kinds,
+        chosen=chosen,
     )
 
 

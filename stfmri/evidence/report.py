@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from stfmri.evidence import list_tables, metrics, score_tables, statements
 from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.chosen import selection_table
 from stfmri.evidence.collected import RunRecord
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.methods.checklists import (
@@ -84,6 +85,8 @@ def tables_of(results: Results, texts: Texts) -> list[Table]:
         tables.append(list_tables.misclassified_table(leader.predicted, evidence))
     if len(results.variants) > 1:
         tables.append(list_tables.hardest_table(evidence))
+    if evidence.chosen.runs:
+        tables.append(selection_table(evidence.chosen))
     if any(results.subgroups.values()):
         tables.append(list_tables.subgroup_table(results.subgroups))
     if evidence.study is not None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from stfmri.evidence import chosen
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 
 
@@ -34,6 +35,7 @@ def as_json(results: Results) -> dict[str, Any]:
         },
         "comparisons": _plain(results.comparisons),
         "selection": _plain(results.selection),
+        "select": _plain(chosen.as_plain(evidence.chosen)),
         "chance": _plain(results.chance),
         "within_sources": _plain(results.within),
         "subgroups": _plain(results.subgroups),

@@ -29,9 +29,9 @@ from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
-from stfmri.study import history, locks, predictions, splits
+from stfmri.study import history, locks, predictions, selection, splits
 from stfmri.study.config import Config
-from stfmri.study.errors import TrainingError, UserError
+from stfmri.study.errors import DivergedError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
 from stfmri.study.ready_weights import READY_WEIGHTS
@@ -99,7 +99,7 @@ class Run:
                 "train.early_stopping needs a validation part, and fold "
                 f"{config.split.fold} has none; set split.val_fraction, such as 0.2"
             )
-        self.volumes = Volumes(config.cache, splits.rows_of(config))
+        self.volumes = Volumes(config.cache, splits.rows_for(config, self.fold))
         self.contrasts = self.volumes.contrasts(self.fold.train[0])
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
@@ -215,7 +215,7 @@ class Run:
         loss_mean = float(accelerator.reduce(loss_sum)) / samples
         seconds = time.perf_counter() - started
         if not np.isfinite(loss_mean):
-            raise TrainingError(
+            raise DivergedError(
                 f"{self.folder}: the loss of epoch {learner.epoch} is {loss_mean}; lower "
                 "train.learning_rate, or try train.precision=fp32"
             )
@@ -310,6 +310,7 @@ class Run:
             "weights_sha256": self.weights_sha256,
             "epochs": self.learner.epoch,
             "best_epoch": self._best_epoch() if self.config.train.early_stopping else None,
+            "selection": selection.record(self.folder),
             "timings": self.history.timings,
             "peak_memory_bytes": self.history.last("peak_memory_bytes"),
             **provenance.arithmetic(

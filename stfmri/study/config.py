@@ -142,6 +142,7 @@ class SplitConfig:
     near_duplicates: str = "together"  # scans that are almost the same: together | apart
     fold: int = 0
     sha256: str = ""  # of the folds, filled in at submission; empty: any
+    inner: float = 0.0  # set by sweep.select: the share of the training part that judges; 0: none
 
     def __post_init__(self) -> None:
         one_of("split.kind", self.kind, SPLITS)
@@ -161,6 +162,8 @@ class SplitConfig:
             raise ConfigError(f"split.test_fraction must lie in (0, 1), found {self.test_fraction}")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"split.val_fraction must lie in [0, 1), found {self.val_fraction}")
+        if not 0 <= self.inner < 1:
+            raise ConfigError(f"split.inner must lie in [0, 1), found {self.inner}")
         # Before the data is read, a fold may be any.
         if self.fold < 0 or (self.n and self.fold >= self.folds):
             raise ConfigError(
@@ -362,6 +365,8 @@ class SweepConfig:
     weights: tuple[str, ...] = ("scratch",)
     folds: tuple[int, ...] = ()  # empty: every fold of the split
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # key or group → values
+    # key or group → values, of which each fold chooses on its own training subjects
+    select: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     # Image baselines to run on the same folds, of those that fit the cohort; empty: none.
     baselines: tuple[str, ...] = ("intensity", "shape", "voxels", "covariates", "shuffled")
 

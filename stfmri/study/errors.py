@@ -38,6 +38,10 @@ class TrainingError(Exception):
     """Training that cannot go on, such as a loss that is no number; exit status 1."""
 
 
+class DivergedError(TrainingError):
+    """A loss that is no number any more."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's text; its kind, where it has none."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -15,7 +15,7 @@ MOST_LETTERS = 50  # of what volumes are called in a folder's name
 
 def variant_name(model: str, weights: str, values: Sequence[Any]) -> str:
     """`<model>-<weights>`, then the axes' values with what no path may hold made `_`."""
-    parts = [path_part(_text(value)) for value in (model, weights, *values)]
+    parts = [path_part(value_text(value)) for value in (model, weights, *values)]
     return safe_name("-".join(parts), "the variant's name")
 
 
@@ -43,14 +43,16 @@ def path_part(text: str) -> str:
 
 def _setting(key: str, value: Any) -> str:
     """A setting of preprocessing in few words; contrasts need no key beside them."""
-    return _text(value) if key == CONTRASTS else f"{key.rpartition('.')[2]} {_text(value)}"
+    return (
+        value_text(value) if key == CONTRASTS else f"{key.rpartition('.')[2]} {value_text(value)}"
+    )
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """The value of a key, short; of a list of names all, such as `t1ce+flair`."""
     if isinstance(value, (list, tuple)):
         are_names = all(isinstance(item, str) for item in value)
-        return ("+" if are_names else "_").join(map(_text, value)) or "none"
+        return ("+" if are_names else "_").join(map(value_text, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

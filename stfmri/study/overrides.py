@@ -15,7 +15,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
     def below(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
-            if isinstance(value, dict) and prefix + key != "sweep.axes":
+            if isinstance(value, dict) and prefix + key not in ("sweep.axes", "sweep.select"):
                 yield from below(value, f"{prefix}{key}.")
             else:
                 yield prefix + key, value

@@ -35,6 +35,10 @@ class PredictionError(UserError):
     """A prediction table that is no evidence: broken, incomplete, doubled or contradictory."""
 
 
+class NotFiniteError(PredictionError):
+    """Probabilities that are no numbers, of a training that diverged in its last steps."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One test subject of one fold; `probabilities` follow the order of the table's classes."""
@@ -100,7 +104,7 @@ def write(
         # that it is their argmax for every reader.
         printed = tuple(float(f"{float(value):.9g}") for value in subject_probabilities)
         if len(printed) != len(classes) or not all(math.isfinite(value) for value in printed):
-            raise PredictionError(
+            raise NotFiniteError(
                 f"expected {len(classes)} finite probabilities of subject "
                 f"{subject.subject_id!r}, found {list(printed)}, for {path}; did the training "
                 "diverge?"

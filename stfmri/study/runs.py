@@ -6,6 +6,8 @@ runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<weights>, then 
                                   further axis, in the sweep's order
 runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
                                   variants read several caches, baseline-<name>-<volumes>
+<run>/select/<candidate>/         an inner run: a candidate of `sweep.select`, trained on a part of
+                                  the run's own training subjects and judged on the rest of them
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stfmri.study import predictions
+from stfmri.study import predictions, selection
+from stfmri.study.candidates import Candidate, inner_config
 from stfmri.study.config import CHAIN_KEYS, Config
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
@@ -54,11 +57,13 @@ class Run:
     overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config
     baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
     volumes: str = ""  # which of the sweep's caches a baseline sees, such as t1ce+flair; empty: any
+    candidate: str = ""  # of an inner run, which a selection is made on; empty for any other
 
     @property
     def name(self) -> str:
         """Unique in the sweep, and the run's folder within it."""
-        return f"{self.variant}/fold{self.fold}"
+        inner = f"/{selection.FOLDER}/{self.candidate}" if self.candidate else ""
+        return f"{self.variant}/fold{self.fold}{inner}"
 
     @property
     def config_file(self) -> Path:
@@ -66,7 +71,12 @@ class Run:
         return self.folder / "config.yaml"
 
     def is_done(self) -> bool:
-        """Whether its predictions are there, whole, and of its fold."""
+        """Whether its predictions are there, whole, and of its fold.
+
+        An inner run that diverged is done too: its candidate is not chosen.
+        """
+        if self.candidate:
+            return selection.is_judged(self.folder, self.fold)
         return predictions.is_done(self.folder, self.fold)
 
 
@@ -80,6 +90,7 @@ class Sweep:
     typed: tuple[str, ...] = ()  # the overrides of the first submission, paths absolute
     baselines: tuple[str, ...] = ()  # those run on the same folds, which fit the cohort
     blind: tuple[str, ...] = ()  # those of them that see no volume: any cache will do
+    candidates: tuple[Candidate, ...] = ()  # of which each run of a network chooses one
 
     @property
     def name(self) -> str:
@@ -141,6 +152,28 @@ class Sweep:
         """Baselines, which run first on one machine, and networks."""
         return [*self.baseline_runs, *self.runs]
 
+    @property
+    def networks(self) -> list[Run]:
+        """Every run that trains a network; the inner ones come before the run that chooses."""
+        return [one for run in self.runs for one in (*self.inner_runs(run), run)]
+
+    def inner_runs(self, run: Run) -> list[Run]:
+        """The runs that a network's run chooses by, a candidate each; none where it does not."""
+        if run.baseline or run.candidate:
+            return []
+        return [
+            replace(
+                run,
+                folder=selection.inner_folder(run.folder, candidate.name),
+                candidate=candidate.name,
+            )
+            for candidate in self.candidates
+        ]
+
+    @cached_property
+    def _candidate_named(self) -> dict[str, Candidate]:
+        return {candidate.name: candidate for candidate in self.candidates}
+
     @cached_property
     def first(self) -> Config:
         """The configuration of its first run.
@@ -195,7 +228,10 @@ class Sweep:
 
     def config_of(self, run: Run) -> Config:
         """The complete configuration of one of its runs."""
-        return replaced(self._common, run.overrides, file=run.name)
+        config = replaced(self._common, run.overrides, file=run.name)
+        if run.candidate:
+            return inner_config(config, self._candidate_named[run.candidate])
+        return config
 
 
 @dataclass(frozen=True)
@@ -302,6 +338,7 @@ def write_sweep(sweep: Sweep) -> None:
         "config": to_dict(sweep.config),
         "baselines": list(sweep.baselines),
         "blind": list(sweep.blind),
+        "candidates": [asdict(candidate) for candidate in sweep.candidates],
         "runs": runs,
     }
     private_dir(sweep.folder)
@@ -334,7 +371,9 @@ def load_sweep(folder: Path) -> Sweep:
         # A sweep of an earlier version has no baselines.
         baselines = tuple(content.get("baselines", ()))
         blind = tuple(content.get("blind", ()))
-        return Sweep(config, runs, content["choice"], tuple(content["typed"]), baselines, blind)
+        candidates = tuple(Candidate(**item) for item in content.get("candidates", ()))
+        typed = tuple(content["typed"])
+        return Sweep(config, runs, content["choice"], typed, baselines, blind, candidates)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or use another --name"

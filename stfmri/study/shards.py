@@ -144,8 +144,8 @@ def open_shard(path: Path) -> Shard:
                 )
             shard_parts = {
                 "affines": file["affines"][()],
-                "subject_ids": [str(item) for item in file["subject_ids"].asstr()],
-                "keys": [str(item) for item in file["keys"].asstr()],
+                "subject_ids": [str(item) for item in file["subject_ids"].asstr()[()]],
+                "keys": [str(item) for item in file["keys"].asstr()[()]],
                 "contrasts": contrasts,
                 "chain": str(file.attrs["chain"]),
             }

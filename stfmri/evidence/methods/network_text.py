@@ -167,11 +167,12 @@ def sentences(study: Study) -> tuple[str, ...]:
         f"Training volumes were given {settings.said(AUGMENTATION)}; test volumes were never "
         "augmented.",
         *_afterwards(settings),
+        *([study.choosing] if study.choosing else []),
         selection(study),
         f"Arithmetic precision: {recorded(study.provenances, 'precision')}; seed "
         f"{settings.said(SEED)}.",
     ]
-    if varying := settings.varying():
+    if varying := study.compared.varying():
         found.append(
             f"Variants differ in {listed(varying)}; of the alternatives given, each used one."
         )
@@ -239,6 +240,8 @@ def selection(study: Study) -> str:
             "The validation part was watched and never selected on; the network after the last "
             "epoch was tested, once."
         )
+    if study.choosing:
+        return "The network after the last epoch was tested, once."
     return "No model was selected: the network after the last epoch was tested, once."
 
 

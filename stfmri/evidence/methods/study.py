@@ -11,6 +11,7 @@ from typing import Any
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.methods.settings import Settings
+from stfmri.study import selection
 from stfmri.study.config import Config
 from stfmri.study.rejected import Rejected, read_rejected
 from stfmri.study.runs import Sweep
@@ -41,13 +42,15 @@ class Variant:
 
     Attributes:
         label: as the tables print it.
-        config: complete, of any of its folds.
+        config: complete, of any of its folds, before anything was chosen in them.
         provenances: `provenance.json` of its runs that were read.
+        chosen: what its runs trained with, where each fold chose some settings.
     """
 
     label: str
     config: Config
     provenances: tuple[Mapping[str, Any], ...] = ()
+    chosen: tuple[Config, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Study:
     Attributes:
         lacking: contrast → used scans whose channel of it is zeros; None where that was not
             recorded.
+        choosing: how each fold chose settings, in a sentence; empty where none did.
     """
 
     config: Config
@@ -64,10 +68,17 @@ class Study:
     cache: CacheFacts
     variants: tuple[Variant, ...]
     lacking: Mapping[str, int] | None = field(default_factory=dict)
+    choosing: str = ""
 
     @cached_property
     def settings(self) -> Settings:
-        """The configurations of its variants; that of the sweep where there is none."""
+        """What its variants trained with; the sweep's configuration where there is none."""
+        trained = [one for item in self.variants for one in item.chosen or (item.config,)]
+        return Settings.of(trained or [self.config])
+
+    @cached_property
+    def compared(self) -> Settings:
+        """The configurations of its variants, whatever each fold chose."""
         return Settings.of([variant.config for variant in self.variants] or [self.config])
 
     @property
@@ -82,6 +93,7 @@ def read_study(
     labels: Mapping[str, str],
     provenances: Mapping[str, Sequence[Mapping[str, Any]]],
     caches: Sequence[Path] = (),
+    choosing: str = "",
 ) -> Study:
     """Gather what a sweep and its cache recorded.
 
@@ -93,17 +105,32 @@ def read_study(
         provenances: variant → `provenance.json` of its runs.
         caches: the folders that hold the cohort's volumes, where they are several, as of an
             external cohort; by default the sweep's own.
+        choosing: how each fold chose settings, in a sentence.
 
     Raises:
         CacheError: where the index or `rejected.csv` is damaged.
     """
     first = {run.variant: run for run in reversed(sweep.runs)}
     variants = tuple(
-        Variant(label, sweep.config_of(first[name]), tuple(provenances.get(name, ())))
+        Variant(
+            label,
+            sweep.config_of(first[name]),
+            tuple(provenances.get(name, ())),
+            _chosen(sweep, name),
+        )
         for name, label in labels.items()
     )
     facts, lacking = read_caches(caches or (sweep.cache,)), _lacking(sweep, cohort)
-    return Study(sweep.config, cohort, facts, variants, lacking)
+    return Study(sweep.config, cohort, facts, variants, lacking, choosing)
+
+
+def _chosen(sweep: Sweep, variant: str) -> tuple[Config, ...]:
+    """The configurations that a variant's runs have chosen; none where nothing is chosen."""
+    return tuple(
+        selection.config_of(run.folder)
+        for run in sweep.runs
+        if run.variant == variant and (run.folder / selection.CONFIG_FILE).is_file()
+    )
 
 
 def read_caches(caches: Sequence[Path]) -> CacheFacts:

@@ -11,7 +11,7 @@ from torch import nn
 
 from stfmri.learning.models.registry import build, require_library
 from stfmri.learning.weights import WeightsError
-from stfmri.study import config as configuration
+from stfmri.study import selection
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError, first_line
 from stfmri.study.serialise import load_yaml
@@ -44,7 +44,7 @@ def load_trained(run: Path) -> Trained:
         UserError: where the run has no model.pt, it does not fit the run's config.yaml, or the
             library that builds its network is not installed.
     """
-    config = configuration.load(run / "config.yaml")
+    config = selection.config_of(run)
     file = run / "model.pt"
     if not file.is_file():
         raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")

@@ -31,6 +31,7 @@ from stfmri.study.splits.groups import (
     subjects_in,
     subjects_of,
 )
+from stfmri.study.splits.inner import inner_file
 from stfmri.study.splits.kfold import KFOLD
 from stfmri.study.splits.random import RANDOM
 from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKind, Subject
@@ -69,10 +70,12 @@ __all__ = [
     "require_columns",
     "require_unchanged",
     "resolved",
+    "rows_for",
     "rows_in",
     "rows_of",
     "subjects_in",
     "subjects_of",
+    "whole",
     "write_file",
 ]
 
@@ -140,6 +143,8 @@ def ensure(config: Config, beside: Sequence[Config] = ()) -> Split:
         UserError: where a cache beside holds other subjects, or has them divided otherwise.
         LeakageError: where the file puts a patient or a volume on both sides.
     """
+    if config.split.inner and not config.split_file.is_file():
+        ensure(whole(config), beside)
     split = check(config, beside)
     if not split.path.is_file():
         write_file(split.file)
@@ -147,14 +152,21 @@ def ensure(config: Config, beside: Sequence[Config] = ()) -> Split:
 
 
 def check(config: Config, beside: Sequence[Config] = ()) -> Split:
-    """As `ensure`, but nothing is written."""
+    """As `ensure`, but nothing is written.
+
+    Of an inner run (`split.inner`) the split names nobody but the subjects of its own inner
+    division: not those that its fold tests, and no other fold's.
+    """
+    if config.split.inner:
+        return _inner(check(whole(config), beside), config)
     config = resolved(config)
     kind = SPLITS[config.split.kind]
-    index = config.cache / "index.csv"
+    cache = config.cache
+    index = cache / "index.csv"
     rows = rows_of(config)
     subjects = subjects_in(rows, config.data.label)
-    own = [s for s, row in zip(subjects, rows, strict=True) if row.folder == config.cache]
-    external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != config.cache]
+    own = [s for s, row in zip(subjects, rows, strict=True) if row.folder == cache]
+    external = [s for s, row in zip(subjects, rows, strict=True) if row.folder != cache]
     classes = config.data.classes or tuple(sorted({subject.label for subject in own}))
     _check_classes(own, external, classes, config)
     chains.require(rows, config.chain, config.data.channels)
@@ -173,9 +185,9 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
         },
     )
     others = {one.cache: rows_of(one) for one in beside}
-    require_same_subjects({config.cache: rows, **others})
+    require_same_subjects({cache: rows, **others})
     written = _written(beside, subjects)
-    pairs = duplicates.read(config.cache)
+    pairs = duplicates.read(cache)
     joined = _to_join([*pairs, *(pair for c in others for pair in duplicates.read(c))], own, config)
     if expected.path.is_file():
         file = _read(expected)
@@ -203,6 +215,22 @@ def check(config: Config, beside: Sequence[Config] = ()) -> Split:
     refuse_degenerate(file.folds, by_id, classes, kind, where)
     notes = notes_of(file, by_id, (*pairs, *file.near_duplicates))
     return Split(file.path, classes, file.folds, by_id, notes, file)
+
+
+def whole(config: Config) -> Config:
+    """The configuration with its folds undivided, as they are outside of a selection."""
+    return replace(config, split=replace(config.split, inner=0.0))
+
+
+def _inner(outer: Split, config: Config) -> Split:
+    """The inner division of the fold that `config` names, and of that one alone."""
+    split = config.split
+    divided = replace(outer.file, folds=outer.folds)
+    file = inner_file(divided, outer.subjects, split.inner, split.seed)
+    mine, nobody = file.folds[split.fold], Fold((), (), ())
+    folds = tuple(mine if number == split.fold else nobody for number in range(len(file.folds)))
+    subjects = {name: outer.subjects[name] for name in (*mine.train, *mine.val, *mine.test)}
+    return Split(file.path, outer.classes, folds, subjects, (), file)
 
 
 def draw(
@@ -280,6 +308,12 @@ def rows_in(cache: Path, external: Path | None) -> list[IndexRow]:
             "of one cohort, or leave those scans out of it"
         )
     return [*rows, *others]
+
+
+def rows_for(config: Config, fold: Fold) -> list[IndexRow]:
+    """The volumes of one fold alone: those of other subjects cannot be opened by its run."""
+    named = {*fold.train, *fold.val, *fold.test}
+    return [row for row in rows_of(config) if row.subject_id in named]
 
 
 def notes_of(

@@ -159,8 +159,8 @@ def training(material: Material) -> str:
 
 
 def selection(material: Material) -> str:
-    """Whether a model was chosen."""
-    return network_text.selection(material.study)
+    """Whether settings or a model were chosen, and on what."""
+    return f"{material.study.choosing} {network_text.selection(material.study)}".strip()
 
 
 def ensembling(material: Material) -> str:  # noqa: ARG001
