@@ -108,6 +108,11 @@ def to_slices_first(volume_BCDHW: Tensor, slice_axis: str) -> Tensor:
     return volume_BCDHW.permute(0, 1, *(2 + axis for axis in SLICE_PERMUTATION[slice_axis]))
 
 
+def head_of(model: ModelConfig) -> str:  # noqa: ARG001
+    """Dotted name of the layers that make logits of features."""
+    return "fc"
+
+
 def channels_of(network: nn.Module) -> int:
     """How many channels the network's input has."""
     return int(cast(nn.Conv3d, cast(nn.Sequential, network.stem)[0]).in_channels)
