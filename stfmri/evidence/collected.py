@@ -21,9 +21,10 @@ from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
-from stfmri.study import predictions
+from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
 from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.naming import variant_name
 from stfmri.study.overrides import choices
 from stfmri.study.predictions import PredictionError, PredictionTable
 from stfmri.study.runs import Run, Sweep
@@ -256,10 +257,12 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
 
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
-    extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
+    extra = run.variant.removeprefix(variant_name(run.model, run.weights, ())).lstrip("-")
     words = [MODEL_LABELS.get(run.model, run.model)]
     if run.weights == "kinetics":
         words.append("pre-trained")
+    if name := pretrained.name_of(run.weights):
+        words.append(f"pre-trained on MRI ({name})")
     if extra:
         words.append(extra)
     return from_tables(
