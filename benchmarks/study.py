@@ -66,10 +66,10 @@ def write_weights(root: Path) -> None:
     """Random weights in Kinetics' format, one file a network."""
     import torch
 
-    from stfmri.learning.models import BUILDERS
+    from stfmri.learning.models import network_named
 
-    for name, build in BUILDERS.items():
-        torch.save(build().state_dict(), root / f"{name}.pth")
+    for name in dict.fromkeys(model for model, weights in VARIANTS if weights == "kinetics"):
+        torch.save(network_named(name).ready["kinetics"]().state_dict(), root / f"{name}.pth")
 
 
 def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> None:

@@ -20,6 +20,7 @@ from training_steps import UsualStep
 from stfmri.learning import models
 from stfmri.study import splits
 from stfmri.study.config import Config
+from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import read_index
 
 SCALE, DEGREES, FLIP = (0.9, 1.2), 10.0, 0.25  # the paper's light augmentation
@@ -86,9 +87,9 @@ class UsualScript:
             persistent_workers=workers > 0,
         )
         self.step = UsualStep(config.model.name, device)
-        if config.model.weights == "kinetics":
+        if config.model.weights in READY_WEIGHTS:
             file = Path(str(config.model.weights_file))
-            models.load_kinetics(self.step.network, config.model, file)
+            models.load_weights(self.step.network, config.model, file)
 
     def train_epoch(self) -> float:
         """One pass over the training volumes; its mean loss."""

@@ -23,7 +23,9 @@ from preprocessing.extraction import EXTRACTORS
 from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
 from stfmri.learning import weights
-from stfmri.study.compose import compose, groups
+from stfmri.study.compose import compose
+from stfmri.study.networks import lacking, networks
+from stfmri.study.ready_weights import READY_WEIGHTS
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -101,9 +103,18 @@ def machine_checks() -> Iterator[Finding]:
     fix = "" if status == OK else "preprocess with --jobs 1, and ask SLURM for more memory"
     yield Finding(status, "cores, memory", f"{cores} cores, {memory:.0f} GB", fix)
     for extractor in EXTRACTORS.values():
-        lacking = extractor.available()
-        found = "not here" if lacking else "ready"
-        yield Finding(OK, f"brains: {extractor.name}", f"{extractor.label}, {found}", lacking)
+        fix = extractor.available()
+        found = "not here" if fix else "ready"
+        yield Finding(OK, f"brains: {extractor.name}", f"{extractor.label}, {found}", fix)
+    yield from _networks()
+
+
+def _networks() -> Iterator[Finding]:
+    """Which networks can be built here."""
+    for name, about in networks().items():
+        fix = lacking(name)
+        found = "not here" if fix else "ready"
+        yield Finding(OK, f"network: {name}", f"{about.label}, {found}", fix)
 
 
 def _packages() -> Iterator[Finding]:
@@ -232,17 +243,9 @@ def _answer(*command: str) -> str | None:
 def data_checks(root: Path) -> Iterator[Finding]:
     """The root's file system, the weights, the preprocessed cohorts."""
     yield from _file_system(root)
-    for name in groups()["model"]:
-        model = compose([f"model={name}"], root=root).model
-        path = weights.place(model, root)
-        if not path.is_file():
-            fix = f"fetched at submission; without internet, put it at {path}"
-            yield Finding(WARN, f"weights {name}", "not here yet", fix)
-        elif not weights.is_torchvisions(model, weights.sha256_of(path)):
-            fix = "fine if it is your own; else delete it, and it is fetched at submission"
-            yield Finding(WARN, f"weights {name}", f"{path} is not torchvision's", fix)
-        else:
-            yield Finding(OK, f"weights {name}", str(path))
+    for name, about in networks().items():
+        for source in about.weights:
+            yield _weights(name, source, root)
     caches = sorted(path.parent.name for path in root.glob("data/cache/*/index.csv"))
     if caches:
         fix = "does it learn? python -m stfmri.check --help"
@@ -251,6 +254,22 @@ def data_checks(root: Path) -> Iterator[Finding]:
         yield Finding(
             WARN, "preprocessed", f"nothing under {root}", "python -m preprocessing --help"
         )
+
+
+def _weights(name: str, source: str, root: Path) -> Finding:
+    """Whether a network's ready-made weights lie where they are looked for."""
+    model = compose([f"model={name}", f"model.weights={source}"], root=root).model
+    path, fetched = weights.place(model, root), bool(READY_WEIGHTS[source].address)
+    if not path.is_file() and fetched:
+        fix = f"fetched at submission; without internet, put it at {path}"
+        return Finding(WARN, f"weights {name}", "not here yet", fix)
+    if not path.is_file():
+        fix = f"for model.weights={source}: put it at {path}, from {READY_WEIGHTS[source].place}"
+        return Finding(OK, f"weights {name}", "not here", fix)
+    if fetched and not weights.is_torchvisions(model, weights.sha256_of(path)):
+        fix = "fine if it is your own; else delete it, and it is fetched at submission"
+        return Finding(WARN, f"weights {name}", f"{path} is not torchvision's", fix)
+    return Finding(OK, f"weights {name}", str(path))
 
 
 def _file_system(root: Path) -> Iterator[Finding]:

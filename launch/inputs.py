@@ -1,4 +1,4 @@
-"""What a sweep needs before any run may start: shards, split file, weights."""
+"""What a sweep needs before any run may start: shards, split file, libraries, weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from stfmri.learning import weights
 from stfmri.study import pretrained, splits
 from stfmri.study.config import FP16_NEEDS_CUDA, Config, DataConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.networks import lacking
+from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
@@ -28,7 +30,7 @@ def missing(sweep: Sweep) -> list[str]:
     Raises:
         ConfigError: where the call itself was wrong, such as a class that nobody has.
     """
-    found = []
+    found = _libraries(sweep)
     # The volumes of every cache first: one division serves them all.
     for check in (_check_volumes, partial(_check_split, sweep)):
         for config in sweep.by_cache.values():
@@ -59,6 +61,16 @@ def _pretrained_runs(sweep: Sweep) -> list[Config]:
             config = sweep.config_of(run)
             found.setdefault((config.model, config.cache, run.fold), config)
     return list(found.values())
+
+
+def _libraries(sweep: Sweep) -> list[str]:
+    """What this machine lacks to build the sweep's networks; its jobs will lack it as well."""
+    names = dict.fromkeys(sweep.config_of(run).model.name for run in sweep.runs)
+    return [
+        f"{name} needs a library that is not installed: {install}"
+        for name in names
+        if (install := lacking(name))
+    ]
 
 
 def _check_volumes(config: Config) -> None:
@@ -189,14 +201,17 @@ def rejected(sweep: Sweep) -> list[str]:
 
 def to_fetch(sweep: Sweep) -> list[str]:
     """Which weights submitting would fetch, each with the place for a copy; asks no network."""
-    models = {sweep.config_of(run).model for run in sweep.runs if run.weights == "kinetics"}
+    models = {sweep.config_of(run).model for run in sweep.runs if run.weights in READY_WEIGHTS}
     places = {weights.place(model, Path(sweep.config.root)): model for model in models}
-    return [
-        f"no weights at {place}; submitting fetches them from {weights.SOURCE}{model.weights_name}"
-        ", or put that file there yourself"
-        for place, model in sorted(places.items())
-        if not place.is_file()
-    ]
+    found = []
+    for place, model in sorted(places.items()):
+        address = READY_WEIGHTS[model.weights].address
+        if address and not place.is_file():
+            found.append(
+                f"no weights at {place}; submitting fetches them from {address}"
+                f"{model.weights_name}, or put that file there yourself"
+            )
+    return found
 
 
 def check(sweep: Sweep) -> None:
@@ -239,7 +254,7 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
         if run.name not in names:
             continue
         config = sweep.config_of(run)
-        if run.weights == "kinetics":
+        if run.weights in READY_WEIGHTS:
             if config.model not in found:
                 found[config.model] = _with_weights(config)
             config = replace(config, model=found[config.model])
@@ -259,7 +274,7 @@ def _with_weights(config: Config) -> ModelConfig:
     path, sha256 = weights.ensure(config.model, Path(config.root))
     if not weights.is_torchvisions(config.model, sha256):
         # Only torch can look into a file of the user's own, and better now than on a node.
-        from stfmri.learning.models import read_kinetics
+        from stfmri.learning.models import read_weights
 
-        read_kinetics(config.model, path)
+        read_weights(config.model, path)
     return replace(config.model, weights_file=str(path), weights_hash=sha256)

@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from stfmri.study.networks import lacking
+
 # The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -22,6 +24,12 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def need_library(network: str) -> None:
+    """Skip or fail where the library is missing that builds this network."""
+    if install := lacking(network):
+        skip_or_fail(f"{network} needs a library: {install}")
 
 
 @pytest.fixture(scope="session")

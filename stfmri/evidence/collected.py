@@ -23,10 +23,11 @@ from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
 from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
-from stfmri.study.model_labels import MODEL_LABELS
 from stfmri.study.naming import variant_name
+from stfmri.study.networks import label_of
 from stfmri.study.overrides import choices
 from stfmri.study.predictions import PredictionError, PredictionTable
+from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import describe, rows_of
@@ -258,9 +259,9 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
     extra = run.variant.removeprefix(variant_name(run.model, run.weights, ())).lstrip("-")
-    words = [MODEL_LABELS.get(run.model, run.model)]
-    if run.weights == "kinetics":
-        words.append("pre-trained")
+    words = [label_of(run.model)]
+    if run.weights in READY_WEIGHTS:
+        words.append(READY_WEIGHTS[run.weights].label)
     if name := pretrained.name_of(run.weights):
         words.append(f"pre-trained on MRI ({name})")
     if extra:

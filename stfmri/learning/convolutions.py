@@ -37,7 +37,7 @@ PLANE = 2**17  # values of a convolution's input and output: more need several s
 
 
 def reform(network: nn.Module) -> nn.Module:
-    """Swap the layers of one of torchvision's video ResNets for their faster forms, in place.
+    """Swap the layers of a network for their faster forms, in place.
 
     The new modules hold the very same parameters under the same names.
     """
@@ -79,7 +79,7 @@ def _form(module: nn.Conv3d) -> type[_SameWeights] | None:
     plain = module.stride == (1, 1, 1) and module.padding == (1, 0, 0)
     if module.kernel_size == (3, 1, 1) and plain:
         return AcrossSlices
-    return VolumeConvolution if module.kernel_size[0] == 3 else None
+    return VolumeConvolution if module.kernel_size[0] >= 3 else None
 
 
 class _TakesOver(nn.Module):
@@ -177,14 +177,15 @@ def _is_sound(convolution: nn.Conv3d, x_BCTHW: Tensor) -> bool:
     """Whether oneDNN's bf16 weight gradient of this convolution over slices can be relied on.
 
     Of two slices, or of planes one voxel wide, it takes in memory that was never written: it is
-    NaN, or far off (seen with PyTorch 2.11 on AVX-512). On matrix units (AMX) the same holds for
+    NaN, or far off (seen with PyTorch 2.11 on AVX-512, kernels of three slices; larger ones are not
+    trusted with fewer slices than they have either). On matrix units (AMX) the same holds for
     few slices of large planes, of which the largest end or hang the process. Planes of up to 2¹⁷
     values of input and output were right there with three slices, larger ones from about 4 + n
     slices on, where n times 2¹⁸ values make a plane; twice as many are asked for here. Strided
     convolutions, of which fewer shapes were seen to fail, are held to the same.
     """
     slices, height, width = x_BCTHW.shape[2:]
-    if slices <= 2 or min(height, width) == 1:
+    if slices < convolution.kernel_size[0] or min(height, width) == 1:
         return False
     plane = height * width * (x_BCTHW.shape[1] + convolution.out_channels)
     output = (slices - 1) // convolution.stride[0] + 1

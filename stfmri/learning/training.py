@@ -36,6 +36,7 @@ from stfmri.study.errors import TrainingError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
 from stfmri.study.pretrained import Pretrained
+from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
 
@@ -204,9 +205,9 @@ class Run:
         classes, channels = len(self.split.classes), len(self.contrasts)
         seed = mix(Use.WEIGHTS, train.seed, self.config.split.fold)
         network = models.build(model, classes, seed, channels)
-        if model.weights == "kinetics":
+        if model.weights in READY_WEIGHTS:
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
-            models.load_kinetics(network, model, file)
+            models.load_weights(network, model, file)
         elif found := pretrained.check(self.config, self.split):
             loading.load_pretrained(network, models.head_of(model), found.weights)
             self.pretrained, self.weights_sha256 = found, found.card.weights_sha256

@@ -1,4 +1,4 @@
-"""Kinetics weights: the user's own file, or torchvision's, fetched once and found again.
+"""Ready-made weights: the user's own file, or torchvision's, fetched once and found again.
 
 Compute nodes often have no internet, so this runs where sweeps are submitted. Nothing here needs
 torch: whether a file's keys and shapes fit a network is for `stfmri.learning.models` to say.
@@ -15,8 +15,8 @@ from pathlib import Path
 from stfmri.study.config import ModelConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing, safe_name
+from stfmri.study.ready_weights import READY_WEIGHTS
 
-SOURCE = "https://download.pytorch.org/models/"  # torchvision's own
 TIMEOUT_S = 30.0
 SHA256_DIGITS = 64
 
@@ -35,7 +35,7 @@ def place(model: ModelConfig, root: Path) -> Path:
 
 
 def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:
-    """Find the model's Kinetics weights, fetching torchvision's where there are none.
+    """Find the model's weights, fetching torchvision's where there are none.
 
     A file that is there is taken as it is, whoever made it. Only a whole sha256, as a submission
     freezes it, must be met; the few digits of conf/model are those of what is fetched.
@@ -50,14 +50,20 @@ def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:
         WeightsError: where there is no file and none can be fetched, or it is no longer the one
             that was submitted.
     """
-    path = place(model, root)
+    path, ready = place(model, root), READY_WEIGHTS[model.weights]
     if not path.is_file():
+        file = ready.file.format(network=model.name)
         if model.weights_file is not None:
             raise WeightsError(
                 f"no weights at {path}, where model.weights_file={model.weights_file} has them: "
-                f"put a Kinetics-400 state dict of torchvision's {model.name} there"
+                f"put {file} there"
             )
-        _fetch(SOURCE + model.weights_name, path, model.weights_hash)
+        if not ready.address:
+            raise WeightsError(
+                f"no weights at {path}: put {file} there, or name your copy with "
+                f"model.weights_file=…; it is not fetched, see {ready.place}"
+            )
+        _fetch(ready.address + model.weights_name, path, model.weights_hash)
     digest = sha256_of(path)
     if len(model.weights_hash) == SHA256_DIGITS and digest != model.weights_hash:
         raise WeightsError(

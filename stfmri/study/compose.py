@@ -88,6 +88,9 @@ def compose(
     if sweep is not None:
         given.append(f"sweep={sweep}")
     values = _composed(tuple(given))
+    # What is known of the network, which stfmri.study.networks reads: not a setting.
+    if isinstance(values.get("model"), dict):
+        values["model"].pop("about", None)
 
     start = absolute(root or Path.cwd()).resolve()
     values["root"] = str(start)

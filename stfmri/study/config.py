@@ -16,7 +16,8 @@ from typing import Any
 
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import safe_name, write_atomic
-from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.networks import networks
+from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH, initial_weights
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import SPLITS
 
@@ -176,12 +177,12 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A video ResNet of torchvision, its stem as wide as a volume has channels."""
+    """A network, its stem as wide as a volume has channels."""
 
-    name: str = "r3d_18"
-    weights: str = "scratch"  # scratch | kinetics | pretrained:<name>
-    weights_file: str | None = None  # kinetics: your own copy; null: fetched once to the cache
-    weights_name: str = ""  # torchvision's file name, set by conf/model
+    name: str = "r3d_18"  # of a file in conf/model
+    weights: str = SCRATCH  # scratch | kinetics | medicalnet | pretrained:<name>
+    weights_file: str | None = None  # your own copy of the weights; null: in data/weights
+    weights_name: str = ""  # their file name, set by conf/model
     weights_hash: str = ""  # first digits of that file's sha256, set by conf/model
     stem: str = "basic"  # basic: the text's 3×7×7; factorised: the (2+1)D stem of Table 1
     stem_init: str = "fresh"  # fresh: random, as in the paper; rgb_sum: Kinetics' RGB summed
@@ -189,21 +190,30 @@ class ModelConfig:
     slice_axis: str = "axial"  # the network's pseudo-time axis
 
     def __post_init__(self) -> None:
-        one_of("model.name", self.name, tuple(MODEL_LABELS))
+        one_of("model.name", self.name, networks())
         _check_weights(self.weights)
         one_of("model.stem", self.stem, ("basic", "factorised"))
         one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
         one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
+        about = networks()[self.name]
+        # What stfmri.pretrain made of any network; the run says whether it was this one.
+        made = (self.weights,) if self.weights.startswith(PRETRAINED) else ()
+        for key, found, there in (
+            ("weights", self.weights, (SCRATCH, *about.weights, *made)),
+            ("stem", self.stem, about.stems),
+        ):
+            if found not in there:
+                raise ConfigError(
+                    f"model.{key} of {self.name} must be one of {', '.join(there)}; found {found}"
+                )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must lie in [0, 1), found {self.dropout}")
-        if self.stem == "factorised" and self.name == "mc3_18":
-            raise ConfigError("model.stem=factorised exists for r3d_18 (r2plus1d_18 has it anyway)")
         if self.stem_init == "rgb_sum" and self.weights != "kinetics":
             raise ConfigError("model.stem_init=rgb_sum needs model.weights=kinetics")
-        if self.stem_init == "rgb_sum" and self.stem == "factorised" and self.name == "r3d_18":
+        if self.stem_init == "rgb_sum" and self.stem != "basic":
             raise ConfigError(
-                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; r3d_18's is "
-                "model.stem=basic"
+                "model.stem_init=rgb_sum needs the stem that Kinetics weights have; "
+                f"{self.name}'s is model.stem=basic"
             )
 
 
@@ -395,10 +405,12 @@ class Config:
 
     def __post_init__(self) -> None:
         model = self.model
-        if self.train.freeze and (model.weights, model.stem_init) == ("kinetics", "fresh"):
+        ready = READY_WEIGHTS.get(model.weights)
+        is_fresh = ready and not ready.keeps_first_layer and model.stem_init == "fresh"
+        if self.train.freeze and is_fresh:
             raise ConfigError(
-                "train.freeze would keep the newly drawn stem as it is; with kinetics weights it "
-                "needs model.stem_init=rgb_sum"
+                f"train.freeze would keep the newly drawn stem as it is; with {model.weights} "
+                "weights it needs model.stem_init=rgb_sum"
             )
 
     @property
@@ -503,7 +515,7 @@ def _check_weights(weights: str) -> None:
     if weights.startswith(PRETRAINED):
         safe_name(weights.removeprefix(PRETRAINED), "the name in model.weights=pretrained:<name>")
     else:
-        one_of("model.weights", weights, ("scratch", "kinetics", f"{PRETRAINED}<name>"))
+        one_of("model.weights", weights, (*initial_weights(), f"{PRETRAINED}<name>"))
 
 
 def _at_least(key: str, value: float, least: float) -> None:

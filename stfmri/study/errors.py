@@ -38,6 +38,11 @@ class TrainingError(Exception):
     """Training that cannot go on, such as a loss that is no number; exit status 1."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; its kind, where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
     """Turn errors that a user can mend into one line on stderr and an exit status."""
 

@@ -2,8 +2,8 @@
 
 runs/<sweep>/sweep.yaml           the configuration and the list of runs, written once
 runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
-runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetics>, then the
-                                  value of each further axis, in the sweep's order
+runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<weights>, then the value of each
+                                  further axis, in the sweep's order
 runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
                                   variants read several caches, baseline-<name>-<volumes>
 """
@@ -48,7 +48,7 @@ class Run:
 
     variant: str
     model: str
-    weights: str  # scratch | kinetics
+    weights: str  # as model.weights has it
     fold: int
     folder: Path
     overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config

@@ -8,7 +8,8 @@ from stfmri.evidence import references
 from stfmri.evidence.references import REFERENCES, Reference, get, their_place
 from stfmri.study.compose import compose
 from stfmri.study.errors import ConfigError
-from stfmri.study.model_labels import MODEL_LABELS
+from stfmri.study.networks import networks
+from stfmri.study.ready_weights import initial_weights
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PAPER = REFERENCES["chatterjee2022"]
@@ -38,14 +39,14 @@ def test_the_printed_weighted_f1_weighs_the_class_means_by_their_scans(
 def test_every_key_of_a_reference_names_a_class_or_a_network_that_is_there(
     reference: Reference,
 ) -> None:
-    assert set(reference.parameters) <= set(MODEL_LABELS)
+    assert set(reference.parameters) <= set(networks())
     for (model, weights), scores in reference.scores.items():
-        assert model in MODEL_LABELS
-        assert weights in ("scratch", "kinetics")
+        assert model in networks()
+        assert weights in initial_weights()
         assert reference.fits(list(scores.class_f1))
     for key in reference.table_of:
         _, _, part = key.partition("/")
-        assert not part or part in {*reference.classes, *MODEL_LABELS}
+        assert not part or part in {*reference.classes, *networks()}
 
 
 def test_the_paper_counts_591_scans_and_six_networks() -> None:
@@ -92,7 +93,3 @@ def test_conf_offers_every_reference_and_none(tmp_path: Path) -> None:
     for name in offered:
         chosen = references.get(compose([f"reference={name}"], root=tmp_path).reference.name)
         assert (chosen.name if chosen else "none") == name
-
-
-def test_every_network_of_conf_has_a_label() -> None:
-    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == set(MODEL_LABELS)

@@ -10,6 +10,7 @@ import pytest
 from launch import doctor
 from launch.doctor import Finding
 from slurm.errors import ClusterError
+from stfmri.study import networks
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,23 @@ def test_weights_that_are_not_torchvisions_are_pointed_out(tmp_path: Path) -> No
     findings = by_name(doctor.data_checks(tmp_path))
     assert "is not torchvision's" in findings["weights r3d_18"].found
     assert findings["weights mc3_18"].found == "not here yet"
+
+
+def test_weights_that_only_the_user_can_have_are_no_warning(tmp_path: Path) -> None:
+    finding = by_name(doctor.data_checks(tmp_path))["weights resnet10"]
+    assert finding.status == "ok"
+    for part in ("model.weights=medicalnet", f"{tmp_path}/data/weights", "Tencent/MedicalNet"):
+        assert part in finding.fix
+
+
+def test_a_network_whose_library_is_missing_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "find_spec", lambda library: None)
+    findings = by_name(doctor.machine_checks())
+    assert findings["network: sfcn"] == Finding("ok", "network: sfcn", "SFCN, ready")
+    assert findings["network: resnet50"].found == "ResNet50, not here"
+    assert findings["network: resnet50"].fix == "pip install 'stfmri[monai]'"
 
 
 def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,3 +91,13 @@ def test_options_out_of_range_are_refused() -> None:
     for changes in ({"freeze": -1}, {"layer_decay": 0.0}, {"layer_decay": 1.5}):
         with pytest.raises(ConfigError, match=f"train.{next(iter(changes))}"):
             replace(TrainConfig(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sfcn", ["block1", "block2", "block3", "block4", "block5", "block6", "fc"])],
+)
+def test_every_other_network_has_stages_too(name: str, expected: list[str]) -> None:
+    model = ModelConfig(name=name)
+    found = stages.stages_of(models.build(model, 3, seed=0), models.head_of(model))
+    assert [stage.name for stage in found] == expected

@@ -13,6 +13,7 @@ import pytest
 from stfmri.learning import weights
 from stfmri.study.config import ModelConfig
 from stfmri.study.errors import UserError
+from stfmri.study.ready_weights import KINETICS, MEDICALNET
 
 CONTENT = b"weights of a network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -38,7 +39,7 @@ def test_weights_are_fetched_once_and_kept_under_the_root(tmp_path: Path, asked:
         assert path == tmp_path / "data/weights/r3d_18-x.pth"
         assert path.read_bytes() == CONTENT
         assert sha256 == SHA256
-    assert asked == [weights.SOURCE + "r3d_18-x.pth"]
+    assert asked == [KINETICS.address + "r3d_18-x.pth"]
 
 
 def test_a_download_of_another_file_is_refused_and_not_kept(
@@ -59,7 +60,7 @@ def test_without_network_the_file_and_its_place_are_named(
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     with pytest.raises(weights.WeightsError) as caught:
         weights.ensure(MODEL, tmp_path)
-    for part in ("no route to host", weights.SOURCE, str(tmp_path), "model.weights_file"):
+    for part in ("no route to host", KINETICS.address, str(tmp_path), "model.weights_file"):
         assert part in str(caught.value)
 
 
@@ -85,6 +86,21 @@ def test_a_folder_of_files_serves_every_network_by_torchvisions_names(tmp_path: 
         (tmp_path / name).write_bytes(name.encode())
         model = replace(MODEL, weights_file=str(tmp_path), weights_name=name)
         assert weights.ensure(model, tmp_path)[0] == tmp_path / name
+
+
+def test_medicalnets_weights_are_never_fetched_and_the_place_for_them_is_named(
+    tmp_path: Path, asked: list[str]
+) -> None:
+    model = ModelConfig(name="resnet10", weights="medicalnet", weights_name="resnet_10.pth")
+    with pytest.raises(weights.WeightsError) as caught:
+        weights.ensure(model, tmp_path)
+    place = tmp_path / "data/weights/resnet_10.pth"
+    for part in (f"no weights at {place}", "MedicalNet's file of resnet10", MEDICALNET.place):
+        assert part in str(caught.value)
+    assert asked == []
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    assert weights.ensure(model, tmp_path) == (place, SHA256)
 
 
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, asked: list[str]) -> None:

@@ -14,7 +14,9 @@ import stfmri.study.compose
 from stfmri.study.compose import CONF, compose, groups
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.networks import networks
 from stfmri.study.overrides import flatten
+from stfmri.study.ready_weights import KINETICS
 
 CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
 SINGLE_CHOICES = [pair for pair in CHOICES if pair[0] != "sweep"]
@@ -140,17 +142,16 @@ def test_the_command_line_wins_over_the_sweep() -> None:
 def test_the_weights_in_conf_are_those_of_torchvision() -> None:
     from torchvision.models.video import MC3_18_Weights, R2Plus1D_18_Weights, R3D_18_Weights
 
-    from stfmri.learning.weights import SOURCE
-
     theirs = {
         "r3d_18": R3D_18_Weights,
         "mc3_18": MC3_18_Weights,
         "r2plus1d_18": R2Plus1D_18_Weights,
     }
-    assert set(groups()["model"]) == set(theirs)
+    having = {name for name, about in networks().items() if KINETICS.name in about.weights}
+    assert having == set(theirs)
     for name, known in theirs.items():
         model = compose([f"model={name}"]).model
-        assert SOURCE + model.weights_name == known.KINETICS400_V1.url
+        assert KINETICS.address + model.weights_name == known.KINETICS400_V1.url
         assert model.weights_name == f"{name}-{model.weights_hash}.pth"
 
 

@@ -10,12 +10,10 @@ from stfmri.evidence.methods.settings import Phrase, Settings, plain
 from stfmri.evidence.methods.study import Study, Variant
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
 from stfmri.study.config import PRETRAINED
+from stfmri.study.networks import networks as known_networks
+from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH
 from stfmri.study.words import counted as in_words
 
-WEIGHTS = {
-    "scratch": "random weights",
-    "kinetics": "weights pre-trained on the videos of Kinetics-400",
-}
 STEMS = {"fresh": "a newly drawn first layer", "rgb_sum": "a first layer summed over its colours"}
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW"}
 SCHEDULES = {"constant": "kept constant", "cosine": "falling to zero along a cosine"}
@@ -35,10 +33,15 @@ def _initial(weights: str, stem_init: str) -> str:
     if weights.startswith(PRETRAINED):
         name = weights.removeprefix(PRETRAINED)
         return f"weights pre-trained on MRI ({name}; with a new classification head)"
-    found = _named(WEIGHTS, weights, "initial weights")
-    if weights == "scratch":
-        return found
-    return f"{found} (with {_named(STEMS, stem_init, 'first layer')} and a new classification head)"
+    if weights == SCRATCH:
+        return "random weights"
+    ready = READY_WEIGHTS.get(weights)
+    if ready is None:
+        return f"initial weights {weights}"
+    if ready.keeps_first_layer:
+        return f"{ready.phrase}, with a new classification head"
+    stem = _named(STEMS, stem_init, "first layer")
+    return f"{ready.phrase} (with {stem} and a new classification head)"
 
 
 def _batch(size: int, accumulate: int) -> str:
@@ -196,11 +199,17 @@ def architecture(study: Study) -> tuple[str, ...]:
 
 
 def networks(variants: Sequence[Variant]) -> str:
-    """Each network once, with the trainable parameters that its runs recorded."""
+    """Each network once: what it is, and the trainable parameters that its runs recorded."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for variant in variants:
         by_name.setdefault(variant.config.model.name, []).extend(variant.provenances)
-    return listed([f"{name} ({parameters(runs)})" for name, runs in by_name.items()])
+    return listed([f"{name} ({_known(name)}{parameters(runs)})" for name, runs in by_name.items()])
+
+
+def _known(name: str) -> str:
+    """What conf/model says of a network; nothing where it has it no longer."""
+    about = known_networks().get(name)
+    return f"{about.phrase}; {about.citation}; " if about else ""
 
 
 def parameters(runs: Sequence[Mapping[str, Any]]) -> str:

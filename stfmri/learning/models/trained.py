@@ -1,0 +1,69 @@
+"""A finished run's network, read back for new scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stfmri.learning.models.registry import build
+from stfmri.learning.weights import WeightsError
+from stfmri.study import config as configuration
+from stfmri.study.config import Config
+from stfmri.study.errors import UserError, first_line
+from stfmri.study.serialise import load_yaml
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run's network in eval mode, and what a new scan needs to go through it.
+
+    Attributes:
+        classes: in the order of the network's outputs.
+        contrasts: in the order of the network's input channels.
+        config: the run's own.
+        chain: what a training volume of the run went through, as its shard had it.
+        trained_on: sha256 of the voxels of each training volume.
+    """
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    contrasts: tuple[str, ...]
+    config: Config
+    chain: dict[str, Any]
+    trained_on: frozenset[str]
+
+
+def load_trained(run: Path) -> Trained:
+    """Load what a finished run wrote.
+
+    Raises:
+        UserError: where the run has no model.pt, or it does not fit the run's config.yaml.
+    """
+    config = configuration.load(run / "config.yaml")
+    file = run / "model.pt"
+    if not file.is_file():
+        raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
+        # A model of an earlier version does not tell; the chain, below, does.
+        contrasts = tuple(content.get("contrasts", config.data.channels))
+        network = build(config.model, len(classes), seed=0, channels=len(contrasts))
+        network.load_state_dict(content["state_dict"])
+        chain = dict(load_yaml(content.get("chain", "{}"), f"{file} (chain)"))
+    except Exception as error:  # torch.load raises many kinds; each means this file is no model
+        raise WeightsError(
+            f"{file} does not fit {run / 'config.yaml'}: {first_line(error)}"
+        ) from error
+    if differing := [key for key, value in config.chain.items() if chain.get(key) != value]:
+        key = differing[0]
+        raise UserError(
+            f"{file} was trained on volumes made with {key}={chain.get(key)}; this program would "
+            f"make them with {config.chain[key]}: use the code that the sweep was submitted with, "
+            "in its folder code-…, or train again"
+        )
+    return Trained(network.eval(), classes, contrasts, config, chain, trained_on)
