@@ -10,7 +10,7 @@ from preprocessing.cohorts import Scan, find_scans, layout_of
 from preprocessing.command import preprocessing_command
 from slurm.local import local_gpus
 from stfmri.learning import weights
-from stfmri.study import splits
+from stfmri.study import pretrained, splits
 from stfmri.study.candidates import inner_config
 from stfmri.study.config import FP16_NEEDS_CUDA, Config, DataConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
@@ -20,6 +20,7 @@ from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep
 from stfmri.study.shards import IndexRow, read_index
+from stfmri.study.splits import Split
 from stfmri.study.words import listed as listed_words
 from stfmri.study.words import plural
 
@@ -41,8 +42,26 @@ def missing(sweep: Sweep) -> list[str]:
             except UserError as error:
                 found.append(str(error))
         if found:
-            break
+            return found
+    divided: dict[Path, Split] = {}
+    for config in _pretrained_runs(sweep):
+        try:
+            if config.cache not in divided:
+                divided[config.cache] = splits.check(config, _beside(sweep, config))
+            pretrained.check(config, divided[config.cache])
+        except UserError as error:
+            found.append(str(error))
     return found
+
+
+def _pretrained_runs(sweep: Sweep) -> list[Config]:
+    """A configuration for each fold of each cache and network that starts pre-trained on MRI."""
+    found: dict[tuple[ModelConfig, Path, int], Config] = {}
+    for run in sweep.runs:
+        if pretrained.name_of(run.weights) is not None:
+            config = sweep.config_of(run)
+            found.setdefault((config.model, config.cache, run.fold), config)
+    return list(found.values())
 
 
 def _libraries(sweep: Sweep) -> list[str]:
@@ -101,6 +120,11 @@ def notes(sweep: Sweep) -> list[str]:
             found += [f"split: {note}" for note in split.notes]
         except UserError:
             continue  # `missing` and `check` say what is wrong
+    for config in _pretrained_runs(sweep):
+        try:
+            found += pretrained.notes(config)
+        except UserError:
+            continue
     return list(dict.fromkeys(found))
 
 
@@ -240,6 +264,13 @@ def prepare(sweep: Sweep, runs: list[Run]) -> dict[str, Config]:
             if config.model not in found:
                 found[config.model] = _with_weights(config)
             config = replace(config, model=found[config.model])
+        elif started := pretrained.find(config):
+            model = replace(
+                config.model,
+                weights_file=str(started.weights),
+                weights_hash=started.card.weights_sha256,
+            )
+            config = replace(config, model=model)
         complete[run.name] = config
     return complete
 

@@ -53,6 +53,8 @@ STARTS_WITHOUT_TORCH = [
     ["-m", "stfmri.collect", "--help"],
     ["-m", "stfmri.baselines", "--help"],
     ["-m", "stfmri.train", "--help"],
+    ["-m", "stfmri.pretrain", "--help"],
+    ["-m", "stfmri.check", "--help"],
     ["-m", "stfmri.evidence", "--help"],
     ["-m", "slurm.devcluster", "--help"],
 ]

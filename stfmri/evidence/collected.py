@@ -22,8 +22,9 @@ from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
-from stfmri.study import predictions
+from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
+from stfmri.study.naming import variant_name
 from stfmri.study.networks import label_of
 from stfmri.study.overrides import choices
 from stfmri.study.predictions import PredictionError, PredictionTable
@@ -262,10 +263,12 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
 
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
-    extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
+    extra = run.variant.removeprefix(variant_name(run.model, run.weights, ())).lstrip("-")
     words = [label_of(run.model)]
     if run.weights in READY_WEIGHTS:
         words.append(READY_WEIGHTS[run.weights].label)
+    if name := pretrained.name_of(run.weights):
+        words.append(f"pre-trained on MRI ({name})")
     if extra:
         words.append(extra)
     return from_tables(

@@ -46,6 +46,11 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
     return target
 
 
+def discard(run: Path) -> None:
+    """Drop every checkpoint, of a run that will not be resumed."""
+    shutil.rmtree(run / "checkpoint", ignore_errors=True)
+
+
 def write_tensors(file: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values to `file`, through to the disk.
 

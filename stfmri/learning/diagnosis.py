@@ -199,6 +199,8 @@ class Pipeline:
     def _learner(
         self, train: TrainConfig, labels: NDArray[np.int64], batches: int, plain: bool = False
     ) -> Learner:
+        # Nothing is fine-tuned here: the networks start from scratch.
+        train = replace(train, freeze=0, layer_decay=1.0)
         config, classes = replace(self._config, train=train), len(self._split.classes)
         if plain:
             model = replace(config.model, dropout=0.0)

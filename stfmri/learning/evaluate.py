@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stfmri.learning.data import Part, in_batches
+from stfmri.learning.stages import Stage, keep_frozen
 from stfmri.study.errors import TrainingError
 
 
@@ -59,17 +60,23 @@ def class_probabilities(
 
 
 @torch.inference_mode()
-def recompute_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
+def recompute_batch_norm(
+    network: nn.Module, inputs: Iterable[Tensor], frozen: Sequence[Stage] = ()
+) -> None:
     """Put the mean of all batches' means and variances in place of the moving averages.
 
     After Wu & Johnson, 'Rethinking "Batch" in BatchNorm' (2021), section 3; the variance between
     batches is left out, as training normalises within a batch.
+
+    Args:
+        frozen: stages whose statistics stay as they are, as they did in training.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm3d)]
+    network.train()
+    keep_frozen(frozen)
+    layers = [m for m in network.modules() if isinstance(m, nn.BatchNorm3d) and m.training]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-    network.train()
     for number, batch in enumerate(inputs, 1):
         for layer in layers:
             # The plain mean so far. None means that too, but waits for a GPU to read its count.

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stfmri.learning import augment, convolutions, device, evaluate, models, optimise
+from stfmri.learning import augment, convolutions, device, evaluate, models, optimise, stages
 from stfmri.learning.data import Batch, Part
 from stfmri.learning.loss import weighted_loss
 from stfmri.learning.seeds import Use, mix
@@ -55,10 +55,11 @@ class Learner:
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         network = network.to(self.device)
         self.weight_K = weight_K.to(self.device)
+        self.frozen, scales = stages.fine_tuned(network, config)
         self.mean = optimise.mean_weights(network, config.train)
         self.best: dict[str, Tensor] | None = None
         self.network, self.optimizer = accelerator.prepare(
-            network, optimise.optimizer(network, config.train)
+            network, optimise.optimizer(network, config.train, scales)
         )
         self.batches, self.epochs = batches, optimise.epochs(config.train, batches)
         self.epoch = self._batch = 0
@@ -82,6 +83,7 @@ class Learner:
         rank = self.accelerator.process_index
         torch.manual_seed(mix(Use.DROPOUT, *self.seed, self.epoch, rank))
         self.network.train()
+        stages.keep_frozen(self.frozen)
         self._batch = 0
         loss_sum = torch.zeros((), device=self.device)
         for batch in batches:
@@ -114,7 +116,7 @@ class Learner:
                 train, self.epoch * self.batches + self._batch, self.epochs * self.batches
             )
             for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate
+                parameters["lr"] = rate * parameters.get(optimise.SCALE, 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         self._batch = (self._batch + 1) % self.batches
@@ -155,7 +157,7 @@ class Learner:
         if self.config.train.batch_norm == "recomputed":
             # Not through DDP, which would hand one process's statistics to all.
             inputs = (self.network_input(batch.volume_BCDHW) for batch in batches)
-            evaluate.recompute_batch_norm(self.bare_network, inputs)
+            evaluate.recompute_batch_norm(self.bare_network, inputs, self.frozen)
 
     def network_input(self, volume_BCDHW: Tensor) -> Tensor:
         """Stored volumes, of any floating type, as the network takes them: (B, C, T, H, W)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,20 +18,32 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {
 }
 
 
-def optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Adam:
-    """The optimiser of all of a network's parameters.
+SCALE = "lr_scale"  # of a group of parameters: what its learning rate is multiplied by
+
+
+def optimizer(
+    network: nn.Module, train: TrainConfig, scales: Mapping[nn.Parameter, float] | None = None
+) -> torch.optim.Adam:
+    """The optimiser of all of a network's parameters that learn.
 
     AdamW does not decay biases and the scales of normalisation, which have one axis: shrinking them
     regularises nothing. Adam's penalty is on everything, as in the paper.
+
+    Args:
+        scales: of the learning rate, by parameter; 1 where there is none.
     """
-    parameters = list(network.parameters())
-    decayed = [item for item in parameters if train.optimizer == "adam" or item.ndim > 1]
-    others = [item for item in parameters if train.optimizer != "adam" and item.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}]
-    if others:
-        groups.append({"params": others, "weight_decay": 0.0})
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for parameter in network.parameters():
+        if not parameter.requires_grad:
+            continue
+        is_decayed = train.optimizer == "adam" or parameter.ndim > 1
+        scale = (scales or {}).get(parameter, 1.0)
+        group = groups.setdefault((is_decayed, scale), {"params": [], SCALE: scale})
+        group["params"].append(parameter)
+        if not is_decayed:
+            group["weight_decay"] = 0.0
     return OPTIMIZERS[train.optimizer](
-        groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
+        list(groups.values()), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
     )
 
 

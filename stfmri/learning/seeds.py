@@ -17,6 +17,7 @@ class Use(IntEnum):
     STATISTICS = 5  # the order in which batch norm is recomputed
     INTENSITY = 6
     NOISE = 7
+    BLANK = 8  # the part of a volume that self-supervision hides
 
 
 def generator(use: Use, *numbers: int) -> np.random.Generator:

@@ -27,15 +27,18 @@ from stfmri.learning import checkpoint, device, models, provenance, weights
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
+from stfmri.learning.pretraining import loading
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
-from stfmri.study import history, locks, predictions, selection, splits
+from stfmri.study import history, locks, predictions, pretrained, selection, splits
 from stfmri.study.config import Config
 from stfmri.study.errors import DivergedError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
+from stfmri.study.pretrained import Pretrained
 from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
+from stfmri.study.splits import Split
 
 
 def train_run(config_file: Path, side_by_side: int = 1) -> None:
@@ -92,7 +95,7 @@ class Run:
             device.keep_freed_memory()
         torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
         torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
-        self.split = splits.ensure(config)
+        self.split = self._divided()
         self.fold = self.split.folds[config.split.fold]
         if config.train.early_stopping and not self.fold.val:
             raise UserError(
@@ -104,6 +107,7 @@ class Run:
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
         self.weights_sha256: str | None = None
+        self.pretrained: Pretrained | None = None
         weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
         batches = len(self._order(Use.ORDER, 0))
         self.learner = Learner(self._build(), config, weight_K, accelerator, batches)
@@ -115,6 +119,16 @@ class Run:
 
     def finish(self) -> None:
         """Train the epochs that are left, predict the test subjects, write the run's files."""
+        self.train()
+        started = time.perf_counter()
+        probabilities = self.learner.predict(self._open(self.fold.test), self.folder)
+        self.history.spend("evaluate_s", time.perf_counter() - started)
+        if self.accelerator.is_main_process:
+            self._write(probabilities)
+        self.accelerator.wait_for_everyone()
+
+    def train(self) -> None:
+        """Train the epochs that are left, and go over to the weights that are tested."""
         self._announce()
         published = time.monotonic()
         while not self._is_trained():
@@ -124,18 +138,22 @@ class Run:
                 self.save_checkpoint()
                 published = time.monotonic()
         started = time.perf_counter()
-        # Batches as in training, but of volumes as test volumes come, without augmentation.
-        heavy = self.config.augment.kind == "heavy"
-        part = self._open(self.fold.train) if heavy else self.train_part
+        # Batches as in training, but of volumes as test volumes come.
+        part = self._unchanged()
         order = epoch_order(
             len(self.fold.train), self.config.train.batch_size, Use.STATISTICS, self.learner.seed
         )
         self.learner.settle(part.batches(order, 0))
-        probabilities = self.learner.predict(self._open(self.fold.test), self.folder)
-        self.history.timings["evaluate_s"] = time.perf_counter() - started
-        if self.accelerator.is_main_process:
-            self._write(probabilities)
-        self.accelerator.wait_for_everyone()
+        self.history.spend("evaluate_s", time.perf_counter() - started)
+
+    def _divided(self) -> Split:
+        """Who trains and who is tested."""
+        return splits.ensure(self.config)
+
+    def _unchanged(self) -> Part:
+        """The training part without what loaders change in it."""
+        heavy = self.config.augment.kind == "heavy"
+        return self._open(self.fold.train) if heavy else self.train_part
 
     def _announce(self) -> None:
         fold, config = self.fold, self.config
@@ -190,6 +208,9 @@ class Run:
         if model.weights in READY_WEIGHTS:
             file, self.weights_sha256 = weights.ensure(model, Path(self.config.root))
             models.load_weights(network, model, file)
+        elif found := pretrained.check(self.config, self.split):
+            loading.load_pretrained(network, models.head_of(model), found.weights)
+            self.pretrained, self.weights_sha256 = found, found.card.weights_sha256
         return network
 
     def _order(self, use: Use, epoch: int) -> list[list[int]]:
@@ -275,7 +296,7 @@ class Run:
             "classes": list(self.split.classes),
             "contrasts": list(self.contrasts),
             "chain": self.volumes.chain(self.fold.train[0]),
-            "trained_on": [self.split.subjects[item].sha256 for item in self.fold.train],
+            "trained_on": sorted(self._trained_on()),
         }
         with replacing(self.folder / "model.pt") as temporary:
             checkpoint.write_tensors(temporary, content)
@@ -290,6 +311,11 @@ class Run:
             probabilities=probabilities,
         )
         print(f"done: {self.folder / predictions.FILE_NAME}", flush=True)
+
+    def _trained_on(self) -> set[str]:
+        """Hash of each volume that the weights depend on, those of pre-training included."""
+        seen = {self.split.subjects[item].sha256 for item in self.fold.train}
+        return seen | self.pretrained.card.volumes if self.pretrained else seen
 
     def _provenance(self) -> dict[str, Any]:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
@@ -308,6 +334,7 @@ class Run:
             else "as torchvision has them",
             "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
+            "pretraining": self.pretrained.card.summary() if self.pretrained else None,
             "epochs": self.learner.epoch,
             "best_epoch": self._best_epoch() if self.config.train.early_stopping else None,
             "selection": selection.record(self.folder),

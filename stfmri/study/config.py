@@ -17,7 +17,7 @@ from typing import Any
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import safe_name, write_atomic
 from stfmri.study.networks import networks
-from stfmri.study.ready_weights import SCRATCH, initial_weights
+from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH, initial_weights
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import SPLITS
 
@@ -38,6 +38,8 @@ CHAIN_KEYS = {
 }
 SCAN = "scan"  # the one channel of a cohort that names no contrasts
 SLICE_AXES = ("axial", "coronal", "sagittal")
+# `model.weights=pretrained:NAME` names weights that `python -m stfmri.pretrain` made.
+PRETRAINED = "pretrained:"
 # Told by whoever finds out first: the submission, or the run.
 FP16_NEEDS_CUDA = (
     "train.precision=fp16 needs a CUDA device and this machine has none; use auto (bf16 or fp32 on "
@@ -181,7 +183,7 @@ class ModelConfig:
     """A network, its stem as wide as a volume has channels."""
 
     name: str = "r3d_18"  # of a file in conf/model
-    weights: str = SCRATCH  # scratch | kinetics | medicalnet, of those the network has
+    weights: str = SCRATCH  # scratch | kinetics | medicalnet | pretrained:<name>
     weights_file: str | None = None  # your own copy of the weights; null: in data/weights
     weights_name: str = ""  # their file name, set by conf/model
     weights_hash: str = ""  # first digits of that file's sha256, set by conf/model
@@ -192,13 +194,15 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         one_of("model.name", self.name, networks())
-        one_of("model.weights", self.weights, initial_weights())
+        _check_weights(self.weights)
         one_of("model.stem", self.stem, ("basic", "factorised"))
         one_of("model.stem_init", self.stem_init, ("fresh", "rgb_sum"))
         one_of("model.slice_axis", self.slice_axis, SLICE_AXES)
         about = networks()[self.name]
+        # What stfmri.pretrain made of any network; the run says whether it was this one.
+        made = (self.weights,) if self.weights.startswith(PRETRAINED) else ()
         for key, found, there in (
-            ("weights", self.weights, (SCRATCH, *about.weights)),
+            ("weights", self.weights, (SCRATCH, *about.weights, *made)),
             ("stem", self.stem, about.stems),
         ):
             if found not in there:
@@ -267,6 +271,9 @@ class TrainConfig:
     workers: int = 2  # loader processes when streaming
     average_last: float = 0.0  # share of the epochs, at the end, whose mean weights are tested
     batch_norm: str = "running"  # what tests normalise by: running | recomputed
+    # Of weights from elsewhere; a network that starts from scratch is trained as a whole.
+    freeze: int = 0  # stages that keep their weights, counted from the stem; 0: none
+    layer_decay: float = 1.0  # of the learning rate, by each stage further from the head; 1: none
     eval_batch_size: int = 8
     threads: int = 0  # CPU threads; 0: the cores this process may use
 
@@ -277,11 +284,13 @@ class TrainConfig:
         one_of("train.batch_norm", self.batch_norm, ("running", "recomputed"))
         for name in ("epochs", "batch_size", "accumulate", "eval_batch_size"):
             _at_least(f"train.{name}", getattr(self, name), 1)
-        for name in ("steps", "early_stopping", "workers", "threads"):
+        for name in ("steps", "early_stopping", "freeze", "workers", "threads"):
             _at_least(f"train.{name}", getattr(self, name), 0)
         for name in ("warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} must lie in [0, 1), found {getattr(self, name)}")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"train.layer_decay must lie in (0, 1], found {self.layer_decay}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise ConfigError(
                 "train.learning_rate must be above 0 and train.weight_decay not below 0, found "
@@ -399,6 +408,16 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
+    def __post_init__(self) -> None:
+        model = self.model
+        ready = READY_WEIGHTS.get(model.weights)
+        is_fresh = ready and not ready.keeps_first_layer and model.stem_init == "fresh"
+        if self.train.freeze and is_fresh:
+            raise ConfigError(
+                f"train.freeze would keep the newly drawn stem as it is; with {model.weights} "
+                "weights it needs model.stem_init=rgb_sum"
+            )
+
     @property
     def chain(self) -> dict[str, Any]:
         """Every setting that a stored voxel depends on, by its key."""
@@ -495,6 +514,13 @@ def one_of(key: str, value: str, choices: Iterable[str]) -> None:
         close = difflib.get_close_matches(value, choices, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(f"{key} must be one of {', '.join(choices)}; found {value!r}{hint}")
+
+
+def _check_weights(weights: str) -> None:
+    if weights.startswith(PRETRAINED):
+        safe_name(weights.removeprefix(PRETRAINED), "the name in model.weights=pretrained:<name>")
+    else:
+        one_of("model.weights", weights, (*initial_weights(), f"{PRETRAINED}<name>"))
 
 
 def _at_least(key: str, value: float, least: float) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stfmri.evidence.methods.pretraining_text import FREEZE, LAYER_DECAY, pretraining
 from stfmri.evidence.methods.settings import Phrase, Settings, plain
 from stfmri.evidence.methods.study import Study, Variant
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
+from stfmri.study.config import PRETRAINED
 from stfmri.study.networks import networks as known_networks
 from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH
 from stfmri.study.words import counted as in_words
@@ -28,6 +30,9 @@ def _named(words: Mapping[str, str], value: Any, else_: str) -> str:
 
 
 def _initial(weights: str, stem_init: str) -> str:
+    if weights.startswith(PRETRAINED):
+        name = weights.removeprefix(PRETRAINED)
+        return f"weights pre-trained on MRI ({name}; with a new classification head)"
     if weights == SCRATCH:
         return "random weights"
     ready = READY_WEIGHTS.get(weights)
@@ -150,6 +155,7 @@ COVERED = frozenset(
         *(INITIAL, INPUT, RATE, SCHEDULE, DECAY, EPOCHS, BATCH),
         *(AVERAGE, BATCH_NORM, SEED, AUGMENTATION, MODEL),
         *(OPTIMISER, SMOOTHING, EARLY, INTENSITY),
+        *(FREEZE, LAYER_DECAY),
     )
     for key in phrase.keys
 )
@@ -162,6 +168,7 @@ def sentences(study: Study) -> tuple[str, ...]:
     settings = study.settings
     found = [
         *architecture(study),
+        *pretraining(study),
         optimisation(settings),
         loss(),
         f"Training volumes were given {settings.said(AUGMENTATION)}; test volumes were never "
