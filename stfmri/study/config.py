@@ -346,13 +346,14 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Which runs belong together: models × weights × further axes × folds."""
+    """Which runs belong together: models × weights × further axes × seeds × folds."""
 
     name: str = "single"
     note: str = ""  # a caution that the report prints at its top
     models: tuple[str, ...] = ("r3d_18",)
     weights: tuple[str, ...] = ("scratch",)
     folds: tuple[int, ...] = ()  # empty: every fold of the split
+    seeds: tuple[int, ...] = ()  # of train.seed, replicates of every run; empty: train.seed alone
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # key or group → values
     # Image baselines to run on the same folds, of those that fit the cohort; empty: none.
     baselines: tuple[str, ...] = ("intensity", "shape", "voxels", "covariates", "shuffled")
@@ -361,6 +362,10 @@ class SweepConfig:
         safe_name(self.name, "sweep.name")
         if not self.models or not self.weights:
             raise ConfigError("sweep.models and sweep.weights must each name at least one choice")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(f"sweep.seeds names a seed twice: {list(self.seeds)}")
+        for seed in self.seeds:
+            _at_least("sweep.seeds", seed, 0)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ runs/<sweep>/sweep.yaml           the configuration and the list of runs, writte
 runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
 runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetics>, then the
                                   value of each further axis, in the sweep's order
+runs/<sweep>/<variant>/seed<s>/fold<k>/   the same where the sweep has several seeds
 runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
                                   variants read several caches, baseline-<name>-<volumes>
 """
@@ -54,11 +55,12 @@ class Run:
     overrides: dict[str, Any] = field(default_factory=dict)  # where it leaves the sweep's config
     baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
     volumes: str = ""  # which of the sweep's caches a baseline sees, such as t1ce+flair; empty: any
+    seed: int | None = None  # train.seed, where the sweep has several of them
 
     @property
     def name(self) -> str:
         """Unique in the sweep, and the run's folder within it."""
-        return f"{self.variant}/fold{self.fold}"
+        return f"{self.variant}/{run_part(self.seed, self.fold)}"
 
     @property
     def config_file(self) -> Path:
@@ -209,7 +211,7 @@ class Submission:
 
 
 def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> list[Run]:
-    """Every run of `config.sweep`: models × weights × further axes × folds, in that order.
+    """Every run of `config.sweep`: models × weights × further axes × seeds × folds, in that order.
 
     Args:
         config: what the runs have in common, its split complete (see `splits.resolved`).
@@ -226,6 +228,7 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     folds = sweep.folds or tuple(range(config.split.folds))
     if len(set(folds)) != len(folds):
         raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
+    seeds = _seeds(config)
     common, base = flatten(config), _without_axes(config)
     composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     seen: dict[str, tuple[Any, ...]] = {}
@@ -250,11 +253,30 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
         # Building it checks every value; only what differs is kept.
         full = flatten(replaced(base, _run_keys(wanted), file=f"variant {variant}"))
         changed = {name: value for name, value in _run_keys(full).items() if common[name] != value}
-        for fold in folds:
+        for (seed, of_seed), fold in itertools.product(seeds.items(), folds):
             replace(config.split, fold=fold)  # refuses a fold that the split does not have
-            folder = config.sweep_folder / variant / f"fold{fold}"
-            runs.append(Run(variant, model, weights, fold, folder, {**changed, "split.fold": fold}))
+            folder = config.sweep_folder / variant / run_part(seed, fold)
+            own = {**changed, **of_seed, "split.fold": fold}
+            runs.append(Run(variant, model, weights, fold, folder, own, seed=seed))
     return runs
+
+
+def run_part(seed: int | None, fold: int) -> str:
+    """The part of a run's folder that comes after its variant."""
+    return f"fold{fold}" if seed is None else f"seed{seed}/fold{fold}"
+
+
+def _seeds(config: Config) -> dict[int | None, dict[str, Any]]:
+    """What a run of each seed is given; a single seed has no name of its own."""
+    seeds = config.sweep.seeds
+    if seeds and "train.seed" in config.sweep.axes:
+        raise ConfigError(
+            "train.seed is an axis of the sweep and sweep.seeds lists seeds too; use sweep.seeds "
+            "for trainings that are averaged, the axis for variants of their own"
+        )
+    if len(seeds) < 2:
+        return {None: {"train.seed": seed for seed in seeds}}
+    return {seed: {"train.seed": seed} for seed in seeds}
 
 
 def _check_axes(config: Config, grouped: set[str]) -> None:
@@ -358,10 +380,13 @@ def _refuse_earlier(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _run(config: Config, item: Mapping[str, Any]) -> Run:
-    variant, _, fold = item["run"].rpartition("/fold")
-    folder = config.sweep_folder / safe_name(variant, "a variant's name") / f"fold{int(fold)}"
+    before, _, fold = item["run"].rpartition("/fold")
+    variant, several, number = before.partition("/seed")
+    seed = int(number) if several else None
+    parent = config.sweep_folder / safe_name(variant, "a variant's name")
+    folder = parent / run_part(seed, int(fold))
     overrides = dict(item["overrides"])
-    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides)
+    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides, seed=seed)
 
 
 def _no_sweep(folder: Path) -> str:
