@@ -83,8 +83,8 @@ class Cohort:
         """Number of used subjects by (source, class)."""
         return Counter((subject.source, subject.label) for subject in self.used)
 
-    def mean_train_size(self) -> float:
-        """Mean number of training subjects of a fold."""
+    def mean_train_size(self, fraction: float = 1.0) -> float:
+        """Mean number of training subjects of a fold, of a fraction of its training part."""
         return sum(len(fold.train) for fold in self.folds) / len(self.folds)
 
     def mean_test_size(self) -> float:

@@ -21,6 +21,7 @@ from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
+from stfmri.evidence.seeds import complete_seeds, ensemble, note_on, together
 from stfmri.study import predictions
 from stfmri.study.config import Config
 from stfmri.study.model_labels import MODEL_LABELS
@@ -80,16 +81,31 @@ class Evidence:
         return [record.run.name for record in self.records if record.missing_because]
 
     @property
+    def seed_notes(self) -> list[str]:
+        """Which seeds of a variant were left out of its scores, a sentence a variant."""
+        expected: dict[str, dict[int, None]] = defaultdict(dict)
+        for record in self.network_records:
+            if record.run.seed is not None:
+                expected[record.run.variant][record.run.seed] = None
+        notes = (
+            note_on(one.label, expected[one.name], one.seeds)
+            for one in self.variants
+            if one.name in expected
+        )
+        return [note for note in notes if note]
+
+    @property
     def network_records(self) -> list[RunRecord]:
         """The runs that trained a network."""
         return [record for record in self.records if not record.run.baseline]
 
     @cached_property
     def missed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """How often all variants tested each subject of `Cohort.tested`, and how often wrongly."""
+        """How often networks tested each subject of `Cohort.tested`, and how often wrongly."""
         count = len(self.cohort.tested)
         tested, wrong = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        for variant in self.variants:
+        # An ensemble is made of networks that are counted already.
+        for variant in (one for one in self.variants if not one.is_ensemble):
             tested += np.bincount(variant.subject_N, minlength=count)
             mistakes = variant.subject_N[variant.prediction_N != variant.label_N]
             wrong += np.bincount(mistakes, minlength=count)
@@ -112,7 +128,7 @@ def collect_evidence(
     cohort = read_cohort(sweep.cache, sweep.splits, tuple(sweep.classes), sha256=sweep.split_sha256)
     variants, baselines, records, remarks = gather(sweep.all_runs, cohort, progress)
     kinds = baseline_kinds(sweep.all_runs)
-    labels = {variant.name: variant.label for variant in variants}
+    labels = {one.name: one.label for one in variants if not one.is_ensemble}
     provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         if not record.missing_because:
@@ -173,10 +189,10 @@ def gather(
         progress: wraps the iteration, to show how far it is.
 
     Returns:
-        The variants, the baselines (look-ups included), a record of every run, and remarks on the
-        look-ups.
+        The variants, each followed by the ensemble of its seeds where it has several; the
+        baselines (look-ups included); a record of every run; and remarks on the look-ups.
     """
-    tables: dict[str, list[PredictionTable]] = defaultdict(list)
+    tables: dict[str, dict[int | None, dict[int, PredictionTable]]] = defaultdict(dict)
     first: dict[str, Run] = {}
     records: list[RunRecord] = []
     for run in progress(runs):
@@ -185,20 +201,23 @@ def gather(
             reason = f"a baseline that this program does not know; it knows {', '.join(BASELINES)}"
         else:
             try:
-                tables[run.variant].append(read_run(run, cohort))
+                table = read_run(run, cohort)
+                tables[run.variant].setdefault(run.seed, {})[run.fold] = table
                 first.setdefault(run.variant, run)
             except PredictionError as error:
                 absent = not (run.folder / predictions.FILE_NAME).is_file()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
     kinds = baseline_kinds(runs)
-    variants, baselines = [], {}
+    variants: list[Predicted] = []
+    baselines = {}
     for name, run in first.items():
         if run.baseline:
             kind = kinds[_baseline_name(run)]
-            baselines[kind.name] = baseline_predicted(kind, tables.pop(name), cohort)
+            by_fold = tables.pop(name)[run.seed]
+            baselines[kind.name] = baseline_predicted(kind, list(by_fold.values()), cohort)
         else:
-            variants.append(_variant(run, tables.pop(name), cohort))
+            variants += _trained(run, tables.pop(name), cohort)
     # A fold that the split lacks makes its runs missing, and is none of a look-up either.
     folds = sorted({run.fold for run in runs if run.fold < len(cohort.folds)})
     found, remarks = look_ups(cohort, folds)
@@ -252,6 +271,25 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
                 f"{row.subject_id!r} in {table.path}, found {row.label!r}"
             )
     return table
+
+
+def _trained(
+    run: Run, found: Mapping[int | None, Mapping[int, PredictionTable]], cohort: Cohort
+) -> list[Predicted]:
+    """A variant, and the ensemble of its seeds where it has several.
+
+    Args:
+        run: any of the variant.
+        found: its predictions, by seed and fold.
+    """
+    by_seed = {
+        seed: _variant(run, list(by_fold.values()), cohort)
+        for seed, by_fold in complete_seeds(found).items()
+    }
+    if None in by_seed:
+        return [by_seed[None]]
+    variant = together({seed: one for seed, one in by_seed.items() if seed is not None})
+    return [variant, ensemble(variant)] if variant.members else [variant]
 
 
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:

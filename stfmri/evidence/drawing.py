@@ -57,7 +57,9 @@ def drawable_of(results: Results) -> Drawable:
             tuple(metric.label for metric in HEATMAP),
             [ClassRow(one.predicted.label, category, _class_means(one)) for one, category in rows],
         ),
-        training=[_trained(one, results) for one in results.ranked],
+        training=[
+            _trained(one, results) for one in results.ranked if not one.predicted.is_ensemble
+        ],
         subgroups=_subgroups(results),
         precision=_precision(results),
         remarks=_remarks(results),

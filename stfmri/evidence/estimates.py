@@ -36,6 +36,8 @@ class Estimate:
         low, high: 95 % interval of `pooled` for these trained networks on new patients.
         procedure_low, procedure_high: 95 % interval for networks trained anew; NaN for one fold,
             and for metrics that none is computed of.
+        sd_over_seeds: within folds, over the seeds of a variant; NaN for one seed. All else is of
+            the mean over seeds.
     """
 
     mean: float
@@ -45,6 +47,7 @@ class Estimate:
     high: float
     procedure_low: float = math.nan
     procedure_high: float = math.nan
+    sd_over_seeds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Summary:
         fold_scores: the primary metric of each fold, shape (F,).
         drawn_scores: the primary metric, pooled, in each draw of patients, shape (D,).
         drawn_auc: the macro AUC in each draw, shape (D,).
+        seed_scores: the primary metric of each seed in each fold, shape (S, F).
     """
 
     predicted: Predicted
@@ -65,6 +69,7 @@ class Summary:
     fold_scores: FloatArray
     drawn_scores: FloatArray
     drawn_auc: FloatArray
+    seed_scores: FloatArray
 
     @property
     def primary(self) -> Estimate:
@@ -172,6 +177,11 @@ class Results:
     def everyone(self) -> tuple[Summary, ...]:
         """The variants, then the baselines."""
         return self.variants + self.baselines
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether some variant was trained with several seeds."""
+        return any(summary.predicted.members for summary in self.variants)
 
     @cached_property
     def ranked(self) -> list[Summary]:

@@ -45,7 +45,12 @@ def _lead(leader: Summary, results: Results) -> str:
     spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"
     folds = len(leader.predicted.folds)
     verb = "leads with" if len(results.variants) > 1 else "reaches"
-    name = f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of"
+    seeds = len(leader.predicted.members)
+    of_seeds = (
+        "" if seeds < 2 else f" (mean of {seeds} seeds, ± {score.sd_over_seeds:.3f} in a fold)"
+    )
+    costly = f", {leader.predicted.trainings} times the training," * leader.predicted.is_ensemble
+    name = f"{leader.predicted.label}{of_seeds}{costly} {verb} a {PRIMARY.label_in_text} of"
     value = (
         f"{name} {score.mean:.3f} in its one fold"
         if folds == 1

@@ -274,8 +274,10 @@ def _seeds(config: Config) -> dict[int | None, dict[str, Any]]:
             "train.seed is an axis of the sweep and sweep.seeds lists seeds too; use sweep.seeds "
             "for trainings that are averaged, the axis for variants of their own"
         )
-    if len(seeds) < 2:
-        return {None: {"train.seed": seed for seed in seeds}}
+    if not seeds:
+        return {None: {}}
+    if len(seeds) == 1:
+        return {None: {"train.seed": seeds[0]}}
     return {seed: {"train.seed": seed} for seed in seeds}
 
 

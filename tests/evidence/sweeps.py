@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from stfmri.study import predictions
 from stfmri.study.config import Config, DataConfig, ReferenceConfig, SplitConfig, SweepConfig
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import Run, Sweep, write_sweep
+from stfmri.study.runs import Run, Sweep, run_part, write_sweep
 from stfmri.study.shards import IndexRow, write_index
 from stfmri.study.splits import Subject
 
@@ -60,6 +60,7 @@ def make_sweep(
     sources: Mapping[tuple[str, str], int] = SMALL_SOURCES,
     classes: tuple[str, ...] = PAPER_CLASSES,
     accuracies: Mapping[str, float] | None = None,
+    seeds: tuple[int, ...] = (),
     folds: int = 3,
     note: str = "",
     name: str = "full",
@@ -70,13 +71,14 @@ def make_sweep(
     Args:
         accuracies: by variant, the chance of a right prediction; the default is two variants of
             r3d_18.
+        seeds: of several trainings of each variant; empty: one training.
     """
     accuracies = accuracies or {"r3d_18-scratch": 0.8, "r3d_18-kinetics": 0.9}
     config = Config(
         root=str(root),
         data=DataConfig(name="tiny", classes=classes),
         split=SplitConfig(n=folds),
-        sweep=SweepConfig(name=name, note=note),
+        sweep=SweepConfig(name=name, note=note, seeds=seeds),
         reference=ReferenceConfig(reference),
     )
     subjects = subjects_of(sources)
@@ -85,8 +87,15 @@ def make_sweep(
     content = {"label": "label", "classes": list(classes), "folds": split}
     write_atomic(config.split_file, json.dumps(content))
     runs = [
-        Run(variant, *variant.split("-")[:2], fold, config.sweep_folder / variant / f"fold{fold}")
+        Run(
+            variant,
+            *variant.split("-")[:2],
+            fold,
+            config.sweep_folder / variant / run_part(seed, fold),
+            seed=seed,
+        )
         for variant in accuracies
+        for seed in seeds or (None,)
         for fold in range(folds)
     ]
     sweep = Sweep(config, runs)

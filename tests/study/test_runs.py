@@ -59,6 +59,37 @@ def test_a_variant_is_named_by_its_axes_in_the_sweeps_order(tmp_path: Path) -> N
     assert config.split.fold == 2
 
 
+def test_each_seed_is_a_run_of_the_same_variant_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.seeds=[0,7]", "sweep.models=[mc3_18]", "split.n=2")
+    assert [run.name for run in sweep.runs[:4]] == [
+        "mc3_18-scratch/seed0/fold0",
+        "mc3_18-scratch/seed0/fold1",
+        "mc3_18-scratch/seed7/fold0",
+        "mc3_18-scratch/seed7/fold1",
+    ]
+    assert sweep.runs[3].folder == tmp_path / "runs/full/mc3_18-scratch/seed7/fold1"
+    assert [run.seed for run in sweep.runs[:4]] == [0, 0, 7, 7]
+    assert [sweep.config_of(run).train.seed for run in sweep.runs[:4]] == [0, 0, 7, 7]
+    assert {run.variant for run in sweep.runs} == {"mc3_18-scratch", "mc3_18-kinetics"}
+    write_sweep(sweep)
+    assert load_sweep(sweep.folder) == sweep
+
+
+def test_a_single_seed_lies_where_a_sweep_without_seeds_does(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.seeds=[7]")
+    assert sweep.runs[0].name == "r3d_18-scratch/fold0"
+    assert sweep.config_of(sweep.runs[0]).train.seed == 7
+
+
+def test_a_sweep_from_before_there_were_seeds_is_read(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    file = sweep.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("    seeds: []\n", ""))
+    assert "seeds" not in file.read_text()
+    assert load_sweep(sweep.folder) == sweep
+
+
 def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, "sweep.axes={augment:[none,heavy]}", "model.dropout=0.5")
     for run in sweep.runs:
@@ -88,6 +119,9 @@ def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path
         (["sweep.folds=[3]"], "split.fold"),
         (["sweep.folds=[-1]"], "split.fold"),
         (["sweep.folds=[1,0,1]"], "names a fold twice"),
+        (["sweep.seeds=[1,0,1]"], "names a seed twice"),
+        (["sweep.seeds=[-1]"], "sweep.seeds must be at least 0"),
+        (["sweep.seeds=[0,1]", "sweep.axes={train.seed:[0,1]}"], "use sweep.seeds"),
         (["sweep.axes={model.stem:[factorised]}"], "model.stem=factorised"),
     ],
 )

@@ -165,8 +165,7 @@ def sentences(study: Study) -> tuple[str, ...]:
         "augmented.",
         *_afterwards(settings),
         selection(study),
-        f"Arithmetic precision: {recorded(study.provenances, 'precision')}; seed "
-        f"{settings.said(SEED)}.",
+        f"Arithmetic precision: {recorded(study.provenances, 'precision')}; {seeds(study)}.",
     ]
     if varying := settings.varying():
         found.append(
@@ -175,6 +174,16 @@ def sentences(study: Study) -> tuple[str, ...]:
     if beyond := settings.beyond(COVERED):
         found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
     return tuple(found)
+
+
+def seeds(study: Study) -> str:
+    """Which seeds."""
+    several = study.config.sweep.seeds
+    if len(several) < 2:
+        return f"seed {study.settings.said(SEED)}"
+    return (
+        f"every variant was trained on each fold with the seeds {listed(list(map(str, several)))}"
+    )
 
 
 def architecture(study: Study) -> tuple[str, ...]:
