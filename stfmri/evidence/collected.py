@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stfmri.evidence import references
 from stfmri.evidence.baselines import BASELINES
-from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.baselines.record import Baseline, part_words
 from stfmri.evidence.baselines.run import fitting_lookups, lookup_table
 from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
@@ -158,17 +158,20 @@ def collect_evidence(
 def baseline_kinds(runs: Sequence[Run]) -> dict[str, Baseline]:
     """Every baseline, by the name that its predictions have, in the order of tables and figures.
 
-    One that was run on several caches is there once for each, after the registry's own record.
+    One that was run on several caches, or on parts of the training subjects, is there once for
+    each, after the registry's own record.
     """
-    names: dict[str, dict[str, str]] = defaultdict(dict)
+    names: dict[str, dict[str, Run]] = defaultdict(dict)
     for run in runs:
-        if run.volumes:
-            names[run.baseline][_baseline_name(run)] = run.volumes
+        if run.baseline and _baseline_name(run) != run.baseline:
+            names[run.baseline].setdefault(_baseline_name(run), run)
     kinds: dict[str, Baseline] = {}
     for baseline in BASELINES.values():
         kinds[baseline.name] = baseline
-        for name, volumes in names[baseline.name].items():
-            kinds[name] = replace(baseline, name=name, volumes=volumes)
+        for name, run in names[baseline.name].items():
+            kinds[name] = replace(
+                baseline, name=name, volumes=run.volumes, train_fraction=run.train_fraction
+            )
     return kinds
 
 
@@ -215,39 +218,58 @@ def gather(
         if run.baseline:
             kind = kinds[_baseline_name(run)]
             by_fold = tables.pop(name)[run.seed]
-            baselines[kind.name] = baseline_predicted(kind, list(by_fold.values()), cohort)
+            predicted = baseline_predicted(kind, list(by_fold.values()), cohort, run.train_fraction)
+            curve = kind.curve_label if run.curve else ""
+            baselines[kind.name] = replace(predicted, curve=curve)
         else:
             variants += _trained(run, tables.pop(name), cohort)
     # A fold that the split lacks makes its runs missing, and is none of a look-up either.
     folds = sorted({run.fold for run in runs if run.fold < len(cohort.folds)})
-    found, remarks = look_ups(cohort, folds)
+    most = max((run.train_fraction for run in runs), default=1.0)
+    found, remarks = look_ups(cohort, folds, most)
     baselines |= {look_up.name: look_up for look_up in found}
     ordered = [baselines[name] for name in kinds if name in baselines]
     return tuple(variants), tuple(ordered), tuple(records), remarks
 
 
-def look_ups(cohort: Cohort, folds: Sequence[int]) -> tuple[list[Predicted], list[str]]:
+def look_ups(
+    cohort: Cohort, folds: Sequence[int], train_fraction: float = 1.0
+) -> tuple[list[Predicted], list[str]]:
     """What the baselines that need the cohort table alone predict of `folds`.
+
+    Args:
+        train_fraction: of each fold's training part.
 
     Returns:
         Their predictions, and what a reader should know of them, a sentence each.
     """
     found, remarks = [], []
     for baseline in fitting_lookups(Config(), cohort):
-        told = [lookup_table(baseline, Config(), cohort, number) for number in folds]
+        told = [
+            lookup_table(baseline, Config(), cohort, number, train_fraction) for number in folds
+        ]
         if told:
             tables = [table for table, _ in told]
-            found.append(baseline_predicted(baseline, tables, cohort))
+            found.append(baseline_predicted(baseline, tables, cohort, train_fraction))
             remarks.append(baseline.remark([fitted.facts for _, fitted in told]))
     return found, [remark for remark in remarks if remark]
 
 
 def baseline_predicted(
-    baseline: Baseline, tables: Sequence[PredictionTable], cohort: Cohort
+    baseline: Baseline,
+    tables: Sequence[PredictionTable],
+    cohort: Cohort,
+    train_fraction: float = 1.0,
 ) -> Predicted:
-    """The predictions of a baseline."""
-    name, label = baseline.name, baseline.full_label
-    return from_tables(tables, cohort, name=name, label=label, kind="baseline")
+    """The predictions of a baseline that was fitted on a fraction of each fold's training part."""
+    return from_tables(
+        tables,
+        cohort,
+        name=baseline.name,
+        label=baseline.full_label,
+        kind="baseline",
+        train_fraction=train_fraction,
+    )
 
 
 def read_run(run: Run, cohort: Cohort) -> PredictionTable:
@@ -294,21 +316,23 @@ def _trained(
 
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
-    extra = run.variant.removeprefix(f"{run.model}-{run.weights}").lstrip("-")
-    words = [MODEL_LABELS.get(run.model, run.model)]
-    if run.weights == "kinetics":
-        words.append("pre-trained")
-    if extra:
-        words.append(extra)
+    # Where the part of the training subjects is an axis, it is put in words.
+    extra = (run.curve or run.variant).removeprefix(f"{run.model}-{run.weights}").lstrip("-")
+    part = part_words(run.train_fraction) if run.curve else ""
+    trained = "pre-trained" if run.weights == "kinetics" else ""
+    words = [MODEL_LABELS.get(run.model, run.model), trained, extra]
+    curve = ", ".join(filter(None, words))
     return from_tables(
         tables,
         cohort,
         name=run.variant,
-        label=", ".join(words),
+        label=", ".join(filter(None, [curve, part])),
         kind="network",
         model=run.model,
         weights=run.weights,
-        extra=extra,
+        extra=", ".join(filter(None, [extra, part])),
+        train_fraction=run.train_fraction,
+        curve=curve if run.curve else "",
     )
 
 

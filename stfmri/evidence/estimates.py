@@ -185,14 +185,26 @@ class Results:
 
     @cached_property
     def ranked(self) -> list[Summary]:
-        """Variants, best first: by number of folds, then by the pooled primary metric."""
+        """Variants, best first: by number of folds, then by the pooled primary metric.
+
+        Where networks were trained on parts of the training subjects, those of the largest part.
+        """
+        most = max((one.predicted.train_fraction for one in self.variants), default=1.0)
         return sorted(
-            self.variants,
+            (one for one in self.variants if one.predicted.train_fraction == most),
             key=lambda summary: (
                 -len(summary.predicted.folds),
                 -np.nan_to_num(summary.primary.pooled, nan=-1.0),
             ),
         )
+
+    @property
+    def rivals(self) -> list[Summary]:
+        """The baselines that were fitted on as large a part of the training subjects."""
+        if self.leader is None:
+            return list(self.baselines)
+        part = self.leader.predicted.train_fraction
+        return [one for one in self.baselines if one.predicted.train_fraction == part]
 
     @property
     def leader(self) -> Summary | None:
@@ -207,13 +219,12 @@ class Results:
     def best_baseline(self, *, sees_images: bool) -> Summary | None:
         """The best baseline of a kind on the leader's folds; controls are none."""
         kinds = self.evidence.kinds
-        folds = self.leader.predicted.folds if self.leader else None
         found = [
             summary
-            for summary in self.baselines
+            for summary in self.rivals
             if kinds[summary.predicted.name].sees_images == sees_images
             and not kinds[summary.predicted.name].is_control
-            and (folds is None or summary.predicted.folds == folds)
+            and (self.leader is None or summary.predicted.folds == self.leader.predicted.folds)
         ]
         # Of equals the later one: the registry lists the simplest first.
         return max(reversed(found), key=lambda one: one.primary.pooled, default=None)

@@ -124,6 +124,8 @@ def from_tables(
     model: str = "",
     weights: str = "",
     extra: str = "",
+    train_fraction: float = 1.0,
+    curve: str = "",
 ) -> Predicted:
     """The predictions of one variant or baseline, from one table a fold."""
     # The same order in every variant, so that rows of two can be set side by side.
@@ -142,4 +144,6 @@ def from_tables(
         fold_N=np.array([row.fold for row in rows], dtype=np.int64),
         label_N=np.array([number[row.label] for row in rows], dtype=np.int64),
         probability_NK=np.array([row.probabilities for row in rows], dtype=np.float64),
+        train_fraction=train_fraction,
+        curve=curve,
     )

@@ -67,6 +67,7 @@ def ensemble(variant: Predicted) -> Predicted:
         variant.members[0],
         name=f"{variant.name}+ensemble",
         label=f"{variant.label}, {words}",
+        curve=f"{variant.curve}, {words}" if variant.curve else "",
         extra=", ".join(filter(None, [variant.extra, words])),
         probability_NK=np.mean([one.probability_NK for one in variant.members], axis=0),
         seeds=variant.seeds,

@@ -26,17 +26,22 @@ def headline(results: Results) -> list[str]:
     sentences = [_lead(leader, results)]
     if results.selection is not None:
         sentences.append(_selection(results.selection))
-    if len(results.variants) > 1:
+    if len(results.ranked) > 1:
         sentences.append(_rivals(leader, results))
     for sees_images in (True, False):
         baseline = results.best_baseline(sees_images=sees_images)
         if baseline is not None:
             sentences.append(_against(leader, baseline, results))
-    if results.baselines and all(one.predicted.folds != folds for one in results.baselines):
+    if results.baselines and all(one.predicted.folds != folds for one in results.rivals):
         sentences.append("No baseline was tested on just these folds, so it is compared with none.")
     sentences.append(_chance(leader, results))
     sentences += _controls(results)
     sentences += _within_sources(results)
+    if len(results.ranked) < len(results.variants):
+        sentences.append(
+            "All of this is of the largest part of the training subjects; the learning curve shows "
+            "the smaller ones."
+        )
     return [sentence for sentence in sentences if sentence]
 
 
@@ -44,7 +49,7 @@ def _lead(leader: Summary, results: Results) -> str:
     score = leader.primary
     spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"
     folds = len(leader.predicted.folds)
-    verb = "leads with" if len(results.variants) > 1 else "reaches"
+    verb = "leads with" if len(results.ranked) > 1 else "reaches"
     seeds = len(leader.predicted.members)
     of_seeds = (
         "" if seeds < 2 else f" (mean of {seeds} seeds, ± {score.sd_over_seeds:.3f} in a fold)"

@@ -138,6 +138,7 @@ class SplitConfig:
     seed: int = 0
     test_fraction: float = 0.3  # kind=random
     val_fraction: float = 0.0  # of the training part, watched but never trained on
+    train_fraction: float = 1.0  # of each fold's training part, which runs train on
     near_duplicates: str = "together"  # scans that are almost the same: together | apart
     fold: int = 0
     sha256: str = ""  # of the folds, filled in at submission; empty: any
@@ -158,6 +159,10 @@ class SplitConfig:
             raise ConfigError(f"split.seed must lie in 0–{2**32 - 1}, found {self.seed}")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"split.test_fraction must lie in (0, 1), found {self.test_fraction}")
+        if not 0 < self.train_fraction <= 1:
+            raise ConfigError(
+                f"split.train_fraction must lie in (0, 1], found {self.train_fraction}"
+            )
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"split.val_fraction must lie in [0, 1), found {self.val_fraction}")
         # Before the data is read, a fold may be any.

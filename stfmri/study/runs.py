@@ -6,7 +6,8 @@ runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<scratch|kinetic
                                   value of each further axis, in the sweep's order
 runs/<sweep>/<variant>/seed<s>/fold<k>/   the same where the sweep has several seeds
 runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
-                                  variants read several caches, baseline-<name>-<volumes>
+                                  variants read several caches, baseline-<name>-<volumes>, and of
+                                  a smaller training part baseline-<name>-train_<fraction>
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>
 # Axes that would make runs test other subjects than their neighbours, or mean no variant at all.
 NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
 # Of these groups, keys that leave the subjects as they are.
-AXES_ALL_THE_SAME = ("data.contrasts", "data.missing")
+TRAIN_FRACTION = "split.train_fraction"
+AXES_ALL_THE_SAME = ("data.contrasts", "data.missing", TRAIN_FRACTION)
 # Groups whose keys tell a baseline's cache and fold.
 OF_THE_CACHE = ("data.", "preprocessing.", "split.")
 
@@ -56,6 +58,8 @@ class Run:
     baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
     volumes: str = ""  # which of the sweep's caches a baseline sees, such as t1ce+flair; empty: any
     seed: int | None = None  # train.seed, where the sweep has several of them
+    train_fraction: float = 1.0  # of its fold's training part
+    curve: str = ""  # the variant without that, where it is an axis: those of one name are a curve
 
     @property
     def name(self) -> str:
@@ -108,20 +112,42 @@ class Sweep:
         folds = sorted({run.fold for run in self.runs})
         first = dict.fromkeys([""], self.runs[0]) if self.runs else {}
         return [
-            self._baseline_run(baseline, fold, volumes, of_cache)
+            self._baseline_run(baseline, fold, volumes, of_cache, fraction)
             for baseline in self.baselines
             for volumes, of_cache in (first if baseline in self.blind else self.volumes).items()
+            for fraction in self.train_fractions
             for fold in folds
         ]
 
-    def _baseline_run(self, baseline: str, fold: int, volumes: str, of_cache: Run) -> Run:
+    def _baseline_run(
+        self, baseline: str, fold: int, volumes: str, of_cache: Run, fraction: float
+    ) -> Run:
         """A baseline's run that reads the same cache as a network's."""
-        name = f"{baseline}-{folder_part(volumes)}" if volumes else baseline
+        whole = f"{baseline}-{folder_part(volumes)}" if volumes else baseline
+        is_part = fraction < 1 and len(self.train_fractions) > 1
+        name = f"{whole}-train_{fraction:g}" if is_part else whole
         variant = safe_name(f"baseline-{name}", "a baseline's folder")
         own = {k: v for k, v in of_cache.overrides.items() if k.startswith(OF_THE_CACHE)}
-        folder = self.folder / variant / f"fold{fold}"
-        overrides = {**own, "split.fold": fold}
-        return Run(variant, "", "", fold, folder, overrides, baseline, volumes)
+        own.pop(TRAIN_FRACTION, None)
+        if fraction != self.config.split.train_fraction:
+            own[TRAIN_FRACTION] = fraction
+        return Run(
+            variant,
+            "",
+            "",
+            fold,
+            self.folder / variant / f"fold{fold}",
+            {**own, "split.fold": fold},
+            baseline,
+            volumes,
+            train_fraction=fraction,
+            curve=f"baseline-{whole}" if TRAIN_FRACTION in self.config.sweep.axes else "",
+        )
+
+    @cached_property
+    def train_fractions(self) -> tuple[float, ...]:
+        """The parts of a fold's training subjects that its runs train on, in their order."""
+        return tuple(dict.fromkeys(run.train_fraction for run in self.runs))
 
     @cached_property
     def volumes(self) -> dict[str, Run]:
@@ -229,6 +255,7 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     if len(set(folds)) != len(folds):
         raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
     seeds = _seeds(config)
+    curves = _curves(config)
     common, base = flatten(config), _without_axes(config)
     composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     seen: dict[str, tuple[Any, ...]] = {}
@@ -257,8 +284,26 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
             replace(config.split, fold=fold)  # refuses a fold that the split does not have
             folder = config.sweep_folder / variant / run_part(seed, fold)
             own = {**changed, **of_seed, "split.fold": fold}
-            runs.append(Run(variant, model, weights, fold, folder, own, seed=seed))
+            run = Run(variant, model, weights, fold, folder, own, seed=seed)
+            fraction = full[TRAIN_FRACTION]
+            runs.append(replace(run, train_fraction=fraction, curve=curves.get(variant, "")))
     return runs
+
+
+def _curves(config: Config) -> dict[str, str]:
+    """Each variant's name without its part of the training subjects; {} where that is no axis."""
+    sweep = config.sweep
+    if TRAIN_FRACTION not in sweep.axes:
+        return {}
+    place = list(sweep.axes).index(TRAIN_FRACTION)
+    return {
+        variant_name(model, weights, values): variant_name(
+            model, weights, (*values[:place], *values[place + 1 :])
+        )
+        for model, weights, *values in itertools.product(
+            sweep.models, sweep.weights, *sweep.axes.values()
+        )
+    }
 
 
 def run_part(seed: int | None, fold: int) -> str:
@@ -354,7 +399,8 @@ def load_sweep(folder: Path) -> Sweep:
             root=str(folder.absolute().parent.parent),
             sweep=replace(config.sweep, name=folder.name),
         )
-        runs = [_run(config, item) for item in content["runs"]]
+        curves = _curves(config)
+        runs = [_run(config, item, curves) for item in content["runs"]]
         # A sweep of an earlier version has no baselines.
         baselines = tuple(content.get("baselines", ()))
         blind = tuple(content.get("blind", ()))
@@ -381,14 +427,24 @@ def _refuse_earlier(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _run(config: Config, item: Mapping[str, Any]) -> Run:
+def _run(config: Config, item: Mapping[str, Any], curves: Mapping[str, str]) -> Run:
     before, _, fold = item["run"].rpartition("/fold")
     variant, several, number = before.partition("/seed")
     seed = int(number) if several else None
     parent = config.sweep_folder / safe_name(variant, "a variant's name")
     folder = parent / run_part(seed, int(fold))
     overrides = dict(item["overrides"])
-    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides, seed=seed)
+    return Run(
+        variant,
+        item["model"],
+        item["weights"],
+        int(fold),
+        folder,
+        overrides,
+        seed=seed,
+        train_fraction=overrides.get(TRAIN_FRACTION, config.split.train_fraction),
+        curve=curves.get(variant, ""),
+    )
 
 
 def _no_sweep(folder: Path) -> str:
