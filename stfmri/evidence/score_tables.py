@@ -81,7 +81,7 @@ def scores_table(results: Results) -> Table:
         Column("Macro AUC", best=True, spread=True),
     ]
     if results.has_seeds:
-        columns[1:1] = [Column("Trainings")]
+        columns[1:1] = [Column("Cost")]
         columns[3:3] = [Column("SD over seeds")]
     # Of a complete sweep every row has the same folds.
     if evidence.missing:
@@ -101,7 +101,7 @@ def scores_table(results: Results) -> Table:
             _over_folds(summary.overall["macro_auc"]),
         ]
         if results.has_seeds:
-            cells[1:1] = [summary.predicted.trainings]
+            cells[1:1] = [f"{summary.predicted.trainings} ×"]
             cells[3:3] = [Score(estimate.sd_over_seeds)]
         if evidence.missing:
             cells.insert(1, len(summary.predicted.folds))
@@ -122,7 +122,7 @@ def scores_table(results: Results) -> Table:
         caption += (
             " Scores of a variant are means over its seeds, and ± is over folds of those means; "
             "the standard deviation over seeds is that within a fold. An ensemble takes the mean "
-            "of its seeds' probabilities: as many trainings a fold as it has seeds."
+            "of its seeds' probabilities; its cost is as many trainings a fold as it has seeds."
         )
     title = "Macro and weighted F1" + their_place(evidence.reference, "consolidated")
     return Table("scores", title, columns, rows, caption)

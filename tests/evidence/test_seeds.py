@@ -139,11 +139,11 @@ def test_folds_and_seeds_stand_apart_in_the_tables(results: Results) -> None:
     scores = tables["scores"]
     assert [column.name for column in scores.columns[:4]] == [
         "Variant",
-        "Trainings",
+        "Cost",
         "Macro F1",
         "SD over seeds",
     ]
-    assert [row.cells[1] for row in scores.rows[:4]] == [1, 3, 1, 3]
+    assert [row.cells[1] for row in scores.rows[:4]] == ["1 ×", "3 ×", "1 ×", "3 ×"]
 
 
 def test_a_sweep_of_one_training_has_no_table_of_seeds(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from stfmri.evidence.figures.style import (
     ORANGE,
     PURPLE,
     SCREEN_MM,
+    SINGLE_MM,
     SKY,
     VERMILLION,
     Look,
@@ -40,7 +41,7 @@ LOOKS = (
     Look(SKY, "P", (0, (6, 1, 2, 1))),
 )
 # How far neighbouring curves stand apart, as a part of the gap between two numbers of subjects.
-APART = 0.09
+APART = 0.07
 PANEL_MM = 62.0
 LEGEND_MM = 3.6
 
@@ -68,8 +69,8 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
         "learning_curve",
         "Score by number of training subjects",
         caption,
-        _figure(shown, drawable.metric_label, DOUBLE_MM),
-        _figure(shown, drawable.metric_label, SCREEN_MM),
+        _figure(shown, drawable.metric_label, DOUBLE_MM if len(shown) > 1 else SINGLE_MM),
+        _figure(shown, drawable.metric_label, SCREEN_MM) if len(shown) > 1 else None,
     )
 
 
