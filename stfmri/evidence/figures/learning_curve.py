@@ -24,7 +24,6 @@ from stfmri.evidence.figures.style import (
     SKY,
     VERMILLION,
     Look,
-    label_outer,
     new_figure,
     panels,
     wrapped,
@@ -60,8 +59,8 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
         f"{drawable.metric_label}, pooled over folds, against the mean number of training subjects "
         "of a fold (logarithmic). Thick bars: 95 % interval for these trained networks on new "
         "patients; thin ones: for networks trained anew in the same way, of several folds. Curves "
-        "stand a little apart so that their intervals can be seen. Epochs are the same everywhere, "
-        "so smaller parts were trained for fewer steps."
+        "stand a little apart so that their intervals can be seen. With a fixed number of epochs a "
+        "smaller part is trained for fewer steps."
     )
     if any(len(some) > MOST_CURVES for some in groups.values()):
         caption += f" Of each panel the best {MOST_CURVES} are drawn."
@@ -83,12 +82,14 @@ def _figure(shown: dict[str, list[LearningCurve]], metric_label: str, width_mm: 
     legends = [len(some) for some in shown.values()]
     legend_mm = LEGEND_MM * (max(legends) if columns > 1 else sum(legends))
     figure = new_figure(width_mm, lines * PANEL_MM + legend_mm + 8)
-    drawn = panels(figure, len(shown), columns)
+    drawn = panels(figure, len(shown), columns, sharex=False)
     for axes, (title, curves) in zip(drawn, shown.items(), strict=True):
         axes.set_label(f"learning curve {title}")
         axes.set_title(title)
         _panel(axes, curves, letters=44 if columns > 1 else 40)
-    label_outer(drawn, columns, "Training subjects", metric_label)
+        axes.set_xlabel("Training subjects")
+    for axes in drawn[::columns]:
+        axes.set_ylabel(metric_label)
     return figure
 
 
