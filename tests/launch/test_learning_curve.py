@@ -14,7 +14,7 @@ from stfmri.study import splits
 from stfmri.study.runs import Sweep, load_sweep
 from tests.launch.conftest import submission
 
-AXIS = "sweep.axes={split.train_fraction:[0.7,1.0]}"
+AXIS = "sweep.axes={split.train_fraction:[0.8,1.0]}"
 ASKED = (AXIS, "sweep.baselines=[intensity]", "sweep.folds=[0]", "train.epochs=1", "cluster=local")
 
 
@@ -42,8 +42,8 @@ def test_runs_open_their_part_of_one_split_file(
     config = sweep.config_of(sweep.runs[0])
     split = splits.ensure(config)
     assert len(list(split.path.parent.iterdir())) == 1
-    expected = splits.reduced(split.file, 0, split.subjects, 0.7)
-    assert 2 * 3 <= len(expected.train) < len(split.folds[0].train)
+    expected = splits.reduced(split.file, 0, split.subjects, 0.8)
+    assert 2 * 3 == len(expected.train) < len(split.folds[0].train)
     opened = []
     monkeypatch.setattr(
         training,
@@ -66,5 +66,5 @@ def test_a_job_of_baselines_fits_every_part(sweep: Sweep) -> None:
     assert all(run.is_done() for run in sweep.baseline_runs)
     assert {run.variant for run in sweep.baseline_runs} == {
         "baseline-intensity",
-        "baseline-intensity-train_0.7",
+        "baseline-intensity-train_0.8",
     }

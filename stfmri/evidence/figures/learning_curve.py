@@ -57,8 +57,8 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
     shown = {title: some[:MOST_CURVES] for title, some in groups.items() if some}
     caption = (
         f"{drawable.metric_label}, pooled over folds, against the mean number of training subjects "
-        "of a fold (logarithmic). Thick bars: 95 % interval for these trained networks on new "
-        "patients; thin ones: for networks trained anew in the same way, of several folds. Curves "
+        "of a fold (logarithmic). Thick bars: 95 % interval for these trained models on new "
+        "patients; thin ones: for models trained again in the same way, of several folds. Curves "
         "stand a little apart so that their intervals can be seen. With a fixed number of epochs a "
         "smaller part is trained for fewer steps."
     )
