@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stfmri.study import predictions
-from stfmri.study.config import CHAIN_KEYS, Config
+from stfmri.study.config import CHAIN_KEYS, Config, TrainConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.naming import folder_part, variant_name, volumes_names
@@ -321,6 +321,11 @@ def _seeds(config: Config) -> dict[int | None, dict[str, Any]]:
         )
     if not seeds:
         return {None: {}}
+    if config.train.seed not in (TrainConfig().seed, *seeds):
+        raise ConfigError(
+            f"train.seed={config.train.seed} is none of sweep.seeds={list(seeds)}, which take its "
+            "place; leave one of the two out"
+        )
     if len(seeds) == 1:
         return {None: {"train.seed": seeds[0]}}
     return {seed: {"train.seed": seed} for seed in seeds}

@@ -153,6 +153,7 @@ def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path
         (["sweep.seeds=[1,0,1]"], "names a seed twice"),
         (["split.train_fraction=0"], "split.train_fraction must lie in (0, 1]"),
         (["sweep.axes={split.train_fraction:[0.5,2]}"], "split.train_fraction must lie in"),
+        (["sweep.seeds=[0,1]", "train.seed=3"], "train.seed=3 is none of sweep.seeds"),
         (["sweep.seeds=[-1]"], "sweep.seeds must be at least 0"),
         (["sweep.seeds=[0,1]", "sweep.axes={train.seed:[0,1]}"], "use sweep.seeds"),
         (["sweep.axes={model.stem:[factorised]}"], "model.stem=factorised"),
