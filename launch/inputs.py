@@ -80,8 +80,11 @@ def _check_volumes(config: Config) -> None:
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:
-    subjects = splits.check(config, _beside(sweep, config)).subjects.values()
-    splits.require_columns(subjects, config.data.subgroups, "data.subgroups")
+    split = splits.check(config, _beside(sweep, config))
+    splits.require_columns(split.subjects.values(), config.data.subgroups, "data.subgroups")
+    for fraction in sweep.train_fractions:
+        for number in range(len(split.folds)):
+            splits.reduced(split.file, number, split.subjects, fraction)
     if sweep.candidates:
         splits.check(inner_config(config, sweep.candidates[0]), _beside(sweep, config))
 

@@ -168,7 +168,9 @@ def baselines_by_fold(sweep_folder: Path, runs: Sequence[Run]) -> dict[RunBaseli
         if run.baseline:
             parts.setdefault((run.fold, run.volumes), []).append(run)
     return {
-        RunBaselines(str(sweep_folder), fold, tuple(run.baseline for run in part), volumes): part
+        RunBaselines(
+            str(sweep_folder), fold, tuple(dict.fromkeys(run.baseline for run in part)), volumes
+        ): part
         for (fold, volumes), part in parts.items()
     }
 

@@ -85,6 +85,8 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
         _tell_missing(evidence.records, allow_partial, console)
         if not allow_partial:
             return 1
+    for note in evidence.seed_notes:
+        console.print(note, style="yellow", soft_wrap=True, markup=False)
     with console.status("bootstrap over patients, tables, figures"):
         record = sweep.folder / WORK_FOLDER / "written.txt"
         summary = summarise(evidence, sweep.config.data.subgroups)

@@ -27,6 +27,7 @@ from stfmri.study.splits import (
     guard,
     notes_of,
     read_file,
+    reduced,
     require_unchanged,
     rows_in,
     subjects_in,
@@ -83,9 +84,16 @@ class Cohort:
         """Number of used subjects by (source, class)."""
         return Counter((subject.source, subject.label) for subject in self.used)
 
-    def mean_train_size(self) -> float:
-        """Mean number of training subjects of a fold."""
-        return sum(len(fold.train) for fold in self.folds) / len(self.folds)
+    def fold(self, number: int, fraction: float = 1.0) -> Fold:
+        """A fold, with a fraction of its training subjects."""
+        if self.split is None:
+            return self.folds[number]
+        return reduced(self.split, number, self.subjects, fraction)
+
+    def mean_train_size(self, fraction: float = 1.0) -> float:
+        """Mean number of training subjects of a fold, of a fraction of its training part."""
+        folds = range(len(self.folds))
+        return sum(len(self.fold(number, fraction).train) for number in folds) / len(folds)
 
     def mean_test_size(self) -> float:
         """Mean number of test subjects of a fold."""

@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from stfmri.evidence import references
 from stfmri.evidence.baselines import BASELINES
-from stfmri.evidence.baselines.record import Baseline
+from stfmri.evidence.baselines.record import Baseline, part_words
 from stfmri.evidence.baselines.run import fitting_lookups, lookup_table
 from stfmri.evidence.chosen import Choices, read_choices
 from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.evidence.methods.study import Study, read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.references.record import Reference
+from stfmri.evidence.seeds import complete_seeds, ensemble, note_on, together
 from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
 from stfmri.study.naming import variant_name
@@ -85,16 +86,31 @@ class Evidence:
         return [record.run.name for record in self.records if record.missing_because]
 
     @property
+    def seed_notes(self) -> list[str]:
+        """Which seeds of a variant were left out of its scores, a sentence a variant."""
+        expected: dict[str, dict[int, None]] = defaultdict(dict)
+        for record in self.network_records:
+            if record.run.seed is not None:
+                expected[record.run.variant][record.run.seed] = None
+        notes = (
+            note_on(one.label, expected[one.name], one.seeds)
+            for one in self.variants
+            if one.name in expected
+        )
+        return [note for note in notes if note]
+
+    @property
     def network_records(self) -> list[RunRecord]:
         """The runs that trained a network."""
         return [record for record in self.records if not record.run.baseline]
 
     @cached_property
     def missed(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """How often all variants tested each subject of `Cohort.tested`, and how often wrongly."""
+        """How often networks tested each subject of `Cohort.tested`, and how often wrongly."""
         count = len(self.cohort.tested)
         tested, wrong = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-        for variant in self.variants:
+        # An ensemble is made of networks that are counted already.
+        for variant in (one for one in self.variants if not one.is_ensemble):
             tested += np.bincount(variant.subject_N, minlength=count)
             mistakes = variant.subject_N[variant.prediction_N != variant.label_N]
             wrong += np.bincount(mistakes, minlength=count)
@@ -118,7 +134,7 @@ def collect_evidence(
     variants, baselines, records, remarks = gather(sweep.all_runs, cohort, progress)
     kinds = baseline_kinds(sweep.all_runs)
     chosen = read_choices(sweep)
-    labels = {variant.name: variant.label for variant in variants}
+    labels = {one.name: one.label for one in variants if not one.is_ensemble}
     provenances: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         if not record.missing_because:
@@ -149,17 +165,20 @@ def collect_evidence(
 def baseline_kinds(runs: Sequence[Run]) -> dict[str, Baseline]:
     """Every baseline, by the name that its predictions have, in the order of tables and figures.
 
-    One that was run on several caches is there once for each, after the registry's own record.
+    One that was run on several caches, or on parts of the training subjects, is there once for
+    each, after the registry's own record.
     """
-    names: dict[str, dict[str, str]] = defaultdict(dict)
+    names: dict[str, dict[str, Run]] = defaultdict(dict)
     for run in runs:
-        if run.volumes:
-            names[run.baseline][_baseline_name(run)] = run.volumes
+        if run.baseline and _baseline_name(run) != run.baseline:
+            names[run.baseline].setdefault(_baseline_name(run), run)
     kinds: dict[str, Baseline] = {}
     for baseline in BASELINES.values():
         kinds[baseline.name] = baseline
-        for name, volumes in names[baseline.name].items():
-            kinds[name] = replace(baseline, name=name, volumes=volumes)
+        for name, run in names[baseline.name].items():
+            kinds[name] = replace(
+                baseline, name=name, volumes=run.volumes, train_fraction=run.train_fraction
+            )
     return kinds
 
 
@@ -180,10 +199,10 @@ def gather(
         progress: wraps the iteration, to show how far it is.
 
     Returns:
-        The variants, the baselines (look-ups included), a record of every run, and remarks on the
-        look-ups.
+        The variants, each followed by the ensemble of its seeds where it has several; the
+        baselines (look-ups included); a record of every run; and remarks on the look-ups.
     """
-    tables: dict[str, list[PredictionTable]] = defaultdict(list)
+    tables: dict[str, dict[int | None, dict[int, PredictionTable]]] = defaultdict(dict)
     first: dict[str, Run] = {}
     records: list[RunRecord] = []
     for run in progress(runs):
@@ -192,50 +211,72 @@ def gather(
             reason = f"a baseline that this program does not know; it knows {', '.join(BASELINES)}"
         else:
             try:
-                tables[run.variant].append(read_run(run, cohort))
+                table = read_run(run, cohort)
+                tables[run.variant].setdefault(run.seed, {})[run.fold] = table
                 first.setdefault(run.variant, run)
             except PredictionError as error:
                 absent = not (run.folder / predictions.FILE_NAME).is_file()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
     kinds = baseline_kinds(runs)
-    variants, baselines = [], {}
+    variants: list[Predicted] = []
+    baselines = {}
     for name, run in first.items():
         if run.baseline:
             kind = kinds[_baseline_name(run)]
-            baselines[kind.name] = baseline_predicted(kind, tables.pop(name), cohort)
+            by_fold = tables.pop(name)[run.seed]
+            predicted = baseline_predicted(kind, list(by_fold.values()), cohort, run.train_fraction)
+            curve = kind.curve_label if run.curve else ""
+            baselines[kind.name] = replace(predicted, curve=curve)
         else:
-            variants.append(_variant(run, tables.pop(name), cohort))
+            variants += _trained(run, tables.pop(name), cohort)
     # A fold that the split lacks makes its runs missing, and is none of a look-up either.
     folds = sorted({run.fold for run in runs if run.fold < len(cohort.folds)})
-    found, remarks = look_ups(cohort, folds)
+    most = max((run.train_fraction for run in runs), default=1.0)
+    found, remarks = look_ups(cohort, folds, most)
     baselines |= {look_up.name: look_up for look_up in found}
     ordered = [baselines[name] for name in kinds if name in baselines]
     return tuple(variants), tuple(ordered), tuple(records), remarks
 
 
-def look_ups(cohort: Cohort, folds: Sequence[int]) -> tuple[list[Predicted], list[str]]:
+def look_ups(
+    cohort: Cohort, folds: Sequence[int], train_fraction: float = 1.0
+) -> tuple[list[Predicted], list[str]]:
     """What the baselines that need the cohort table alone predict of `folds`.
+
+    Args:
+        train_fraction: of each fold's training part.
 
     Returns:
         Their predictions, and what a reader should know of them, a sentence each.
     """
     found, remarks = [], []
     for baseline in fitting_lookups(Config(), cohort):
-        told = [lookup_table(baseline, Config(), cohort, number) for number in folds]
+        told = [
+            lookup_table(baseline, Config(), cohort, number, train_fraction) for number in folds
+        ]
         if told:
             tables = [table for table, _ in told]
-            found.append(baseline_predicted(baseline, tables, cohort))
+            found.append(baseline_predicted(baseline, tables, cohort, train_fraction))
             remarks.append(baseline.remark([fitted.facts for _, fitted in told]))
     return found, [remark for remark in remarks if remark]
 
 
 def baseline_predicted(
-    baseline: Baseline, tables: Sequence[PredictionTable], cohort: Cohort
+    baseline: Baseline,
+    tables: Sequence[PredictionTable],
+    cohort: Cohort,
+    train_fraction: float = 1.0,
 ) -> Predicted:
-    """The predictions of a baseline."""
-    name, label = baseline.name, baseline.full_label
-    return from_tables(tables, cohort, name=name, label=label, kind="baseline")
+    """The predictions of a baseline that was fitted on a fraction of each fold's training part."""
+    return from_tables(
+        tables,
+        cohort,
+        name=baseline.name,
+        label=baseline.full_label,
+        kind="baseline",
+        train_fraction=train_fraction,
+    )
 
 
 def read_run(run: Run, cohort: Cohort) -> PredictionTable:
@@ -261,25 +302,49 @@ def read_run(run: Run, cohort: Cohort) -> PredictionTable:
     return table
 
 
+def _trained(
+    run: Run, found: Mapping[int | None, Mapping[int, PredictionTable]], cohort: Cohort
+) -> list[Predicted]:
+    """A variant, and the ensemble of its seeds where it has several.
+
+    Args:
+        run: any of the variant.
+        found: its predictions, by seed and fold.
+    """
+    by_seed = {
+        seed: _variant(run, list(by_fold.values()), cohort)
+        for seed, by_fold in complete_seeds(found).items()
+    }
+    if None in by_seed:
+        return [by_seed[None]]
+    variant = together({seed: one for seed, one in by_seed.items() if seed is not None})
+    return [variant, ensemble(variant)] if variant.members else [variant]
+
+
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
-    extra = run.variant.removeprefix(variant_name(run.model, run.weights, ())).lstrip("-")
+    # Where the part of the training subjects is an axis, it is put in words.
+    extra = (run.curve or run.variant).removeprefix(variant_name(run.model, run.weights, ()))
     words = [label_of(run.model)]
     if run.weights in READY_WEIGHTS:
         words.append(READY_WEIGHTS[run.weights].label)
     if name := pretrained.name_of(run.weights):
         words.append(f"pre-trained on MRI ({name})")
     if extra:
-        words.append(extra)
+        words.append(extra.lstrip("-"))
+    curve = ", ".join(words)
+    part = part_words(run.train_fraction) if run.curve else ""
     return from_tables(
         tables,
         cohort,
         name=run.variant,
-        label=", ".join(words),
+        label=", ".join(filter(None, [curve, part])),
         kind="network",
         model=run.model,
         weights=run.weights,
-        extra=extra,
+        extra=", ".join(filter(None, [extra, part])),
+        train_fraction=run.train_fraction,
+        curve=curve if run.curve else "",
     )
 
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from stfmri.evidence.cohort import Cohort
+from stfmri.evidence.contest import Contest
 from stfmri.evidence.estimates import PRIMARY, Comparison, Results, Summary
-from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
     Family,
@@ -39,29 +39,19 @@ ALL_PAIRS = 12
 WIDEST = PRIMARY.bounds[1] - PRIMARY.bounds[0]
 
 
-def compare(
-    results: Results,
-    names: Sequence[str],
-    drawn_DV: FloatArray,
-    variance: ProcedureVariance,
-    contributions_VPKK: npt.ArrayLike,
-    *,
-    once: bool,
-) -> tuple[Comparison, ...]:
+def compare(results: Results, contest: Contest, *, once: bool) -> tuple[Comparison, ...]:
     """Both families: variants with each other, better one first, and with each baseline.
 
     Args:
-        names: of the V variants and baselines that were tested on the same folds.
-        drawn_DV: their primary metric in each draw.
-        variance: of their training, paired.
-        contributions_VPKK: the confusion matrix of each cluster's predictions.
+        contest: those that are compared; of several seeds, their mean.
         once: whether each patient has one scan that was tested once.
     """
+    names, pooled, drawn_DV = contest.names, contest.pooled, contest.drawn
     number = {name: position for position, name in enumerate(names)}
     by_name = {summary.predicted.name: summary for summary in results.everyone}
-    pooled = np.array([by_name[name].primary.pooled for name in names])
+    variance = contest.variance(paired=True)
     of_procedure = not np.isnan(variance.observed).any()
-    freedom = patients_degrees_of_freedom(contributions_VPKK)
+    freedom = patients_degrees_of_freedom(contest.contributions)
     kinds = results.evidence.kinds
 
     def present(summaries: Sequence[Summary]) -> list[int]:
@@ -133,10 +123,13 @@ def _comparison(
     """One difference of a family, with the further tests of it."""
     a, b = (listed[position] for position in family.pairs[row])
     test = corrected_resampled_t_test(
-        a.fold_scores - b.fold_scores, cohort.mean_train_size(), cohort.mean_test_size()
+        a.fold_scores - b.fold_scores,
+        cohort.mean_train_size(a.predicted.train_fraction),
+        cohort.mean_test_size(),
     )
+    is_single = not (a.predicted.members or b.predicted.members)
     right_a, right_b = _right_by_subject(a.predicted), _right_by_subject(b.predicted)
-    auc_difference, auc_p = _auc_test(a, b, once=once)
+    auc_difference, auc_p = _auc_test(a, b, once=once and is_single)
     return Comparison(
         a=a.predicted.name,
         b=b.predicted.name,
@@ -151,7 +144,8 @@ def _comparison(
         networks_high=min(float(networks.high[row]), WIDEST),
         effect=float(cohens_h(right_a.mean(), right_b.mean())),
         t_test_p=test.p,
-        mcnemar_p=mcnemar(right_a, right_b).p if once else math.nan,
+        # Of several seeds a patient has several predictions.
+        mcnemar_p=mcnemar(right_a, right_b).p if once and is_single else math.nan,
         auc_difference=auc_difference,
         auc_p=auc_p,
     )

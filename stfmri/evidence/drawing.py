@@ -15,9 +15,11 @@ from stfmri.evidence.figures.inputs import (
     ClassScores,
     Compared,
     Compound,
+    CurvePoint,
     Drawable,
     ForestRow,
     Group,
+    LearningCurve,
     Point,
     PrecisionPlan,
     Subgroups,
@@ -40,7 +42,7 @@ def drawable_of(results: Results) -> Drawable:
     """Everything that figures show; what there is not is left out."""
     kinds = results.evidence.kinds
     baselines = sorted(
-        results.baselines, key=lambda one: np.nan_to_num(one.primary.pooled), reverse=True
+        results.rivals, key=lambda one: np.nan_to_num(one.primary.pooled), reverse=True
     )
     of_baselines = [(one, Category.of(kinds[one.predicted.name])) for one in baselines]
     rows = [(one, Category.NETWORK) for one in results.ranked] + of_baselines
@@ -57,9 +59,12 @@ def drawable_of(results: Results) -> Drawable:
             tuple(metric.label for metric in HEATMAP),
             [ClassRow(one.predicted.label, category, _class_means(one)) for one, category in rows],
         ),
-        training=[_trained(one, results) for one in results.ranked],
+        training=[
+            _trained(one, results) for one in results.ranked if not one.predicted.is_ensemble
+        ],
         subgroups=_subgroups(results),
         precision=_precision(results),
+        learning=_learning(results),
         remarks=_remarks(results),
     )
 
@@ -131,6 +136,26 @@ def _subgroups(results: Results) -> Subgroups | None:
 
 def _point(score: GroupScore) -> Point:
     return Point(score.accuracy, score.low, score.high)
+
+
+def _learning(results: Results) -> list[LearningCurve]:
+    """The curves of networks and baselines, the best at the largest part first."""
+    cohort, kinds = results.evidence.cohort, results.evidence.kinds
+    found: dict[tuple[str, Category], list[Summary]] = {}
+    for summary in results.everyone:
+        one = summary.predicted
+        category = Category.NETWORK if one.kind == "network" else Category.of(kinds[one.name])
+        if one.curve and category is not Category.CONTROL:
+            found.setdefault((one.curve, category), []).append(summary)
+    curves = []
+    for (label, category), summaries in found.items():
+        points = []
+        for summary in sorted(summaries, key=lambda one: one.predicted.train_fraction):
+            one, row = summary.predicted, _forest_row(summary, category)
+            sizes = [len(cohort.fold(fold, one.train_fraction).train) for fold in one.folds]
+            points.append(CurvePoint(float(np.mean(sizes)), row.value, row.networks, row.procedure))
+        curves.append(LearningCurve(label, category, points))
+    return sorted(curves, key=lambda curve: -np.nan_to_num(curve.points[-1].value))
 
 
 def _precision(results: Results) -> PrecisionPlan | None:

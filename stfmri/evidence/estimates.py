@@ -36,6 +36,8 @@ class Estimate:
         low, high: 95 % interval of `pooled` for these trained networks on new patients.
         procedure_low, procedure_high: 95 % interval for networks trained anew; NaN for one fold,
             and for metrics that none is computed of.
+        sd_over_seeds: within folds, over the seeds of a variant; NaN for one seed. All else is of
+            the mean over seeds.
     """
 
     mean: float
@@ -45,6 +47,7 @@ class Estimate:
     high: float
     procedure_low: float = math.nan
     procedure_high: float = math.nan
+    sd_over_seeds: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Summary:
         fold_scores: the primary metric of each fold, shape (F,).
         drawn_scores: the primary metric, pooled, in each draw of patients, shape (D,).
         drawn_auc: the macro AUC in each draw, shape (D,).
+        seed_scores: the primary metric of each seed in each fold, shape (S, F).
     """
 
     predicted: Predicted
@@ -65,6 +69,7 @@ class Summary:
     fold_scores: FloatArray
     drawn_scores: FloatArray
     drawn_auc: FloatArray
+    seed_scores: FloatArray
 
     @property
     def primary(self) -> Estimate:
@@ -173,16 +178,33 @@ class Results:
         """The variants, then the baselines."""
         return self.variants + self.baselines
 
+    @property
+    def has_seeds(self) -> bool:
+        """Whether some variant was trained with several seeds."""
+        return any(summary.predicted.members for summary in self.variants)
+
     @cached_property
     def ranked(self) -> list[Summary]:
-        """Variants, best first: by number of folds, then by the pooled primary metric."""
+        """Variants, best first: by number of folds, then by the pooled primary metric.
+
+        Where networks were trained on parts of the training subjects, those of the largest part.
+        """
+        most = max((one.predicted.train_fraction for one in self.variants), default=1.0)
         return sorted(
-            self.variants,
+            (one for one in self.variants if one.predicted.train_fraction == most),
             key=lambda summary: (
                 -len(summary.predicted.folds),
                 -np.nan_to_num(summary.primary.pooled, nan=-1.0),
             ),
         )
+
+    @property
+    def rivals(self) -> list[Summary]:
+        """The baselines that were fitted on as large a part of the training subjects."""
+        if self.leader is None:
+            return list(self.baselines)
+        part = self.leader.predicted.train_fraction
+        return [one for one in self.baselines if one.predicted.train_fraction == part]
 
     @property
     def leader(self) -> Summary | None:
@@ -197,13 +219,12 @@ class Results:
     def best_baseline(self, *, sees_images: bool) -> Summary | None:
         """The best baseline of a kind on the leader's folds; controls are none."""
         kinds = self.evidence.kinds
-        folds = self.leader.predicted.folds if self.leader else None
         found = [
             summary
-            for summary in self.baselines
+            for summary in self.rivals
             if kinds[summary.predicted.name].sees_images == sees_images
             and not kinds[summary.predicted.name].is_control
-            and (folds is None or summary.predicted.folds == folds)
+            and (self.leader is None or summary.predicted.folds == self.leader.predicted.folds)
         ]
         # Of equals the later one: the registry lists the simplest first.
         return max(reversed(found), key=lambda one: one.primary.pooled, default=None)

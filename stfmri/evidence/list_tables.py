@@ -45,7 +45,7 @@ def parameters_table(evidence: Evidence) -> Table:
         title += f" (their {reference.place('parameters')})"
         caption = reference.remarks.get("parameters", "")
     rows = []
-    for variant in evidence.variants:
+    for variant in (one for one in evidence.variants if not one.is_ensemble):
         found = {
             record.provenance["parameters"]
             for record in evidence.network_records
@@ -89,7 +89,8 @@ def literature_table(results: Results, reference: Reference) -> Table:
 def misclassified_table(predicted: Predicted, evidence: Evidence) -> Table:
     """The test subjects that one variant got wrong, the surest mistakes first."""
     classes = evidence.cohort.classes
-    columns = [Column(name) for name in ("Subject", "Source", "Fold", "True class")]
+    names = ["Subject", "Source", "Fold", *(["Seed"] if predicted.members else []), "True class"]
+    columns = [Column(name) for name in names]
     columns += [Column("Prediction"), *(Column(f"P({name})") for name in classes)]
     rows = []
     for number in surest_mistakes(predicted):
@@ -100,6 +101,7 @@ def misclassified_table(predicted: Predicted, evidence: Evidence) -> Table:
                     subject.subject_id,
                     subject.source,
                     str(predicted.fold_N[number]),
+                    *([str(predicted.seed_N[number])] if predicted.members else []),
                     subject.label,
                     classes[predicted.prediction_N[number]],
                     *map(Score, predicted.probability_NK[number].tolist()),

@@ -31,6 +31,12 @@ class Predicted:
         fold_N: number of its fold; rows are sorted by fold, then by subject.
         label_N: number of its true class.
         probability_NK: probabilities of the classes.
+        seeds: those that it was trained with, where a sweep has several; empty elsewhere.
+        members: of several seeds the predictions of each, whose rows follow each other here: a
+            score is then the mean of theirs.
+        trainings: how many networks of a fold make one prediction: 1, or those of an ensemble.
+        train_fraction: the share of each fold's training part that it was trained on.
+        curve: the label without that share, where a sweep has several; empty elsewhere.
     """
 
     name: str
@@ -43,6 +49,37 @@ class Predicted:
     fold_N: npt.NDArray[np.int64]
     label_N: npt.NDArray[np.int64]
     probability_NK: FloatArray
+    seeds: tuple[int, ...] = ()
+    members: tuple[Predicted, ...] = ()
+    trainings: int = 1
+    train_fraction: float = 1.0
+    curve: str = ""
+
+    @property
+    def networks(self) -> tuple[Predicted, ...]:
+        """The predictions of each seed; itself where there is one."""
+        return self.members or (self,)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether each prediction is the mean of several networks'."""
+        return self.trainings > 1
+
+    @cached_property
+    def network_N(self) -> npt.NDArray[np.int64]:
+        """A number for the network of each prediction: one a fold and seed."""
+        if not self.members:
+            return self.fold_N
+        step = int(self.fold_N.max()) + 1
+        return np.concatenate(
+            [one.fold_N + number * step for number, one in enumerate(self.members)]
+        )
+
+    @cached_property
+    def seed_N(self) -> npt.NDArray[np.int64]:
+        """The seed of each prediction, of several members."""
+        sizes = [len(one.label_N) for one in self.members]
+        return np.repeat(np.array(self.seeds, dtype=np.int64), sizes)
 
     @cached_property
     def prediction_N(self) -> npt.NDArray[np.int64]:
@@ -56,17 +93,17 @@ class Predicted:
 
     @cached_property
     def scores(self) -> Scores:
-        """As metrics of probabilities take them."""
-        return Scores(self.label_N, self.probability_NK, self.fold_N)
+        """As metrics of probabilities take them: each network's by themselves."""
+        return Scores(self.label_N, self.probability_NK, self.network_N)
 
     @cached_property
     def fold_confusions(self) -> npt.NDArray[np.int64]:
-        """Counts of each fold, shape (F, K, K), rows true."""
+        """Counts of each fold, added up over seeds, shape (F, K, K), rows true."""
         return self.confusions_by(np.searchsorted(self.folds, self.fold_N), len(self.folds))
 
     @property
     def pooled(self) -> npt.NDArray[np.int64]:
-        """Counts over all folds, shape (K, K)."""
+        """Counts over all folds and seeds, shape (K, K)."""
         return self.fold_confusions.sum(axis=0)
 
     def confusions_by(self, group_N: npt.NDArray[np.int64], groups: int) -> npt.NDArray[np.int64]:
@@ -87,6 +124,8 @@ def from_tables(
     model: str = "",
     weights: str = "",
     extra: str = "",
+    train_fraction: float = 1.0,
+    curve: str = "",
 ) -> Predicted:
     """The predictions of one variant or baseline, from one table a fold."""
     # The same order in every variant, so that rows of two can be set side by side.
@@ -105,4 +144,6 @@ def from_tables(
         fold_N=np.array([row.fold for row in rows], dtype=np.int64),
         label_N=np.array([number[row.label] for row in rows], dtype=np.int64),
         probability_NK=np.array([row.probabilities for row in rows], dtype=np.float64),
+        train_fraction=train_fraction,
+        curve=curve,
     )

@@ -187,7 +187,7 @@ def render(
         checklists=texts.checklists,
         provenance=provenance(evidence.network_records),
         records=[_run_row(record) for record in evidence.records],
-        statistics=statements.DEFINITIONS,
+        statistics=statements.definitions(results),
         metrics=[(metric.label, metric.definition) for metric in metrics.METRICS],
         baselines=_explained(results),
     )

@@ -12,6 +12,7 @@ from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.references import PrintedScores, their_place
+from stfmri.evidence.seed_table import seeds_table
 from stfmri.evidence.tables import Cell, Column, Interval, PValue, Row, Score, Table
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
@@ -56,6 +57,8 @@ def all_tables(results: Results) -> list[Table]:
     """Every table of the sweep, in the order of the report."""
     evidence = results.evidence
     tables = [cohort_table(evidence), parameters_table(evidence), scores_table(results)]
+    if results.has_seeds:
+        tables.append(seeds_table(results))
     tables += [overall_table(results, table) for table in OVERALL_TABLES]
     tables.append(all_f1_table(results))
     tables += [class_f1_table(results, name) for name in evidence.cohort.classes]
@@ -77,6 +80,9 @@ def scores_table(results: Results) -> Table:
         Column("Weighted F1", best=True, spread=True),
         Column("Macro AUC", best=True, spread=True),
     ]
+    if results.has_seeds:
+        columns[1:1] = [Column("Cost")]
+        columns[3:3] = [Column("SD over seeds")]
     # Of a complete sweep every row has the same folds.
     if evidence.missing:
         columns.insert(1, Column("Folds"))
@@ -94,6 +100,9 @@ def scores_table(results: Results) -> Table:
             _over_folds(summary.overall["weighted_f1"]),
             _over_folds(summary.overall["macro_auc"]),
         ]
+        if results.has_seeds:
+            cells[1:1] = [f"{summary.predicted.trainings} ×"]
+            cells[3:3] = [Score(estimate.sd_over_seeds)]
         if evidence.missing:
             cells.insert(1, len(summary.predicted.folds))
         if evidence.reference:
@@ -109,6 +118,12 @@ def scores_table(results: Results) -> Table:
         "of these trained networks on new patients, the second of networks trained anew in the "
         "same way; it needs several folds."
     )
+    if results.has_seeds:
+        caption += (
+            " Scores of a variant are means over its seeds, and ± is over folds of those means; "
+            "the standard deviation over seeds is that within a fold. An ensemble takes the mean "
+            "of its seeds' probabilities; its cost is as many trainings a fold as it has seeds."
+        )
     title = "Macro and weighted F1" + their_place(evidence.reference, "consolidated")
     return Table("scores", title, columns, rows, caption)
 
@@ -216,7 +231,8 @@ def confusion_table(results: Results) -> Table:
         for fold, matrix in matrices:
             for name, counts in zip(classes, matrix.tolist(), strict=True):
                 rows.append(_row(summary, [predicted.label, fold, name, *counts]))
-    return Table("confusion", "Confusion matrices, pooled and per fold", columns, rows)
+    caption = "Counts of several seeds are added up." if results.has_seeds else ""
+    return Table("confusion", "Confusion matrices, pooled and per fold", columns, rows, caption)
 
 
 def comparisons_table(results: Results) -> Table:

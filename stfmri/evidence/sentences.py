@@ -26,17 +26,22 @@ def headline(results: Results) -> list[str]:
     sentences = [_lead(leader, results)]
     if results.selection is not None:
         sentences.append(_selection(results.selection))
-    if len(results.variants) > 1:
+    if len(results.ranked) > 1:
         sentences.append(_rivals(leader, results))
     for sees_images in (True, False):
         baseline = results.best_baseline(sees_images=sees_images)
         if baseline is not None:
             sentences.append(_against(leader, baseline, results))
-    if results.baselines and all(one.predicted.folds != folds for one in results.baselines):
+    if results.baselines and all(one.predicted.folds != folds for one in results.rivals):
         sentences.append("No baseline was tested on just these folds, so it is compared with none.")
     sentences.append(_chance(leader, results))
     sentences += _controls(results)
     sentences += _within_sources(results)
+    if len(results.ranked) < len(results.variants):
+        sentences.append(
+            "All of this is of the largest part of the training subjects; the learning curve shows "
+            "the smaller ones."
+        )
     return [sentence for sentence in sentences if sentence]
 
 
@@ -50,8 +55,13 @@ def _lead(leader: Summary, results: Results) -> str:
     score = leader.primary
     spread = "" if math.isnan(score.sd) else f" ± {score.sd:.3f}"
     folds = len(leader.predicted.folds)
-    verb = "leads with" if len(results.variants) > 1 else "reaches"
-    name = f"{leader.predicted.label} {verb} a {PRIMARY.label_in_text} of"
+    verb = "leads with" if len(results.ranked) > 1 else "reaches"
+    seeds = len(leader.predicted.members)
+    of_seeds = (
+        "" if seeds < 2 else f" (mean of {seeds} seeds, ± {score.sd_over_seeds:.3f} in a fold)"
+    )
+    costly = f", {leader.predicted.trainings} times the training," * leader.predicted.is_ensemble
+    name = f"{leader.predicted.label}{of_seeds}{costly} {verb} a {PRIMARY.label_in_text} of"
     value = (
         f"{name} {score.mean:.3f} in its one fold"
         if folds == 1

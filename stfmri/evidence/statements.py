@@ -55,6 +55,26 @@ DEFINITIONS = (
         "the sources that hold several classes.",
     ),
 )
+# The same, of sweeps with several seeds.
+OF_SEEDS = (
+    (
+        "Seeds",
+        "Trainings of one variant on the same folds. Its score is the mean of theirs, also in each "
+        "draw of patients, which is the same for all seeds: they count as no further patients, and "
+        "the interval of these networks is as wide as that of one seed. Differences are of the "
+        "means over seeds.",
+    ),
+    (
+        "Ensemble of seeds",
+        "The mean of the probabilities of all seeds, which takes as many trainings; compared with "
+        "the others as a variant of its own.",
+    ),
+)
+
+
+def definitions(results: Results) -> tuple[tuple[str, str], ...]:
+    """(What, in words) for the page's list."""
+    return DEFINITIONS + (OF_SEEDS if results.has_seeds else ())
 
 
 def baselines_used(results: Results) -> list[str]:
@@ -87,6 +107,11 @@ def statistics_used(results: Results) -> list[str]:
         f"Its 95 % intervals are from {DRAWS:,} weighted draws of patients (Bayesian bootstrap), "
         "with all predictions of a patient together.",
     ]
+    if results.has_seeds:
+        sentences.append(
+            "Scores are means over seeds, which were drawn with their patients and not as further "
+            "ones; the means of the seeds' probabilities were compared as variants of their own."
+        )
     if not all(math.isnan(one.primary.procedure_low) for one in results.everyone):
         sentences.append(
             "Intervals of the training procedure and all comparisons add the variance between "

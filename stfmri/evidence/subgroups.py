@@ -124,7 +124,9 @@ def group_scores(
             cohort.subjects[cohort.tested[number]].patient_id
             for number in np.unique(predicted.subject_N[chosen])
         }
-        low, high = _share_interval(right_N[chosen], weights_DP[:, cluster_N[chosen]])
+        # Of several seeds a patient's predictions share the weight of one.
+        weights_DN = weights_DP[:, cluster_N[chosen]] / np.float32(len(predicted.networks))
+        low, high = _share_interval(right_N[chosen], weights_DN)
         scores.append(
             GroupScore(
                 column,
@@ -184,8 +186,8 @@ def _stratified_auc(
     for number in range(predicted.probability_NK.shape[1]):
         right = pairs = 0.0
         right_D = pairs_D = np.zeros(1 if weights_DN is None else len(weights_DN))
-        for fold in predicted.folds:
-            here = chosen & (predicted.fold_N == fold)
+        for network in np.unique(predicted.network_N):
+            here = chosen & (predicted.network_N == network)
             positive = np.flatnonzero(here & (predicted.label_N == number))
             negative = np.flatnonzero(here & (predicted.label_N != number))
             if not len(positive) or not len(negative):

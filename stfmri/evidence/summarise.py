@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from stfmri.evidence import metrics, subgroups
-from stfmri.evidence.baselines.record import Baseline
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.collected import Evidence
+from stfmri.evidence.contest import Contest, IntArray, alike, owners
 from stfmri.evidence.differences import compare
 from stfmri.evidence.estimates import (
     PRIMARY,
@@ -23,27 +22,26 @@ from stfmri.evidence.estimates import (
     Selection,
     Summary,
 )
-from stfmri.evidence.metrics import FloatArray, Metric
+from stfmri.evidence.metrics import METRICS, FloatArray, Metric
 from stfmri.evidence.metrics.defined import mean_of_defined
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
     PrecisionPlan,
-    ProcedureVariance,
     against_chance,
     auc_interval,
     cluster_weights,
     confusion_draws,
+    draws_of_one,
+    mean_over_seeds,
     networks_interval,
     overlap_factor,
     precision_plan,
     procedure_interval,
-    procedure_variance,
-    reassigned_fold_scores,
     select_best,
+    spread_parts,
     wilson,
 )
 
-IntArray = npt.NDArray[np.int64]
 Values = dict[Metric, FloatArray]
 # An interval narrower than this has no width but rounding.
 FLAT = 1e-9
@@ -113,127 +111,110 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     if not everyone:
         return Results(evidence, (), ())
     draws = _draw(evidence.cohort, everyone)
-    contributions = np.stack([draws.by_cluster(one) for one in everyone])
-    drawn_DVKK = confusion_draws(contributions, draws.weights_DP)
+    owner_M = owners(everyone)
+    contributions = np.stack([draws.by_cluster(one) for all_ in everyone for one in all_.networks])
+    drawn_DMKK = confusion_draws(contributions, draws.weights_DP, owner=owner_M)
     classes = evidence.cohort.classes
-    score_draws = len(drawn_DVKK) if len(everyone) < MANY_VARIANTS else DRAWS_OF_MANY
+    score_draws = len(drawn_DMKK) if len(everyone) < MANY_VARIANTS else DRAWS_OF_MANY
     summaries = [
         _summary(
             one,
-            drawn_DVKK[:, number],
-            draws.weights_of(one, score_draws),
+            drawn_DMKK[:, owner_M == number].swapaxes(0, 1),
+            draws.weights_of(one.networks[0], score_draws),
             classes,
             once=draws.once,
         )
         for number, one in enumerate(everyone)
     ]
+    sizes = sorted({one.train_fraction for one in evidence.variants or everyone})
+    for size in sizes:
+        summaries, contest = _with_procedures(evidence, summaries, draws, size)
+    # Who is best, and what follows, is asked of those that trained on most subjects.
     count = len(evidence.variants)
-    leader = Results(evidence, tuple(summaries[:count]), ()).leader
-    # Trainings can be compared on the same folds only: the leader's.
-    full = everyone[0].folds if leader is None else leader.predicted.folds
-    whole = [number for number, one in enumerate(everyone) if one.folds == full]
-    counts = np.stack([draws.by_fold_and_cluster(everyone[number]) for number in whole])
-    factor = overlap_factor(
-        len(full), evidence.cohort.mean_train_size(), evidence.cohort.mean_test_size()
-    )
-    scores = np.stack([summaries[number].fold_scores for number in whole])
-    drawn = np.stack([summaries[number].drawn_scores for number in whole], axis=1)
-    reassigned = reassigned_fold_scores(counts, PRIMARY.of_counts)
-    groups = _alike(evidence.kinds, [everyone[number] for number in whole])
-    alone = variance_of(groups, scores, reassigned, factor, paired=False)
-    pooled = np.array([summaries[number].primary.pooled for number in whole])
-    ends = procedure_interval(pooled, drawn, alone)
-    for position, number in enumerate(whole):
-        summaries[number] = _with_procedure(summaries[number], *ends[:, position].tolist())
     results = Results(evidence, tuple(summaries[:count]), tuple(summaries[count:]))
-    paired = variance_of(groups, scores, reassigned, factor, paired=True)
-    names = [everyone[number].name for number in whole]
     results = replace(
         results,
-        comparisons=compare(results, names, drawn, paired, contributions[whole], once=draws.once),
-        chance=_chance([everyone[number] for number in whole], contributions[whole]),
+        comparisons=compare(results, contest, once=draws.once),
+        chance=_chance(contest),
     )
-    return _look_closer(results, counts, names, draws, subgroup_columns)
+    return _look_closer(results, contest, draws, subgroup_columns)
 
 
-def _alike(kinds: Mapping[str, Baseline], contestants: Sequence[Predicted]) -> list[list[int]]:
-    """Positions of the networks, of the baselines that are fitted, and of the look-ups.
+def _with_procedures(
+    evidence: Evidence, summaries: Sequence[Summary], draws: Draws, fraction: float
+) -> tuple[list[Summary], Contest]:
+    """The summaries, with intervals for networks trained anew on this part of the training set.
 
-    How much a score varies with training is moderated within such a group: a look-up that always
-    says the same does not show that networks vary little.
+    Trainings can be compared on the same folds only: those of the best variant that trained on so
+    many.
     """
-    groups: dict[str, list[int]] = defaultdict(list)
-    for position, one in enumerate(contestants):
-        kind = kinds.get(one.name) if one.kind == "baseline" else None
-        groups["network" if kind is None else f"look-up: {kind.is_lookup}"].append(position)
-    return list(groups.values())
-
-
-def variance_of(
-    groups: Sequence[Sequence[int]],
-    scores: FloatArray,
-    reassigned: FloatArray,
-    factor: float,
-    *,
-    paired: bool,
-) -> ProcedureVariance:
-    """The variance over trainings of all contestants, each moderated by those of its group.
-
-    Args:
-        groups: positions of contestants that are alike.
-        scores: shape (V, F), of each contestant in each fold.
-        reassigned: shape (times, V, F), of `reassigned_fold_scores`.
-        factor: of `overlap_factor`.
-        paired: for differences; a contestant that is alone in its group keeps what all have in
-            common in a fold, which makes its intervals wider.
-    """
-    observed, explained, freedom = np.empty((3, len(scores)))
-    for group in groups:
-        found = procedure_variance(
-            scores[group], reassigned[:, group], factor, paired=paired and len(group) > 1
-        )
-        observed[group], explained[group] = found.observed, found.explained
-        freedom[group] = found.degrees_of_freedom
-    return ProcedureVariance(observed, explained, freedom, factor)
+    cohort = evidence.cohort
+    count = len(evidence.variants)
+    of_size = [
+        number for number, one in enumerate(summaries) if one.predicted.train_fraction == fraction
+    ]
+    variants = tuple(summaries[number] for number in of_size if number < count)
+    leader = Results(evidence, variants, ()).leader
+    folds = (leader or summaries[of_size[0]]).predicted.folds
+    whole = [number for number in of_size if summaries[number].predicted.folds == folds]
+    contestants = [summaries[number].predicted for number in whole]
+    counts = [draws.by_fold_and_cluster(one) for all_ in contestants for one in all_.networks]
+    factor = overlap_factor(len(folds), cohort.mean_train_size(fraction), cohort.mean_test_size())
+    groups = alike(evidence.kinds, contestants)
+    found = Contest(tuple(summaries[number] for number in whole), np.stack(counts), groups, factor)
+    ends = procedure_interval(found.pooled, found.drawn, found.variance(paired=False))
+    updated = list(summaries)
+    for position, number in enumerate(whole):
+        updated[number] = _with_procedure(updated[number], *ends[:, position].tolist())
+    return updated, found
 
 
 def _draw(cohort: Cohort, everyone: Sequence[Predicted]) -> Draws:
     cluster_S = cohort.cluster_of_tested
     clusters = int(cluster_S.max()) + 1
-    tests = [np.bincount(cluster_S[one.subject_N]).max() for one in everyone]
+    networks = [network for one in everyone for network in one.networks]
+    tests = [np.bincount(cluster_S[one.subject_N]).max() for one in networks]
     return Draws(cluster_S, cluster_weights(clusters), once=max(tests) <= 1)
 
 
 def _summary(
     predicted: Predicted,
-    drawn_DKK: FloatArray,
+    drawn_SDKK: FloatArray,
     weights_DN: npt.NDArray[np.float32],
     classes: Sequence[str],
     *,
     once: bool,
 ) -> Summary:
-    """Estimate every metric of one variant or baseline.
+    """Estimate every metric of one variant or baseline, the mean over its seeds.
 
     Args:
-        drawn_DKK: its confusion matrix in each draw of patients.
-        weights_DN: of its predictions, in the draws that metrics of probabilities use.
+        drawn_SDKK: the confusion matrix of each of its trainings in each draw of patients.
+        weights_DN: of the predictions of one training, in the draws that metrics of probabilities
+            use.
         once: whether each patient has one scan that was tested once.
     """
-    over_folds, pooled, drawn = _values(predicted, drawn_DKK, weights_DN)
+    trained = [
+        _values(one, drawn_DKK, weights_DN)
+        for one, drawn_DKK in zip(predicted.networks, drawn_SDKK, strict=True)
+    ]
     per_class: dict[str, dict[str, Estimate]] = {name: {} for name in classes}
     overall = {}
-    for metric in metrics.METRICS:
+    pooled = {one: mean_over_seeds([values.pooled[one] for values in trained]) for one in METRICS}
+    for metric in METRICS:
+        scores_SF = np.stack([values.over_folds[metric] for values in trained])
         ends = (
-            wilson(*metric.proportion(predicted.pooled))
+            _wilson(metric, predicted)
             if once and metric.proportion is not None
-            else networks_interval(pooled[metric], drawn[metric])
+            else networks_interval(
+                pooled[metric], draws_of_one([values.drawn[metric] for values in trained])
+            ).clip(*metric.bounds)
         )
         of_class = metric.mean_of or metric
         if of_class in WHERE_SEPARATED:
             ends = _opened(ends, WHERE_SEPARATED[of_class], pooled[of_class], predicted)
         # One column a class; a single one of an overall metric.
         columns = (
-            over_folds[metric].reshape(len(predicted.folds), -1).T,
+            np.moveaxis(scores_SF.reshape(*scores_SF.shape[:2], -1), -1, 0),
             np.atleast_1d(pooled[metric]),
             *ends.reshape(2, -1),
         )
@@ -243,7 +224,23 @@ def _summary(
                 per_class[name][metric.name] = estimate
         else:
             overall[metric.name] = found[0]
-    return Summary(predicted, per_class, overall, over_folds[PRIMARY], drawn[PRIMARY], drawn[AUC])
+    return Summary(
+        predicted,
+        per_class,
+        overall,
+        mean_over_seeds([values.over_folds[PRIMARY] for values in trained]),
+        mean_over_seeds([values.drawn[PRIMARY] for values in trained]),
+        mean_over_seeds([values.drawn[AUC] for values in trained]),
+        np.stack([values.over_folds[PRIMARY] for values in trained]),
+    )
+
+
+def _wilson(metric: Metric, predicted: Predicted) -> FloatArray:
+    """Wilson's interval of a share; of several seeds their mean share of as many patients."""
+    assert metric.proportion is not None
+    shares = [metric.proportion(one.pooled) for one in predicted.networks]
+    right, total = (mean_over_seeds(numbers) for numbers in zip(*shares, strict=True))
+    return wilson(right, total)
 
 
 def _opened(
@@ -279,10 +276,19 @@ def _opened(
     return np.where(high - low > FLAT, ends, opened.T)
 
 
+@dataclass(frozen=True)
+class _Values:
+    """Every metric of one training: of each fold, of all folds together, and in each draw."""
+
+    over_folds: Values
+    pooled: Values
+    drawn: Values
+
+
 def _values(
     predicted: Predicted, drawn_DKK: FloatArray, weights_DN: npt.NDArray[np.float32]
-) -> tuple[Values, Values, Values]:
-    """Every metric of each fold, of all folds together, and in each draw."""
+) -> _Values:
+    """Compute every metric of one training."""
     # In one pass, since most of the time is spent on ranking: all predictions, those of each fold
     # alone, and the draws.
     folds = len(predicted.folds)
@@ -293,20 +299,26 @@ def _values(
     pooled = {metric: np.asarray(value[0]) for metric, value in values.items()}
     over_folds = {metric: value[1 : 1 + folds] for metric, value in values.items()}
     drawn = {metric: value[1 + folds :] for metric, value in values.items()}
-    for metric in metrics.METRICS:
+    for metric in METRICS:
         if metric.from_counts is not None:
             over_folds[metric] = metric.of_counts(predicted.fold_confusions)
             pooled[metric] = metric.of_counts(predicted.pooled)
             drawn[metric] = metric.of_counts(drawn_DKK)
-    return over_folds, pooled, drawn
+    return _Values(over_folds, pooled, drawn)
 
 
-def _estimate(over_folds: FloatArray, pooled: float, low: float, high: float) -> Estimate:
-    """Over the folds in which the metric is defined, as everywhere."""
+def _estimate(scores_SF: FloatArray, pooled: float, low: float, high: float) -> Estimate:
+    """Over the folds in which the metric is defined, as everywhere.
+
+    Args:
+        scores_SF: of each seed in each fold.
+    """
+    over_folds = mean_over_seeds(scores_SF)
     defined = over_folds[~np.isnan(over_folds)]
     mean = float(defined.mean()) if defined.size else math.nan
     sd = float(defined.std(ddof=1)) if defined.size > 1 else math.nan
-    return Estimate(mean, sd, float(pooled), float(low), float(high))
+    between = spread_parts(scores_SF).over_seeds
+    return Estimate(mean, sd, float(pooled), float(low), float(high), sd_over_seeds=between)
 
 
 def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
@@ -318,22 +330,22 @@ def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
     return replace(summary, overall={**summary.overall, PRIMARY.name: wider})
 
 
-def _chance(everyone: Sequence[Predicted], contributions: IntArray) -> dict[str, ChanceTest]:
+def _chance(contest: Contest) -> dict[str, ChanceTest]:
     """Whether predictions go with the patients that they were made for."""
-    tested = against_chance(contributions, PRIMARY.of_counts)
+    tested = against_chance(contest.contributions, contest.score)
     return {
-        one.name: ChanceTest(float(mean), float(p))
-        for one, mean, p in zip(everyone, tested.mean, tested.p_adjusted, strict=True)
+        name: ChanceTest(float(mean), float(p))
+        for name, mean, p in zip(contest.names, tested.mean, tested.p_adjusted, strict=True)
     }
 
 
 def _look_closer(
-    results: Results, counts: IntArray, names: Sequence[str], draws: Draws, columns: Sequence[str]
+    results: Results, contest: Contest, draws: Draws, columns: Sequence[str]
 ) -> Results:
     """Selection, subgroups and precision: all of the leader.
 
     Args:
-        counts: shape (V, F, P, K, K), of the contestants `names`.
+        contest: the leader's.
     """
     leader = results.leader
     if leader is None:
@@ -349,22 +361,22 @@ def _look_closer(
         for summary in filter(None, (leader, image))
     }
     rivals = {one.predicted.name for one in results.variants}
-    chosen = [number for number, name in enumerate(names) if name in rivals]
+    chosen = [number for number, name in enumerate(contest.names) if name in rivals]
     return replace(
         results,
-        selection=_selection(leader, counts[chosen]),
+        selection=_selection(leader, contest.part(chosen)),
         within=subgroups.within_sources(leader.predicted, cohort, draws.weights_DP),
         subgroups=scores,
         plan=_plan(leader, cohort),
     )
 
 
-def _selection(leader: Summary, counts: IntArray) -> Selection | None:
+def _selection(leader: Summary, rivals: Contest) -> Selection | None:
     """The leader's score, corrected for having been chosen among variants on the same folds."""
-    if len(counts) < 2:
+    if len(rivals.summaries) < 2:
         return None
     of_procedure = not math.isnan(leader.primary.procedure_low)
-    selected = select_best(counts, PRIMARY.of_counts, resample_folds=of_procedure)
+    selected = select_best(rivals.counts, rivals.score, resample_folds=of_procedure)
     estimate = leader.primary
     ends = (
         (estimate.procedure_low, estimate.procedure_high)
@@ -373,7 +385,7 @@ def _selection(leader: Summary, counts: IntArray) -> Selection | None:
     )
     low, high = selected.interval(ends)
     return Selection(
-        selected.corrected, float(low), float(high), of_procedure, candidates=len(counts)
+        selected.corrected, float(low), float(high), of_procedure, candidates=len(rivals.summaries)
     )
 
 

@@ -48,6 +48,9 @@ def _summary(summary: Summary) -> dict[str, Any]:
     return {
         "label": predicted.label,
         "folds": len(predicted.folds),
+        "seeds": list(predicted.seeds),
+        "trainings": predicted.trainings,
+        "sd_over_seeds": _plain(summary.primary.sd_over_seeds),
         "confusion": predicted.pooled.tolist(),
         "confusion_per_fold": predicted.fold_confusions.tolist(),
         "per_class": {
@@ -62,6 +65,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {
         "mean": _plain(estimate.mean),
         "sd": _plain(estimate.sd),
+        "sd_over_seeds": _plain(estimate.sd_over_seeds),
         "ci95": [_plain(estimate.low), _plain(estimate.high)],
         "ci95_procedure": [_plain(estimate.procedure_low), _plain(estimate.procedure_high)],
         "pooled": _plain(estimate.pooled),

@@ -96,7 +96,9 @@ class Run:
         torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
         torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
         self.split = self._divided()
-        self.fold = self.split.folds[config.split.fold]
+        self.fold = splits.reduced(
+            self.split.file, config.split.fold, self.split.subjects, config.split.train_fraction
+        )
         if config.train.early_stopping and not self.fold.val:
             raise UserError(
                 "train.early_stopping needs a validation part, and fold "

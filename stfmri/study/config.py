@@ -141,6 +141,7 @@ class SplitConfig:
     seed: int = 0
     test_fraction: float = 0.3  # kind=random
     val_fraction: float = 0.0  # of the training part, watched but never trained on
+    train_fraction: float = 1.0  # of each fold's training part, which runs train on
     near_duplicates: str = "together"  # scans that are almost the same: together | apart
     fold: int = 0
     sha256: str = ""  # of the folds, filled in at submission; empty: any
@@ -162,6 +163,10 @@ class SplitConfig:
             raise ConfigError(f"split.seed must lie in 0–{2**32 - 1}, found {self.seed}")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"split.test_fraction must lie in (0, 1), found {self.test_fraction}")
+        if not 0 < self.train_fraction <= 1:
+            raise ConfigError(
+                f"split.train_fraction must lie in (0, 1], found {self.train_fraction}"
+            )
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"split.val_fraction must lie in [0, 1), found {self.val_fraction}")
         if not 0 <= self.inner < 1:
@@ -366,13 +371,14 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Which runs belong together: models × weights × further axes × folds."""
+    """Which runs belong together: models × weights × further axes × seeds × folds."""
 
     name: str = "single"
     note: str = ""  # a caution that the report prints at its top
     models: tuple[str, ...] = ("r3d_18",)
     weights: tuple[str, ...] = ("scratch",)
     folds: tuple[int, ...] = ()  # empty: every fold of the split
+    seeds: tuple[int, ...] = ()  # of train.seed, replicates of every run; empty: train.seed alone
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # key or group → values
     # key or group → values, of which each fold chooses on its own training subjects
     select: dict[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -383,6 +389,10 @@ class SweepConfig:
         safe_name(self.name, "sweep.name")
         if not self.models or not self.weights:
             raise ConfigError("sweep.models and sweep.weights must each name at least one choice")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(f"sweep.seeds names a seed twice: {list(self.seeds)}")
+        for seed in self.seeds:
+            _at_least("sweep.seeds", seed, 0)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ runs/<sweep>/sweep.yaml           the configuration and the list of runs, writte
 runs/<sweep>/jobs.csv             which job each run was handed to, a line a submission
 runs/<sweep>/<variant>/fold<k>/   one run; <variant> is <model>-<weights>, then the value of each
                                   further axis, in the sweep's order
+runs/<sweep>/<variant>/seed<s>/fold<k>/   the same where the sweep has several seeds
 runs/<sweep>/baseline-<name>/fold<k>/   one fold of a baseline, which trains no network; where the
-                                  variants read several caches, baseline-<name>-<volumes>
+                                  variants read several caches, baseline-<name>-<volumes>, and of
+                                  a smaller training part baseline-<name>-train_<fraction>
 <run>/select/<candidate>/         an inner run: a candidate of `sweep.select`, trained on a part of
                                   the run's own training subjects and judged on the rest of them
 """
@@ -24,7 +26,7 @@ from typing import Any
 
 from stfmri.study import predictions, selection
 from stfmri.study.candidates import Candidate, inner_config
-from stfmri.study.config import CHAIN_KEYS, Config
+from stfmri.study.config import CHAIN_KEYS, Config, TrainConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, safe_name, write_atomic
 from stfmri.study.naming import folder_part, variant_name, volumes_names
@@ -40,7 +42,8 @@ JOB_LINE = re.compile(r"(?P<run>[^,]+),(?P<job>[0-9]+),(?P<index>[0-9]*),(?P<at>
 # Axes that would make runs test other subjects than their neighbours, or mean no variant at all.
 NO_AXES = ("root", "data", "split", "cluster", "sweep", "checkpoint")
 # Of these groups, keys that leave the subjects as they are.
-AXES_ALL_THE_SAME = ("data.contrasts", "data.missing")
+TRAIN_FRACTION = "split.train_fraction"
+AXES_ALL_THE_SAME = ("data.contrasts", "data.missing", TRAIN_FRACTION)
 # Groups whose keys tell a baseline's cache and fold.
 OF_THE_CACHE = ("data.", "preprocessing.", "split.")
 
@@ -58,12 +61,15 @@ class Run:
     baseline: str = ""  # its name; empty for a network, as model and weights are for a baseline
     volumes: str = ""  # which of the sweep's caches a baseline sees, such as t1ce+flair; empty: any
     candidate: str = ""  # of an inner run, which a selection is made on; empty for any other
+    seed: int | None = None  # train.seed, where the sweep has several of them
+    train_fraction: float = 1.0  # of its fold's training part
+    curve: str = ""  # the variant without that, where it is an axis: those of one name are a curve
 
     @property
     def name(self) -> str:
         """Unique in the sweep, and the run's folder within it."""
         inner = f"/{selection.FOLDER}/{self.candidate}" if self.candidate else ""
-        return f"{self.variant}/fold{self.fold}{inner}"
+        return f"{self.variant}/{run_part(self.seed, self.fold)}{inner}"
 
     @property
     def config_file(self) -> Path:
@@ -117,20 +123,42 @@ class Sweep:
         folds = sorted({run.fold for run in self.runs})
         first = dict.fromkeys([""], self.runs[0]) if self.runs else {}
         return [
-            self._baseline_run(baseline, fold, volumes, of_cache)
+            self._baseline_run(baseline, fold, volumes, of_cache, fraction)
             for baseline in self.baselines
             for volumes, of_cache in (first if baseline in self.blind else self.volumes).items()
+            for fraction in self.train_fractions
             for fold in folds
         ]
 
-    def _baseline_run(self, baseline: str, fold: int, volumes: str, of_cache: Run) -> Run:
+    def _baseline_run(
+        self, baseline: str, fold: int, volumes: str, of_cache: Run, fraction: float
+    ) -> Run:
         """A baseline's run that reads the same cache as a network's."""
-        name = f"{baseline}-{folder_part(volumes)}" if volumes else baseline
+        whole = f"{baseline}-{folder_part(volumes)}" if volumes else baseline
+        is_part = fraction < 1 and len(self.train_fractions) > 1
+        name = f"{whole}-train_{fraction:g}" if is_part else whole
         variant = safe_name(f"baseline-{name}", "a baseline's folder")
         own = {k: v for k, v in of_cache.overrides.items() if k.startswith(OF_THE_CACHE)}
-        folder = self.folder / variant / f"fold{fold}"
-        overrides = {**own, "split.fold": fold}
-        return Run(variant, "", "", fold, folder, overrides, baseline, volumes)
+        own.pop(TRAIN_FRACTION, None)
+        if fraction != self.config.split.train_fraction:
+            own[TRAIN_FRACTION] = fraction
+        return Run(
+            variant,
+            "",
+            "",
+            fold,
+            self.folder / variant / f"fold{fold}",
+            {**own, "split.fold": fold},
+            baseline,
+            volumes,
+            train_fraction=fraction,
+            curve=f"baseline-{whole}" if TRAIN_FRACTION in self.config.sweep.axes else "",
+        )
+
+    @cached_property
+    def train_fractions(self) -> tuple[float, ...]:
+        """The parts of a fold's training subjects that its runs train on, in their order."""
+        return tuple(dict.fromkeys(run.train_fraction for run in self.runs))
 
     @cached_property
     def volumes(self) -> dict[str, Run]:
@@ -245,7 +273,7 @@ class Submission:
 
 
 def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> list[Run]:
-    """Every run of `config.sweep`: models × weights × further axes × folds, in that order.
+    """Every run of `config.sweep`: models × weights × further axes × seeds × folds, in that order.
 
     Args:
         config: what the runs have in common, its split complete (see `splits.resolved`).
@@ -262,6 +290,8 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
     folds = sweep.folds or tuple(range(config.split.folds))
     if len(set(folds)) != len(folds):
         raise ConfigError(f"sweep.folds names a fold twice: {list(folds)}")
+    seeds = _seeds(config)
+    curves = _curves(config)
     common, base = flatten(config), _without_axes(config)
     composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     seen: dict[str, tuple[Any, ...]] = {}
@@ -286,11 +316,55 @@ def expand(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> lis
         # Building it checks every value; only what differs is kept.
         full = flatten(replaced(base, _run_keys(wanted), file=f"variant {variant}"))
         changed = {name: value for name, value in _run_keys(full).items() if common[name] != value}
-        for fold in folds:
+        for (seed, of_seed), fold in itertools.product(seeds.items(), folds):
             replace(config.split, fold=fold)  # refuses a fold that the split does not have
-            folder = config.sweep_folder / variant / f"fold{fold}"
-            runs.append(Run(variant, model, weights, fold, folder, {**changed, "split.fold": fold}))
+            folder = config.sweep_folder / variant / run_part(seed, fold)
+            own = {**changed, **of_seed, "split.fold": fold}
+            run = Run(variant, model, weights, fold, folder, own, seed=seed)
+            fraction = full[TRAIN_FRACTION]
+            runs.append(replace(run, train_fraction=fraction, curve=curves.get(variant, "")))
     return runs
+
+
+def _curves(config: Config) -> dict[str, str]:
+    """Each variant's name without its part of the training subjects; {} where that is no axis."""
+    sweep = config.sweep
+    if TRAIN_FRACTION not in sweep.axes:
+        return {}
+    place = list(sweep.axes).index(TRAIN_FRACTION)
+    return {
+        variant_name(model, weights, values): variant_name(
+            model, weights, (*values[:place], *values[place + 1 :])
+        )
+        for model, weights, *values in itertools.product(
+            sweep.models, sweep.weights, *sweep.axes.values()
+        )
+    }
+
+
+def run_part(seed: int | None, fold: int) -> str:
+    """The part of a run's folder that comes after its variant."""
+    return f"fold{fold}" if seed is None else f"seed{seed}/fold{fold}"
+
+
+def _seeds(config: Config) -> dict[int | None, dict[str, Any]]:
+    """What a run of each seed is given; a single seed has no name of its own."""
+    seeds = config.sweep.seeds
+    if seeds and "train.seed" in config.sweep.axes:
+        raise ConfigError(
+            "train.seed is an axis of the sweep and sweep.seeds lists seeds too; use sweep.seeds "
+            "for trainings that are averaged, the axis for variants of their own"
+        )
+    if not seeds:
+        return {None: {}}
+    if config.train.seed not in (TrainConfig().seed, *seeds):
+        raise ConfigError(
+            f"train.seed={config.train.seed} is none of sweep.seeds={list(seeds)}, which take its "
+            "place; leave one of the two out"
+        )
+    if len(seeds) == 1:
+        return {None: {"train.seed": seeds[0]}}
+    return {seed: {"train.seed": seed} for seed in seeds}
 
 
 def _check_axes(config: Config, grouped: set[str]) -> None:
@@ -367,7 +441,8 @@ def load_sweep(folder: Path) -> Sweep:
             root=str(folder.absolute().parent.parent),
             sweep=replace(config.sweep, name=folder.name),
         )
-        runs = [_run(config, item) for item in content["runs"]]
+        curves = _curves(config)
+        runs = [_run(config, item, curves) for item in content["runs"]]
         # A sweep of an earlier version has no baselines.
         baselines = tuple(content.get("baselines", ()))
         blind = tuple(content.get("blind", ()))
@@ -396,11 +471,24 @@ def _refuse_earlier(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _run(config: Config, item: Mapping[str, Any]) -> Run:
-    variant, _, fold = item["run"].rpartition("/fold")
-    folder = config.sweep_folder / safe_name(variant, "a variant's name") / f"fold{int(fold)}"
+def _run(config: Config, item: Mapping[str, Any], curves: Mapping[str, str]) -> Run:
+    before, _, fold = item["run"].rpartition("/fold")
+    variant, several, number = before.partition("/seed")
+    seed = int(number) if several else None
+    parent = config.sweep_folder / safe_name(variant, "a variant's name")
+    folder = parent / run_part(seed, int(fold))
     overrides = dict(item["overrides"])
-    return Run(variant, item["model"], item["weights"], int(fold), folder, overrides)
+    return Run(
+        variant,
+        item["model"],
+        item["weights"],
+        int(fold),
+        folder,
+        overrides,
+        seed=seed,
+        train_fraction=overrides.get(TRAIN_FRACTION, config.split.train_fraction),
+        curve=curves.get(variant, ""),
+    )
 
 
 def _no_sweep(folder: Path) -> str:

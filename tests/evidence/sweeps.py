@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from stfmri.study import predictions
 from stfmri.study.config import Config, DataConfig, ReferenceConfig, SplitConfig, SweepConfig
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import Run, Sweep, write_sweep
+from stfmri.study.runs import TRAIN_FRACTION, Run, Sweep, load_sweep, run_part, write_sweep
 from stfmri.study.shards import IndexRow, write_index
 from stfmri.study.splits import Subject
 
@@ -60,6 +60,8 @@ def make_sweep(
     sources: Mapping[tuple[str, str], int] = SMALL_SOURCES,
     classes: tuple[str, ...] = PAPER_CLASSES,
     accuracies: Mapping[str, float] | None = None,
+    seeds: tuple[int, ...] = (),
+    fractions: tuple[float, ...] = (),
     folds: int = 3,
     note: str = "",
     name: str = "full",
@@ -70,13 +72,22 @@ def make_sweep(
     Args:
         accuracies: by variant, the chance of a right prediction; the default is two variants of
             r3d_18.
+        seeds: of several trainings of each variant; empty: one training.
+        fractions: of the training part, an axis; the chance of a right prediction grows with them.
     """
     accuracies = accuracies or {"r3d_18-scratch": 0.8, "r3d_18-kinetics": 0.9}
     config = Config(
         root=str(root),
         data=DataConfig(name="tiny", classes=classes),
         split=SplitConfig(n=folds),
-        sweep=SweepConfig(name=name, note=note),
+        sweep=SweepConfig(
+            name=name,
+            note=note,
+            models=tuple(dict.fromkeys(variant.split("-")[0] for variant in accuracies)),
+            weights=tuple(dict.fromkeys(variant.split("-")[1] for variant in accuracies)),
+            seeds=seeds,
+            axes={TRAIN_FRACTION: fractions} if fractions else {},
+        ),
         reference=ReferenceConfig(reference),
     )
     subjects = subjects_of(sources)
@@ -84,13 +95,24 @@ def make_sweep(
     split = _draw(subjects, folds)
     content = {"label": "label", "classes": list(classes), "folds": split}
     write_atomic(config.split_file, json.dumps(content))
+    parts = {f"-{one:g}": {TRAIN_FRACTION: one} for one in fractions} or {"": {}}
     runs = [
-        Run(variant, *variant.split("-")[:2], fold, config.sweep_folder / variant / f"fold{fold}")
+        Run(
+            f"{variant}{part}",
+            *variant.split("-")[:2],
+            fold,
+            config.sweep_folder / f"{variant}{part}" / run_part(seed, fold),
+            own,
+            seed=seed,
+        )
         for variant in accuracies
+        for part, own in parts.items()
+        for seed in seeds or (None,)
         for fold in range(folds)
     ]
-    sweep = Sweep(config, runs)
-    write_sweep(sweep)
+    write_sweep(Sweep(config, runs))
+    sweep = load_sweep(config.sweep_folder)
+    runs = sweep.runs
     by_id = {subject.subject_id: subject for subject in subjects}
     for number, run in enumerate(runs):
         tested = [by_id[subject_id] for subject_id in split[run.fold]["test"]]
@@ -99,10 +121,15 @@ def make_sweep(
             subjects=tested,
             fold=run.fold,
             classes=classes,
-            probabilities=simulate(tested, classes, accuracies[run.variant], seed=number),
+            probabilities=simulate(tested, classes, _chance(run, accuracies), seed=number),
         )
         _write_records(run, number)
     return sweep
+
+
+def _chance(run: Run, accuracies: Mapping[str, float]) -> float:
+    """That a run is right."""
+    return accuracies[run.curve or run.variant] * (1 if not run.curve else run.train_fraction**0.3)
 
 
 def simulate(

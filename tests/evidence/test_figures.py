@@ -24,9 +24,11 @@ from stfmri.evidence.figures.inputs import (
     ClassScores,
     Compared,
     Compound,
+    CurvePoint,
     Drawable,
     ForestRow,
     Group,
+    LearningCurve,
     Point,
     PrecisionPlan,
     Subgroups,
@@ -98,7 +100,19 @@ def everything(folds: int = 3) -> Drawable:
             },
         ),
         precision=PrecisionPlan(patients.tolist(), (1 / np.sqrt(patients)).tolist(), 80, 0.11),
+        learning=learning_curves(),
     )
+
+
+def learning_curves() -> list[LearningCurve]:
+    points = [
+        CurvePoint(20.0, 0.5, (0.4, 0.6), (0.3, 0.7)),
+        CurvePoint(80.0, 0.7, (0.6, 0.8), None),
+    ]
+    return [
+        LearningCurve(f"The {category.name}", category, points)
+        for category in (Category.NETWORK, Category.IMAGES)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +154,7 @@ def test_no_figure_is_drawn_of_what_is_missing() -> None:
         ("training", {"training": [TrainedRuns("The best", [{}])]}),
         ("subgroups", {"subgroups": None}),
         ("precision_plan", {"precision": None}),
+        ("learning_curve", {"learning": ()}),
         ("roc", {"variants": ()}),
         ("reliability", {"variants": ()}),
     ],
@@ -178,6 +193,26 @@ def test_the_forest_names_each_category_and_each_bar(drawn: dict[str, DrawnFigur
         assert "these trained models on new patients" in legend
         assert "the training procedure at this size" in legend
         assert "Best image baseline: Histogram" in legend
+
+
+def test_a_learning_curve_shows_values_and_intervals_by_number_of_subjects(
+    drawn: dict[str, DrawnFigure],
+) -> None:
+    figure = drawn["learning_curve"].figure
+    for title, label in (("Networks", "The NETWORK"), ("Baselines", "The IMAGES")):
+        axes = panel(figure, f"learning curve {title}")
+        assert axes.get_xscale() == "log"
+        assert axes.get_xticks().tolist() == [20, 80]
+        places, values = line(axes, label)
+        # One curve a panel, so none is moved aside.
+        np.testing.assert_allclose(places, [20, 80])
+        assert values == [0.5, 0.7]
+        bars = [
+            np.asarray(one.get_ydata()).tolist()
+            for one in axes.lines
+            if str(one.get_label()).startswith("_interval")
+        ]
+        assert bars == [[0.4, 0.6], [0.3, 0.7], [0.6, 0.8]]
 
 
 def test_one_fold_draws_no_interval_of_the_procedure() -> None:

@@ -80,7 +80,8 @@ def test_the_summary_has_the_promised_shape_and_no_nan(results: Results) -> None
     assert np.sum(entry["confusion_per_fold"], axis=0).tolist() == entry["confusion"]
     assert set(entry["per_class"]["LGG"]) == {metric.name for metric in metrics.per_class()}
     for metric in metrics.overall():
-        assert {"mean", "sd", "ci95", "ci95_procedure", "pooled"} == set(entry[metric.name])
+        keys = {"mean", "sd", "sd_over_seeds", "ci95", "ci95_procedure", "pooled"}
+        assert keys == set(entry[metric.name])
     # The majority class is never LGG here, so the precision of LGG is 0/0 in every fold.
     never = content["baselines"]["majority"]["per_class"]["LGG"]["precision"]
     assert never["mean"] is None

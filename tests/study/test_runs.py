@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,67 @@ def test_a_variant_is_named_by_its_axes_in_the_sweeps_order(tmp_path: Path) -> N
     assert config.split.fold == 2
 
 
+def test_each_seed_is_a_run_of_the_same_variant_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.seeds=[0,7]", "sweep.models=[mc3_18]", "split.n=2")
+    assert [run.name for run in sweep.runs[:4]] == [
+        "mc3_18-scratch/seed0/fold0",
+        "mc3_18-scratch/seed0/fold1",
+        "mc3_18-scratch/seed7/fold0",
+        "mc3_18-scratch/seed7/fold1",
+    ]
+    assert sweep.runs[3].folder == tmp_path / "runs/full/mc3_18-scratch/seed7/fold1"
+    assert [run.seed for run in sweep.runs[:4]] == [0, 0, 7, 7]
+    assert [sweep.config_of(run).train.seed for run in sweep.runs[:4]] == [0, 0, 7, 7]
+    assert {run.variant for run in sweep.runs} == {"mc3_18-scratch", "mc3_18-kinetics"}
+    write_sweep(sweep)
+    assert load_sweep(sweep.folder) == sweep
+
+
+def test_parts_of_the_training_subjects_are_variants_with_one_split_file(tmp_path: Path) -> None:
+    axis = "sweep.axes={split.train_fraction:[0.25,1.0],augment:[light,none]}"
+    sweep = make_sweep(tmp_path, axis, "sweep.models=[mc3_18]", "sweep.weights=[scratch]")
+    assert [(run.variant, run.train_fraction, run.curve) for run in sweep.runs[::3]] == [
+        ("mc3_18-scratch-0.25-light", 0.25, "mc3_18-scratch-light"),
+        ("mc3_18-scratch-0.25-none", 0.25, "mc3_18-scratch-none"),
+        ("mc3_18-scratch-1-light", 1.0, "mc3_18-scratch-light"),
+        ("mc3_18-scratch-1-none", 1.0, "mc3_18-scratch-none"),
+    ]
+    assert len({sweep.config_of(run).split_file for run in sweep.runs}) == 1
+    assert sweep.config_of(sweep.runs[0]).split.train_fraction == 0.25
+    write_sweep(sweep)
+    assert load_sweep(sweep.folder) == sweep
+
+
+def test_baselines_are_fitted_to_each_part_of_the_training_subjects(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.axes={split.train_fraction:[0.25,0.5,1.0]}", "split.n=1")
+    sweep = replace(sweep, baselines=("intensity", "covariates"), blind=("covariates",))
+    assert [(run.name, run.train_fraction) for run in sweep.baseline_runs] == [
+        ("baseline-intensity-train_0.25/fold0", 0.25),
+        ("baseline-intensity-train_0.5/fold0", 0.5),
+        ("baseline-intensity/fold0", 1.0),
+        ("baseline-covariates-train_0.25/fold0", 0.25),
+        ("baseline-covariates-train_0.5/fold0", 0.5),
+        ("baseline-covariates/fold0", 1.0),
+    ]
+    for run in sweep.baseline_runs:
+        assert sweep.config_of(run).split.train_fraction == run.train_fraction
+
+
+def test_a_single_seed_lies_where_a_sweep_without_seeds_does(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, "sweep.seeds=[7]")
+    assert sweep.runs[0].name == "r3d_18-scratch/fold0"
+    assert sweep.config_of(sweep.runs[0]).train.seed == 7
+
+
+def test_a_sweep_from_before_there_were_seeds_is_read(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    file = sweep.folder / "sweep.yaml"
+    file.write_text(file.read_text().replace("    seeds: []\n", ""))
+    assert "seeds" not in file.read_text()
+    assert load_sweep(sweep.folder) == sweep
+
+
 def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, "sweep.axes={augment:[none,heavy]}", "model.dropout=0.5")
     for run in sweep.runs:
@@ -88,6 +150,12 @@ def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path
         (["sweep.folds=[3]"], "split.fold"),
         (["sweep.folds=[-1]"], "split.fold"),
         (["sweep.folds=[1,0,1]"], "names a fold twice"),
+        (["sweep.seeds=[1,0,1]"], "names a seed twice"),
+        (["split.train_fraction=0"], "split.train_fraction must lie in (0, 1]"),
+        (["sweep.axes={split.train_fraction:[0.5,2]}"], "split.train_fraction must lie in"),
+        (["sweep.seeds=[0,1]", "train.seed=3"], "train.seed=3 is none of sweep.seeds"),
+        (["sweep.seeds=[-1]"], "sweep.seeds must be at least 0"),
+        (["sweep.seeds=[0,1]", "sweep.axes={train.seed:[0,1]}"], "use sweep.seeds"),
         (["sweep.axes={model.stem:[factorised]}"], "model.stem=factorised"),
     ],
 )

@@ -97,6 +97,11 @@ class Fitted:
     facts: Mapping[str, object]
 
 
+def part_words(train_fraction: float) -> str:
+    """`25 % of training`; nothing for all of it."""
+    return "" if train_fraction == 1 else f"{100 * train_fraction:.3g} % of training"
+
+
 @dataclass(frozen=True)
 class Baseline:
     """One baseline.
@@ -118,6 +123,7 @@ class Baseline:
             with it.
         volumes: of which volumes it is, where a sweep preprocessed the scans in several ways, such
             as `t1ce+flair`; set when results are read.
+        train_fraction: of which part of the training subjects it is, where a sweep has several.
     """
 
     name: str
@@ -132,11 +138,17 @@ class Baseline:
     remark: Callable[[Sequence[Mapping[str, object]]], str] = lambda facts: ""  # noqa: ARG005
     is_control: bool = False
     volumes: str = ""
+    train_fraction: float = 1.0
+
+    @property
+    def curve_label(self) -> str:
+        """The label, with the volumes that it is of."""
+        return f"{self.label} ({self.volumes})" if self.volumes else self.label
 
     @property
     def full_label(self) -> str:
-        """The label, with the volumes that it is of."""
-        return f"{self.label} ({self.volumes})" if self.volumes else self.label
+        """The same, with the part of the training subjects."""
+        return ", ".join(filter(None, [self.curve_label, part_words(self.train_fraction)]))
 
     @property
     def full_phrase(self) -> str:

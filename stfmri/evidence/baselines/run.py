@@ -76,10 +76,14 @@ def run_baselines(
 
 
 def task_of(
-    config: Config, cohort: Cohort, fold: int, features: VolumeFeatures | None = None
+    config: Config,
+    cohort: Cohort,
+    fold: int,
+    features: VolumeFeatures | None = None,
+    train_fraction: float = 1.0,
 ) -> Task:
-    """One fold of the cohort, as a baseline sees it."""
-    parts = cohort.folds[fold]
+    """One fold of the cohort, as a baseline sees it, or a fraction of its training part."""
+    parts = cohort.fold(fold, train_fraction)
     return Task(
         train=[cohort.subjects[name] for name in parts.train],
         test=[cohort.subjects[name] for name in parts.test],
@@ -98,7 +102,7 @@ def fitting_lookups(config: Config, cohort: Cohort) -> list[Baseline]:
 
 
 def lookup_table(
-    lookup: Baseline, config: Config, cohort: Cohort, fold: int
+    lookup: Baseline, config: Config, cohort: Cohort, fold: int, train_fraction: float = 1.0
 ) -> tuple[PredictionTable, Fitted]:
     """What a look-up predicts of a fold's test set, as a table like a network's.
 
@@ -108,7 +112,7 @@ def lookup_table(
     Returns:
         One row for each test subject, in the split's order; and the same with the look-up's facts.
     """
-    task = task_of(config, cohort, fold)
+    task = task_of(config, cohort, fold, train_fraction=train_fraction)
     fitted = lookup.predict(task)
     rows = tuple(
         of_subject(subject, fold, cohort.classes, tuple(map(float, shares)))
@@ -163,7 +167,7 @@ def _run(inputs: _Inputs, run: Run) -> None:
         if run.is_done():  # by another process, meanwhile
             return
         cohort = inputs.cohort
-        task = task_of(inputs.config, cohort, run.fold, inputs.features)
+        task = task_of(inputs.config, cohort, run.fold, inputs.features, run.train_fraction)
         began = time.perf_counter()
         fitted = BASELINES[run.baseline].predict(task)
         timings = {"features_s": inputs.features_s, "fit_s": time.perf_counter() - began}

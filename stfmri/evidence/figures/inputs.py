@@ -143,6 +143,37 @@ class PrecisionPlan:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """A metric after training on so many subjects.
+
+    Attributes:
+        subjects: mean number of training subjects of a fold.
+        value: the metric of its predictions pooled over folds; NaN where undefined.
+        networks, procedure: as of a `ForestRow`.
+    """
+
+    subjects: float
+    value: float
+    networks: Ends
+    procedure: Ends | None = None
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A variant or baseline that was trained on several parts of the training subjects.
+
+    Attributes:
+        label: its name in words, without the part.
+        category: a network or which kind of baseline.
+        points: by rising numbers of subjects.
+    """
+
+    label: str
+    category: Category
+    points: Sequence[CurvePoint]
+
+
+@dataclass(frozen=True)
 class Drawable:
     """Everything that the figures of a sweep are drawn from; what is left out is not drawn.
 
@@ -155,6 +186,7 @@ class Drawable:
         remarks: what to add to the title of a figure, such as where a published study shows the
             same, by the figure's name.
         forest: rows in the order of the figure; baselines are put below the variants.
+        learning: curves of networks and of baselines, each the best first.
     """
 
     classes: tuple[str, ...]
@@ -167,6 +199,7 @@ class Drawable:
     training: Sequence[TrainedRuns] = ()
     subgroups: Subgroups | None = None
     precision: PrecisionPlan | None = None
+    learning: Sequence[LearningCurve] = ()
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     def best_baseline(self, category: Category) -> Predicted | None:

@@ -13,6 +13,7 @@ from stfmri.evidence.figures import (
     confusion,
     discrimination,
     forest,
+    learning_curve,
     precision,
     subgroups,
     training,
@@ -23,6 +24,7 @@ from stfmri.evidence.figures.style import STYLE, settle
 
 FIGURES: tuple[FigureKind, ...] = (
     forest.FOREST,
+    learning_curve.LEARNING_CURVE,
     confusion.CONFUSION,
     discrimination.ROC,
     discrimination.PRECISION_RECALL,

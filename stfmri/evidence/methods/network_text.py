@@ -176,8 +176,7 @@ def sentences(study: Study) -> tuple[str, ...]:
         *_afterwards(settings),
         *([study.choosing] if study.choosing else []),
         selection(study),
-        f"Arithmetic precision: {recorded(study.provenances, 'precision')}; seed "
-        f"{settings.said(SEED)}.",
+        f"Arithmetic precision: {recorded(study.provenances, 'precision')}; {seeds(study)}.",
     ]
     if varying := study.compared.varying():
         found.append(
@@ -186,6 +185,16 @@ def sentences(study: Study) -> tuple[str, ...]:
     if beyond := settings.beyond(COVERED):
         found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
     return tuple(found)
+
+
+def seeds(study: Study) -> str:
+    """Which seeds."""
+    several = study.config.sweep.seeds
+    if len(several) < 2:
+        return f"seed {study.settings.said(SEED)}"
+    return (
+        f"every variant was trained on each fold with the seeds {listed(list(map(str, several)))}"
+    )
 
 
 def architecture(study: Study) -> tuple[str, ...]:

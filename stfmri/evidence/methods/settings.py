@@ -18,7 +18,7 @@ from stfmri.study.overrides import flatten
 # Groups that decide what a network learns.
 GROUPS = ("model.", "augment.", "train.")
 # Those in which variants may differ; of `data`, the contrasts alone.
-VARYING = ("data.", "preprocessing.", *GROUPS)
+VARYING = ("data.", "preprocessing.", "split.train_fraction", *GROUPS)
 # Places and machine settings, which change no result beyond rounding.
 ASIDE = (
     "model.weights_file",

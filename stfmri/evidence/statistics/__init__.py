@@ -3,7 +3,8 @@
 Pure functions of NumPy arrays. Letters in their shapes: V variants (or baselines), k folds,
 P clusters of patients who share a patient or a volume, K classes, M pairs. Everything starts from
 `counts` of shape (V, k, P, K, K), the confusion matrix of each cluster's predictions by variant and
-fold, or from its sum over folds, `contributions` of shape (V, P, K, K).
+fold, or from its sum over folds, `contributions` of shape (V, P, K, K). Of variants that were
+trained with several seeds there is one such array a training; `owner_M` says whose it is.
 """
 
 from stfmri.evidence.statistics.auc import (
@@ -52,6 +53,13 @@ from stfmri.evidence.statistics.procedure import (
     procedure_variance,
     reassigned_fold_scores,
 )
+from stfmri.evidence.statistics.seeds import (
+    SpreadParts,
+    draws_of_one,
+    mean_over_seeds,
+    score_over_seeds,
+    spread_parts,
+)
 from stfmri.evidence.statistics.selection import Selected, select_best
 
 __all__ = [
@@ -65,6 +73,7 @@ __all__ = [
     "PrecisionPlan",
     "ProcedureVariance",
     "Selected",
+    "SpreadParts",
     "TTest",
     "against",
     "against_chance",
@@ -76,10 +85,12 @@ __all__ = [
     "corrected_resampled_t_test",
     "delong",
     "delong_test",
+    "draws_of_one",
     "extra_patients",
     "holm",
     "interval",
     "mcnemar",
+    "mean_over_seeds",
     "networks_family",
     "networks_interval",
     "overlap_factor",
@@ -90,6 +101,8 @@ __all__ = [
     "procedure_variance",
     "procedures_family",
     "reassigned_fold_scores",
+    "score_over_seeds",
     "select_best",
+    "spread_parts",
     "wilson",
 ]

@@ -87,7 +87,10 @@ def extra_patients(
 
 
 def confusion_draws(
-    contributions: npt.ArrayLike, weights: npt.NDArray[np.float32], seed: int = SEED
+    contributions: npt.ArrayLike,
+    weights: npt.NDArray[np.float32],
+    seed: int = SEED,
+    owner: npt.NDArray[np.intp] | None = None,
 ) -> FloatArray:
     """The pooled confusion matrix of each variant in every draw.
 
@@ -99,6 +102,8 @@ def confusion_draws(
             predictions, over all its scans and all folds.
         weights: of `cluster_weights`, shape (draws, P).
         seed: of the additional patients.
+        owner: shape (V,), where several of these are trainings of one contestant: its number. They
+            take an additional patient for the same class: else their mean would vary less.
 
     Returns:
         Shape (draws, V, K, K), rows true.
@@ -114,8 +119,10 @@ def confusion_draws(
     variants, clusters, classes, _ = counts.shape
     by_cluster = counts.transpose(1, 0, 2, 3).reshape(clusters, -1)
     drawn = (weights @ by_cluster).reshape(-1, variants, classes, classes)
+    owner = np.arange(variants) if owner is None else owner
+    extra = extra_patients(int(owner.max()) + 1, classes, len(weights), seed)[:, owner]
     # One more patient would be tested as often as the others are.
-    drawn += tests_per_cluster(counts) * extra_patients(variants, classes, len(weights), seed)
+    drawn += tests_per_cluster(counts) * extra
     observed = counts.sum(axis=(1, 3))
     return drawn.astype(np.float64) * (observed / drawn.sum(axis=3, dtype=np.float64))[..., None]
 

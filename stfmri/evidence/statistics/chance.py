@@ -43,7 +43,8 @@ def against_chance(
     Args:
         contributions: shape (V, P, K, K), for each contestant and cluster the confusion matrix of
             its predictions.
-        metric: function of confusion matrices of shape (..., K, K); higher is better.
+        metric: function of confusion matrices of shape (..., V, K, K); higher is better. It may
+            average the trainings of a contestant (`score_over_seeds`): results are of the latter.
         draws: number n of permutations.
         seed: the same seed gives the same permutations.
 
@@ -67,7 +68,7 @@ def against_chance(
         drawn[:, :, label] = met.reshape(draws, variants, classes)
     scores = metric(drawn + counts[:, ~pure].sum(axis=1))
     defined = ~np.isnan(observed)
-    p, adjusted = np.full(variants, np.nan), np.full(variants, np.nan)
+    p, adjusted = np.full(len(observed), np.nan), np.full(len(observed), np.nan)
     if defined.any():
         highest = np.nanmax(scores[:, defined], axis=1)
         needed = observed - ROUNDING

@@ -84,12 +84,13 @@ def reassigned_fold_scores(
     Args:
         counts: shape (V, k, P, K, K), for each variant, fold and cluster the confusion matrix of
             its predictions; zero where it was not tested.
-        metric: function of confusion matrices of shape (..., K, K).
+        metric: function of confusion matrices of shape (..., V, K, K); the trainings of a
+            contestant may be averaged in it (`score_over_seeds`).
         times: number of reassignments.
         seed: the same seed gives the same reassignments.
 
     Returns:
-        Shape (times, V, k).
+        Shape (times, V, k), V as many as `metric` gives.
     """
     array = np.asarray(counts, dtype=np.float32)
     variants, folds, _, classes, _ = array.shape
@@ -99,14 +100,14 @@ def reassigned_fold_scores(
     records = array[:, fold, cluster].transpose(1, 0, 2, 3).reshape(len(cluster), -1)
     labels = tests.sum(axis=0).argmax(axis=1)
     new_folds = reassigned_folds(tested, labels, times, seed)
-    scores = np.empty((times, variants, folds))
+    scores = []
     step = max(1, CHUNK // (folds * max(records.shape)))
     for start in range(0, times, step):
         chosen = new_folds[start : start + step, None] == np.arange(folds)[:, None]
         confusions = chosen.reshape(-1, len(cluster)).astype(np.float32) @ records
         by_fold = metric(confusions.reshape(-1, folds, variants, classes, classes))
-        scores[start : start + step] = by_fold.transpose(0, 2, 1)
-    return scores
+        scores.append(by_fold.transpose(0, 2, 1))
+    return np.concatenate(scores)
 
 
 def reassigned_folds(

@@ -73,7 +73,8 @@ def select_best(
     Args:
         counts: shape (V, k, P, K, K), for each variant, fold and cluster the confusion matrix of
             its predictions; zero where it was not tested.
-        metric: function of confusion matrices of shape (..., K, K); higher is better.
+        metric: function of confusion matrices of shape (..., V, K, K); higher is better. It may
+            average the trainings of a contestant (`score_over_seeds`), who is then chosen.
         resample_folds: also hold the networks of some folds back from the choice; of no effect
             with a single fold.
         draws: number of draws.
@@ -88,7 +89,8 @@ def select_best(
         raise ValueError(f"expected at least 1 variant and 1 cluster, found {array.shape}")
     cells = array.transpose(1, 2, 0, 3, 4).reshape(folds * clusters, -1)
     ties = np.random.default_rng([seed, _TIES])
-    chosen_scores, all_scores, chosen = [], [], np.zeros(variants)
+    observed = metric(array.sum(axis=(1, 2)))
+    chosen_scores, all_scores, chosen = [], [], np.zeros(len(observed))
     step = max(1, CHUNK // max(cells.shape))
     for start in range(0, draws, step):
         size = min(step, draws - start)
@@ -99,8 +101,7 @@ def select_best(
         best = _best(within, ties)
         chosen_scores.append(np.take_along_axis(without, best[:, None], axis=1)[:, 0])
         all_scores.append(without)
-        chosen += np.bincount(best, minlength=variants)
-    observed = metric(array.sum(axis=(1, 2)))
+        chosen += np.bincount(best, minlength=len(observed))
     leader = int(np.nanargmax(observed))
     score = float(observed[leader])
     # Metrics such as F1 are lower on fewer patients. The variants' mean shows by how much.

@@ -24,6 +24,7 @@ from stfmri.study.splits.facts import Facts, Tested, facts
 from stfmri.study.splits.file import FORMAT, SplitFile, require_unchanged
 from stfmri.study.splits.file import read as read_file
 from stfmri.study.splits.file import write as write_file
+from stfmri.study.splits.fraction import reduced
 from stfmri.study.splits.groups import (
     cohort_sha256,
     group_subjects,
@@ -67,6 +68,7 @@ __all__ = [
     "needs_data",
     "notes_of",
     "read_file",
+    "reduced",
     "require_columns",
     "require_unchanged",
     "resolved",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from stfmri.evidence.methods import method_text, network_text, preprocessing_text
 from stfmri.evidence.methods.flow import flow_of
-from stfmri.evidence.methods.network_text import INITIAL, SEED
+from stfmri.evidence.methods.network_text import INITIAL, seeds
 from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import counted, listed, spanned
@@ -150,7 +150,7 @@ def initialisation(material: Material) -> str:
     if not material.study.variants:
         return ""
     settings = material.settings
-    return f"Networks started from {settings.said(INITIAL)}; seed {settings.said(SEED)}."
+    return f"Networks started from {settings.said(INITIAL)}; {seeds(material.study)}."
 
 
 def training(material: Material) -> str:
