@@ -13,7 +13,7 @@ from stfmri.study.config import ModelConfig
 class SmallNetwork(nn.Module):
     """Stem and head as the video networks have them, and nothing in between."""
 
-    def __init__(self, model: ModelConfig, num_classes: int, channels: int) -> None:  # noqa: ARG002
+    def __init__(self, model: ModelConfig, num_classes: int, channels: int) -> None:
         super().__init__()
         convolution = nn.Conv3d(channels, 8, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         self.stem = nn.Sequential(convolution, nn.BatchNorm3d(8), nn.ReLU())
