@@ -27,7 +27,7 @@ import os, signal, sys
 from pathlib import Path
 from stfmri.learning import checkpoint, choosing, models
 from stfmri.study import selection
-from tests.learning.small import SmallNetwork
+from tests.learning.small import SMALL
 
 def killing(function, calls):
     def wrapped(*arguments):
@@ -39,7 +39,7 @@ def killing(function, calls):
         return result
     return wrapped
 
-models.BUILDERS["mc3_18"] = SmallNetwork
+models.NETWORKS["mc3_18"] = SMALL
 config, module, name, calls = sys.argv[1:]
 module = {"checkpoint": checkpoint, "selection": selection}[module]
 setattr(module, name, killing(getattr(module, name), int(calls)))
