@@ -16,17 +16,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stfmri.study.config import FP16_NEEDS_CUDA
 from stfmri.study.errors import ConfigError
+from stfmri.study.networks import networks
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 ACCELERATE_NAMES = {"fp16": "fp16", "bf16": "bf16", "fp32": "no"}
 
 
-def resolve_precision(requested: str, device_type: str) -> str:
+def resolve_precision(requested: str, device_type: str, network: str = "") -> str:
     """The precision a run really computes in: fp16, bf16 or fp32.
 
-    `auto` is fp16 on CUDA; on a CPU bf16 where the processor multiplies in it, else fp32.
+    `auto` is fp16 on CUDA; on a CPU bf16 where the processor multiplies in it, else fp32, and fp32
+    for a network whose gradients bf16 turns away (`bf16: false` in its file of conf/model).
     Accelerate would run fp32 without a word where it is asked for fp16 on a CPU, hence the error.
+
+    Args:
+        network: `model.name`; empty for any.
 
     Raises:
         ConfigError: for fp16 on a CPU.
@@ -37,6 +42,8 @@ def resolve_precision(requested: str, device_type: str) -> str:
         raise ConfigError(FP16_NEEDS_CUDA)
     if requested != "auto":
         return requested
+    if network and not networks()[network].bf16:
+        return "fp32"
     able = torch.cpu.get_capabilities()
     return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
 

@@ -23,6 +23,7 @@ from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
+from stfmri.study import splits
 from stfmri.study.config import AugmentConfig, Config, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.shards import Volumes
@@ -123,7 +124,10 @@ class Pipeline:
     ) -> None:
         self._config, self._split, self._volumes = config, split, volumes
         self._accelerator = accelerator
-        self.subjects = split.folds[config.split.fold].train
+        fold = splits.reduced(
+            split.file, config.split.fold, split.subjects, config.split.train_fraction
+        )
+        self.subjects = fold.train
         numbers = {name: number for number, name in enumerate(split.classes)}
         self.labels = np.array([numbers[split.subjects[name].label] for name in self.subjects])
         self.groups = self._groups()
@@ -209,7 +213,8 @@ class Pipeline:
             config = replace(config, augment=replace(config.augment, kind="light"))
         channels = len(self._volumes.contrasts(self.subjects[0]))
         seed = mix(Use.WEIGHTS, train.seed, config.split.fold)
-        network = models.build(replace(config.model, weights="scratch"), classes, seed, channels)
+        model = replace(config.model, weights="scratch", stem_init="fresh")
+        network = models.build(model, classes, seed, channels)
         weight_K = class_weights(labels.tolist(), classes)
         return Learner(network, config, weight_K, self._accelerator, batches)
 

@@ -72,7 +72,7 @@ def accelerator_of(config: Config) -> Accelerator:
     several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
     kind = PartialState(cpu=cpu).device.type
-    precision = device.resolve_precision(config.train.precision, kind)
+    precision = device.resolve_precision(config.train.precision, kind, config.model.name)
     return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
 
 
@@ -89,7 +89,9 @@ class Run:
         started = time.perf_counter()
         config, accelerator = self.config, self.accelerator
         self.device = accelerator.device
-        self.precision = device.resolve_precision(config.train.precision, self.device.type)
+        self.precision = device.resolve_precision(
+            config.train.precision, self.device.type, config.model.name
+        )
         self.threads = device.set_threads(config.train.threads)
         if self.device.type == "cpu":
             device.keep_freed_memory()

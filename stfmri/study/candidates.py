@@ -124,6 +124,11 @@ def _check_keys(config: Config) -> None:
             raise ConfigError(f"sweep.select names {key}, which is neither a group nor a key")
         if not values:
             raise ConfigError(f"sweep.select.{key} lists no values")
+        if key == "train.seed" and len(config.sweep.seeds) > 1:
+            raise ConfigError(
+                "sweep.select chooses train.seed, and sweep.seeds trains with each of several; "
+                "leave one of them out"
+            )
         if both := [axis for axis in axes if _overlap(axis, key)]:
             raise ConfigError(
                 f"sweep.select chooses {key}, and {both[0]} is an axis of the sweep; a setting is "

@@ -27,6 +27,8 @@ class About:
     citation: str
     weights: tuple[str, ...] = ()  # ready-made ones, of stfmri/study/ready_weights.py
     stems: tuple[str, ...] = ("basic",)  # values of model.stem
+    # Whether gradients keep their direction in bf16; if not, train.precision=auto is fp32 on a CPU.
+    bf16: bool = True
     library: str = ""  # an extra of pyproject.toml that builds it; empty: needs none
 
 

@@ -195,7 +195,7 @@ def test_a_sweep_goes_on_from_its_own_file_where_conf_has_lost_its_choice(
 
 def _forget_conf() -> None:
     stfmri.study.compose.groups.cache_clear()
-    stfmri.study.compose._composed_yaml.cache_clear()
+    stfmri.study.compose._hydras.cache_clear()
 
 
 def test_resuming_takes_settings_of_the_cluster_alone(

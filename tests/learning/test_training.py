@@ -465,6 +465,10 @@ def test_precision_is_resolved_openly() -> None:
     assert resolve_precision("auto", "cuda") == "fp16"
     assert resolve_precision("auto", "cpu") in ("bf16", "fp32")
     assert resolve_precision("fp32", "cpu") == "fp32"
+    # bf16 turns the gradients of ResNet(2+1)D; it is used where it is asked for.
+    assert resolve_precision("auto", "cpu", "r2plus1d_18") == "fp32"
+    assert resolve_precision("bf16", "cpu", "r2plus1d_18") == "bf16"
+    assert resolve_precision("auto", "cuda", "r2plus1d_18") == "fp16"
     with pytest.raises(ConfigError, match="needs a CUDA device"):
         resolve_precision("fp16", "cpu")
 
