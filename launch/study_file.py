@@ -33,6 +33,8 @@ LEAST_IN_GROUP = 5  # subjects, below which a group has no score of its own
 # depends on how they were divided.
 REPEATS = ((100, 5), (300, 3), (1000, 2))
 MOST_REPEATS_ON_A_CPU = 2
+# Without a GPU the small network alone: a ResNet takes ten times its arithmetic and more.
+MODELS_ON_A_CPU = ("sfcn",)
 DATA_PATHS = tuple(key.removeprefix("data.") for key in PATH_KEYS if key.startswith("data."))
 # Keys of `data` that the file has in any case.
 NAMED = ("name", "label", "contrasts", *DATA_PATHS)
@@ -67,6 +69,7 @@ class Settings:
         machine: where it will be trained.
         folds, repeats: of the cross-validation.
         models: networks.
+        all_models: what would be trained with GPUs.
     """
 
     data: Mapping[str, Any]
@@ -77,6 +80,7 @@ class Settings:
     folds: int
     repeats: int
     models: tuple[str, ...]
+    all_models: tuple[str, ...]
 
 
 def here() -> Place:
@@ -121,7 +125,8 @@ def settings_for(
         machine=place,
         folds=max(2, min(5, *found.classes.values())),
         repeats=most if place.fast else min(most, MOST_REPEATS_ON_A_CPU),
-        models=base.sweep.models,
+        models=base.sweep.models if place.fast else MODELS_ON_A_CPU,
+        all_models=base.sweep.models,
     )
 
 
@@ -170,6 +175,7 @@ def overrides_of(data: DataConfig, settings: Settings) -> list[str]:
         f"preprocessing={settings.preprocessing}",
         f"split.n={settings.folds}",
         f"split.repeats={settings.repeats}",
+        f"sweep.models={_hydra(list(settings.models))}",
         *([f"cluster={settings.machine.cluster}"] if settings.machine.cluster else []),
     ]
 
