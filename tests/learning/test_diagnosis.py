@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from sklearn.metrics import roc_auc_score
 
 from stfmri import check
-from stfmri.learning.diagnosis import Pipeline, diagnose
+from stfmri.learning.diagnosis import Pipeline, diagnose, macro_auc
 from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.config import Config, ModelConfig, SplitConfig, TrainConfig
@@ -88,6 +89,16 @@ def test_volumes_that_are_all_alike_look_like_a_bug(tmp_path: Path) -> None:
     rewrite(replace(config, split=replace(config.split, near_duplicates="apart")), rows, alike)
     apart = replace(config, split=replace(config.split, near_duplicates="apart"))
     assert verdict(apart, seconds=2).startswith("bug: not even 8 volumes")
+
+
+def test_the_area_of_every_dealing_is_scikit_learns() -> None:
+    generator = np.random.default_rng(2)
+    probabilities = generator.dirichlet(np.ones(3), size=20).round(1)  # with ties
+    labels = np.array([generator.permutation(np.arange(20) % 3) for _ in range(4)])
+    ours = macro_auc(probabilities, labels)
+    for area, dealt in zip(ours, labels, strict=True):
+        theirs = [roc_auc_score(dealt == k, probabilities[:, k]) for k in range(3)]
+        assert area == pytest.approx(np.mean(theirs), abs=1e-12)
 
 
 def test_no_test_subject_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
