@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import status, submit
+from launch import local, status, submit
 from launch.job import JobError, RunBaselines, baselines_by_fold
 from launch.states import job_of, states_of
 from slurm.devcluster.cluster import DevCluster
@@ -207,7 +207,7 @@ def test_on_this_machine_baselines_and_networks_are_run_and_collected_and_done_a
     before = {name: path.stat().st_mtime_ns for name, path in tables.items()}
     lost = sweep.baseline_runs[1].name
     tables[lost].unlink()
-    monkeypatch.setattr(submit, "collect", lambda arguments: 0)  # once is enough
+    monkeypatch.setattr(local, "collect", lambda arguments: 0)  # once is enough
     assert submit.main(typed) == 0
     changed = {name for name, path in tables.items() if path.stat().st_mtime_ns != before[name]}
     assert changed == {lost}

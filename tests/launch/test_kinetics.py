@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision.models import video
 
-from launch import submit
+from launch import local, submit
 from stfmri.study import config as configuration
 from stfmri.study.runs import load_sweep
 from tests.launch.conftest import submission
@@ -83,7 +83,7 @@ def test_a_run_trains_from_the_users_own_file_and_records_its_hash(
     in_this_process: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submit, "collect", lambda arguments: 0)  # nothing here is about results
+    monkeypatch.setattr(local, "collect", lambda arguments: 0)  # nothing here is about results
     where = [f"model.weights_file={own_file}", "train.learning_rate=1e-5"]
     if placed:
         del where[0]

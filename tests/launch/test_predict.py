@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from launch import predict, submit
+from launch import local, predict, submit
 from preprocessing.__main__ import main as preprocess
 from stfmri.learning.models import load_trained
 from stfmri.study import config as configuration
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     typed = (*typed, "sweep.baselines=[]")
     with pytest.MonkeyPatch.context() as monkeypatch:
         train_in_this_process(monkeypatch)
-        monkeypatch.setattr(submit, "collect", lambda arguments: 0)  # it is the network that counts
+        monkeypatch.setattr(local, "collect", lambda arguments: 0)  # it is the network that counts
         assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
     return root
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import status, submit
+from launch import local, status, submit
 from launch.job import JobError, TrainRuns
 from stfmri.study.runs import load_sweep
 from tests.launch.conftest import submission
@@ -18,19 +18,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def local(root: Path) -> list[str]:
+def on_this_machine(root: Path) -> list[str]:
     return submission(root, "cluster=local")
 
 
 def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_later(
     root: Path,
-    local: list[str],
+    on_this_machine: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     [shard] = root.glob("data/cache/tiny-10mm-*/shard-0000.h5")
     axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
-    assert submit.main([*local, axis, "sweep.folds=[0]", "cluster.local_jobs=2"]) == 1
+    assert submit.main([*on_this_machine, axis, "sweep.folds=[0]", "cluster.local_jobs=2"]) == 1
     told = " ".join(capsys.readouterr().out.split())
     assert "mc3_18-scratch-1e+30/fold0 failed" in told
     assert "lower train.learning_rate" in told
@@ -50,7 +50,7 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
     assert record["matrix_peak_share"] is None
 
     # Only what failed is tried again; it was collected once, and that is enough.
-    monkeypatch.setattr(submit, "collect", lambda arguments: 0)
+    monkeypatch.setattr(local, "collect", lambda arguments: 0)
     before = (done.folder / "predictions.csv").stat().st_mtime_ns
     assert submit.main(["--sweep", "demo", "--root", str(root), "cluster=local"]) == 1
     assert (done.folder / "predictions.csv").stat().st_mtime_ns == before
@@ -58,12 +58,12 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
 
 
 def test_packed_runs_end_each_for_itself_and_share_the_cores(
-    root: Path, local: list[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, on_this_machine: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     axis = "sweep.axes={train.learning_rate:[1e-3,1e30]}"
     typed = (axis, "sweep.folds=[0]", "train.threads=0")
     monkeypatch.setattr(submit, "train_on_this_machine", lambda *rest: None)
-    submit.main([*local, *typed])
+    submit.main([*on_this_machine, *typed])
     good, bad = load_sweep(root / "runs/demo").runs
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "64")
     call = TrainRuns([str(bad.config_file), str(good.config_file)])
