@@ -214,12 +214,16 @@ def epoch_order(
     """Shuffle samples 0…count-1 and cut them into batches; each of `world` processes its own.
 
     The order depends on `use` and `seed` alone. With several processes it is padded from its start,
-    so that each takes equally many steps.
+    so that each takes equally many steps. A single sample left over joins the batch before it:
+    batch norm of one volume says little, and fails where a network's last grid has one voxel.
     """
     order = generator(use, *seed).permutation(count)
     if world > 1:
         order = np.resize(order, -(-count // world) * world)[rank::world]
-    return in_batches(order.tolist(), batch_size)
+    batches = in_batches(order.tolist(), batch_size)
+    if len(batches) > 1 and len(batches[-1]) == 1 < batch_size:
+        batches[-2:] = [batches[-2] + batches[-1]]
+    return batches
 
 
 def in_batches(samples: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -46,7 +46,8 @@ def arithmetic(
             its peak cannot be measured.
     """
     with torch.device("meta"):
-        network = models.build(model, classes, 0, channels=shape[1])
+        # In eval mode, in which batch norm takes any shape; the operations are the same.
+        network = models.build(model, classes, 0, channels=shape[1]).eval()
     # Backward computes the gradients of inputs and of weights: twice the forward's work.
     flops = 3 * devices.forward_flops(network, shape)
     peak = share = None

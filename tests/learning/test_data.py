@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from stfmri.learning.data import Mapped, Resident, Streamed, open_part
+from stfmri.learning.data import Mapped, Resident, Streamed, epoch_order, open_part
+from stfmri.learning.seeds import Use
 from stfmri.study.config import DataConfig
 from stfmri.study.shards import Volumes, read_index
 from tests.tiny import tiny_cache, tiny_config
@@ -65,3 +66,15 @@ def test_a_share_of_nothing_streams(tmp_path: Path, share: float, kind: type) ->
     volumes = Volumes(config.cache, read_index(config.cache))
     part = open_part(volumes, [rows[0].subject_id], [0], CPU, resident_share=share, workers=0)
     assert isinstance(part, kind)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (77, 8, [8] * 9 + [5])],
+)
+def test_an_epoch_takes_every_sample_once_and_leaves_none_alone_in_a_batch(
+    count: int, batch_size: int, sizes: list[int]
+) -> None:
+    order = epoch_order(count, batch_size, Use.ORDER, (0, 0, 3))
+    assert [len(samples) for samples in order] == sizes
+    assert sorted(sample for samples in order for sample in samples) == list(range(count))
