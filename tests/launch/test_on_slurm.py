@@ -214,7 +214,7 @@ def test_without_accounting_a_failed_run_is_named_collected_around_and_submitted
     assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
     told = " ".join(capsys.readouterr().out.split())
     assert "2 runs: 1 done, 1 failed" in told
-    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.study.errors.TrainingError:" in told
+    assert "mc3_18-scratch-1e+30/fold0 failed: stfmri.study.errors.DivergedError:" in told
     summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
     assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
 
