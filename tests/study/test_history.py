@@ -15,7 +15,7 @@ from stfmri.study.history import History
 def test_a_run_that_changes_its_precision_on_the_way_keeps_one_table(tmp_path: Path) -> None:
     file = tmp_path / "metrics.csv"
     history = History(file)
-    epoch = {"epoch": 1.0, "train_loss": 0.7, "seconds": 2.0, "samples_per_s": 3.0}
+    epoch = {"epoch": 1.0, "epochs": 2.0, "train_loss": 0.7, "seconds": 2.0, "samples_per_s": 3.0}
     history.add(epoch)
     later = History(file)
     later.restore(history.state())
@@ -29,7 +29,7 @@ def test_a_run_that_changes_its_precision_on_the_way_keeps_one_table(tmp_path: P
 def test_what_the_history_writes_is_read_back(tmp_path: Path) -> None:
     file = tmp_path / table_of_epochs.FILE_NAME
     history = History(file)
-    epoch = {"epoch": 1, "train_loss": 0.1 + 0.2, "seconds": 2.0, "samples_per_s": 3.0}
+    epoch = {"epoch": 1, "epochs": 2, "train_loss": 0.1 + 0.2, "seconds": 2.0, "samples_per_s": 3.0}
     history.add(epoch)
     history.add(epoch | {"epoch": 2, "val_loss": 1e-9})
     read = table_of_epochs.read(file)

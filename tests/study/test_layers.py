@@ -81,6 +81,8 @@ def test_every_choice_of_conf_is_what_hydra_makes_of_it(
         typed = TYPED[number % 2 :: 2]
         if choices["split"] == "kfold":
             typed.append("split.n=5")  # which a sweep with one split does not have
+        else:
+            typed.append("split.repeats=1")  # other splits have no repetitions
         words = [f"{group}={choice}" for group, choice in choices.items()]
         laid = compose(typed, sweep=sweep, choices=choices)
         assert laid == compose([*typed, *words], sweep=sweep)
@@ -109,7 +111,7 @@ ODD_FILES = {
         "left",
         0.1,
     ),
-    "refers": ("model/odd", "dropout: ${augment.flip_probability}", "left", 0.25),
+    "refers": ("model/odd", "dropout: ${augment.flip_probability}", "left", 0.5),
     "is elsewhere": ("model/odd", "# @package _global_\nmodel: {dropout: 0.1}", "left", 0.1),
     "in a place of its own": ("model/odd", "# @package model\ndropout: 0.1", "left", 0.1),
     "with a part": ("model/odd", "defaults: [mc3_18@_here_, _self_]\ndropout: 0.1", "left", 0.1),
