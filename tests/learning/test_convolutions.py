@@ -112,7 +112,7 @@ def training_step(convolution: nn.Conv3d, volume: torch.Tensor, dtype: torch.dty
 
 
 # oneDNN multiplies in bf16 from AVX-512 on, and what it does wrong depends on what memory holds, so
-# it is asked several times. PyTorch's own loops, which take over elsewhere, are slow and always alike.
+# it is asked several times. Elsewhere PyTorch's own loops take over: slow, and always alike.
 TIMES = 3 if torch.cpu.get_capabilities().get("avx512_f") else 1
 
 
