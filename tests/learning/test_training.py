@@ -39,6 +39,9 @@ from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import CacheError, Volumes, read_index
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
+# Where the network does not matter: a tenth of the parameters of the others.
+SMALL = ModelConfig(name="sfcn")
+
 
 @pytest.fixture(autouse=True)
 def fresh_accelerator() -> None:
@@ -108,7 +111,8 @@ def test_a_run_writes_every_file_of_the_contract_and_loads_again(tmp_path: Path)
 
 
 def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file = prepare(tmp_path, "twice", train=replace(tiny_config(tmp_path).train, epochs=1))
+    one_epoch = replace(tiny_config(tmp_path).train, epochs=1)
+    file = prepare(tmp_path, "twice", model=SMALL, train=one_epoch)
     training.train_run(file)
     before = (file.parent / "predictions.csv").stat().st_mtime_ns
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -118,7 +122,8 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def test_another_folds_predictions_do_not_count_as_this_runs(tmp_path: Path) -> None:
-    file = prepare(tmp_path, "fold", train=replace(tiny_config(tmp_path).train, epochs=1))
+    one_epoch = replace(tiny_config(tmp_path).train, epochs=1)
+    file = prepare(tmp_path, "fold", model=SMALL, train=one_epoch)
     training.train_run(file)
     table = file.parent / "predictions.csv"
     right = table.read_text()
@@ -202,10 +207,9 @@ def test_a_run_killed_and_started_again_predicts_as_if_never_interrupted(
 
 def test_streamed_training_equals_training_from_memory(tmp_path: Path) -> None:
     base = tiny_config(tmp_path).train
-    mapped = prepare(tmp_path, "mapped", train=replace(base, epochs=1))
-    streamed = prepare(
-        tmp_path, "streamed", train=replace(base, epochs=1, resident_share=0.0, workers=1)
-    )
+    mapped = prepare(tmp_path, "mapped", model=SMALL, train=replace(base, epochs=1))
+    other = replace(base, epochs=1, resident_share=0.0, workers=1)
+    streamed = prepare(tmp_path, "streamed", model=SMALL, train=other)
     for file in (mapped, streamed):
         AcceleratorState._reset_state(reset_partial_state=True)
         training.train_run(file)
@@ -482,7 +486,7 @@ def test_several_processes_give_each_test_subject_exactly_one_prediction(
     base = tiny_config(tmp_path).train
     train = replace(base, epochs=2, average_last=0.9, batch_norm="recomputed")
     split = SplitConfig(n=2, val_fraction=0.35)
-    file = prepare(tmp_path, "pair", train=train, split=split)
+    file = prepare(tmp_path, "pair", model=SMALL, train=train, split=split)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "TMPDIR": str(tmp_path),  # where torch's launcher leaves a folder
