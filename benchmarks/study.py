@@ -36,9 +36,8 @@ from common import (
     seconds_text,
 )
 
-from stfmri.learning.weights import sha256_of
 from stfmri.study.config import Config
-from stfmri.study.files import private_dir
+from stfmri.study.files import private_dir, sha256_of
 from stfmri.study.overrides import replaced
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy")

@@ -24,6 +24,7 @@ from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
 from stfmri.learning import weights
 from stfmri.study.compose import compose_choice
+from stfmri.study.files import sha256_of
 from stfmri.study.networks import lacking, networks
 from stfmri.study.ready_weights import READY_WEIGHTS
 
@@ -266,7 +267,7 @@ def _weights(name: str, source: str, root: Path) -> Finding:
     if not path.is_file():
         fix = f"for model.weights={source}: put it at {path}, from {READY_WEIGHTS[source].place}"
         return Finding(OK, f"weights {name}", "not here", fix)
-    if fetched and not weights.is_torchvisions(model, weights.sha256_of(path)):
+    if fetched and not weights.is_torchvisions(model, sha256_of(path)):
         fix = "fine if it is your own; else delete it, and it is fetched at submission"
         return Finding(WARN, f"weights {name}", f"{path} is not torchvision's", fix)
     return Finding(OK, f"weights {name}", str(path))

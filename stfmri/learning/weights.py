@@ -6,7 +6,6 @@ torch: whether a file's keys and shapes fit a network is for `stfmri.learning.mo
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import urllib.error
 import urllib.request
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from stfmri.study.config import ModelConfig
 from stfmri.study.errors import UserError
-from stfmri.study.files import replacing, safe_name
+from stfmri.study.files import replacing, safe_name, sha256_of
 from stfmri.study.ready_weights import READY_WEIGHTS
 
 TIMEOUT_S = 30.0
@@ -77,12 +76,6 @@ def ensure(model: ModelConfig, root: Path) -> tuple[Path, str]:
 def is_torchvisions(model: ModelConfig, sha256: str) -> bool:
     """Whether a file with this hash is torchvision's own, by the digits in its name."""
     return bool(model.weights_hash) and sha256.startswith(model.weights_hash)
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(url: str, path: Path, expected: str) -> None:

@@ -5,6 +5,7 @@ Folders hold patient data and are readable by their owner alone (mode 0700).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -30,6 +31,12 @@ def safe_name(name: str, what: str) -> str:
             f"digit and at most 100 long; found {name!r}"
         )
     return name
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def absolute(path: str | Path, start: Path | None = None) -> Path:

@@ -18,7 +18,6 @@ wrong score, as films of people do for Kinetics, so it is said and not refused.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from stfmri.study.cards import CARD_FILE, WEIGHTS_FILE, Card
 from stfmri.study.config import PRETRAINED, Config
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import LeakageError, UserError
-from stfmri.study.files import safe_name
+from stfmri.study.files import safe_name, sha256_of
 from stfmri.study.shards import IndexRow
 from stfmri.study.splits import Split, rows_of
 from stfmri.study.words import listed, plural
@@ -142,12 +141,6 @@ def notes(config: Config) -> list[str]:
         f"{config.model.weights} was pre-trained on other volumes than these: {listed(differing)}; "
         "its weights are a worse start than they could be"
     ]
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(value: object) -> str:

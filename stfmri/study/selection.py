@@ -14,7 +14,6 @@ listed is chosen.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -29,7 +28,7 @@ from stfmri.study import predictions, splits
 from stfmri.study.candidates import candidate_name, grid
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, TrainingError, UserError
-from stfmri.study.files import private_dir, write_atomic
+from stfmri.study.files import private_dir, sha256_of, write_atomic
 from stfmri.study.predictions import PredictionTable
 
 FOLDER = "select"
@@ -140,7 +139,7 @@ def judge(run: Path, config: Config) -> Selection:
         table = predictions.read(folder / predictions.FILE_NAME)
         predictions.validate(table, split.classes, config.split.fold, judging)
         loss = validation_loss(table, judging, weights)
-        candidates.append(Judged(name, values, loss, _sha256(table.path)))
+        candidates.append(Judged(name, values, loss, sha256_of(table.path)))
     return Selection(
         fold=config.split.fold,
         fraction=of_first.split.inner,
@@ -233,7 +232,7 @@ def changed_since(run: Path, selection: Selection) -> list[str]:
         one.name
         for one in selection.candidates
         if (file := inner_folder(run, one.name) / predictions.FILE_NAME).is_file()
-        and _sha256(file) != one.predictions_sha256
+        and sha256_of(file) != one.predictions_sha256
     ]
 
 
@@ -284,7 +283,3 @@ def config_of(run: Path) -> Config:
     """
     selected = run / CONFIG_FILE
     return configuration.load(selected if selected.is_file() else run / "config.yaml")
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -11,6 +11,7 @@ from launch.plan import open_sweep
 from stfmri.study import cards, pretrained, splits
 from stfmri.study.cards import Card, Seen
 from stfmri.study.config import Config, ModelConfig
+from stfmri.study.files import sha256_of
 from tests.launch.conftest import TINY, submission
 
 WEIGHTS = "sweep.weights=[scratch,pretrained:sex]"
@@ -42,7 +43,7 @@ def publish(config: Config, subjects: tuple[str, ...], fold: int | None) -> None
         epochs=2,
         final={},
         code={},
-        weights_sha256=pretrained.sha256_of(folder / "weights.pt"),
+        weights_sha256=sha256_of(folder / "weights.pt"),
         subjects=tuple(Seen(name, name, rows[name].sha256) for name in subjects),
     )
     cards.write(card, folder)
@@ -70,7 +71,7 @@ def test_each_run_is_given_its_own_folds_file_and_its_hash(
         model = complete[f"mc3_18-pretrained_sex/fold{number}"].model
         folder = pretrained.folder_of(root, "sex", number)
         assert model.weights_file == str(folder / "weights.pt")
-        assert model.weights_hash == pretrained.sha256_of(folder / "weights.pt")
+        assert model.weights_hash == sha256_of(folder / "weights.pt")
         scratch = complete[f"mc3_18-scratch/fold{number}"].model
         assert scratch == ModelConfig(
             name="mc3_18",

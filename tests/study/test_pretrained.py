@@ -12,6 +12,7 @@ from stfmri.study.cards import Card, Seen
 from stfmri.study.config import Config, DataConfig, ModelConfig, SplitConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
+from stfmri.study.files import sha256_of
 from stfmri.study.shards import IndexRow
 from tests.tiny import tiny_cache, tiny_config
 
@@ -54,7 +55,7 @@ def publish(config: Config, subjects: list[Seen], **changes: Any) -> Path:
     folder = pretrained.folder_of(Path(config.root), "other", fold)
     folder.mkdir(parents=True)
     (folder / "weights.pt").write_bytes(b"weights")
-    digest = pretrained.sha256_of(folder / "weights.pt")
+    digest = sha256_of(folder / "weights.pt")
     cards.write(card_of(config, subjects, weights_sha256=digest, **changes), folder)
     return folder
 

@@ -24,7 +24,7 @@ from stfmri.study import cards, chains, duplicates, locks, pretrained, splits
 from stfmri.study.cards import Card, Seen
 from stfmri.study.config import PRETRAINED, Config
 from stfmri.study.errors import UserError
-from stfmri.study.files import private_dir, replacing
+from stfmri.study.files import private_dir, replacing, sha256_of
 from stfmri.study.git import code_state
 from stfmri.study.serialise import load_yaml
 from stfmri.study.shards import IndexRow, read_index
@@ -119,7 +119,7 @@ class Pretraining(training.Run):
         with replacing(file) as temporary:
             state = without_head(self.learner.bare_network, models.head_of(self.config.model))
             checkpoint.write_tensors(temporary, state)
-        cards.write(self._card(pretrained.sha256_of(file)), self.folder)
+        cards.write(self._card(sha256_of(file)), self.folder)
         checkpoint.discard(self.folder)
         print(f"done: {file}; use it as {PRETRAINED}{self.request.name}", flush=True)
 
