@@ -23,7 +23,6 @@ from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
-from stfmri.study import splits
 from stfmri.study.config import AugmentConfig, Config, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.shards import Volumes
@@ -124,12 +123,8 @@ class Pipeline:
     ) -> None:
         self._config, self._split, self._volumes = config, split, volumes
         self._accelerator = accelerator
-        fold = splits.reduced(
-            split.file, config.split.fold, split.subjects, config.split.train_fraction
-        )
-        self.subjects = fold.train
-        numbers = {name: number for number, name in enumerate(split.classes)}
-        self.labels = np.array([numbers[split.subjects[name].label] for name in self.subjects])
+        self.subjects = split.fold_of(config.split).train
+        self.labels = np.array(split.numbers(self.subjects))
         self.groups = self._groups()
 
     def by_heart(self, train: TrainConfig, seconds: float) -> ByHeart:
@@ -159,12 +154,13 @@ class Pipeline:
         return ByHeart(tuple(losses), time.perf_counter() - started)
 
     def held_out(
-        self, train: TrainConfig, seconds: float, shuffled: bool, tell: Callable[[str], None]
+        self, train: TrainConfig, epochs: int, shuffled: bool, tell: Callable[[str], None]
     ) -> HeldOut:
         """Train on most of the training part, predict the rest of it.
 
         Args:
-            train: its schedule is fitted to the epochs that the time allows.
+            train: its schedule is fitted to the epochs.
+            epochs: of `epochs_within`.
             shuffled: permute the labels of the subjects that are trained on.
             tell: is given a line of progress an epoch.
         """
@@ -174,8 +170,6 @@ class Pipeline:
         if shuffled:
             labels[learned] = drawn.permutation(labels[learned])
         batches = len(self._order(learned, train, 0))
-        pace = self._seconds_per_epoch(train, learned, labels)
-        epochs = max(2, min(train.epochs, int(seconds / pace)))
         settings = replace(train, epochs=epochs, steps=0, accumulate=1, early_stopping=0)
         learner = self._learner(settings, labels[learned], batches)
         part = self._part(learned, labels)
@@ -187,18 +181,18 @@ class Pipeline:
         probabilities = learner.predict(self._part(rest, self.labels), self._config.sweep_folder)
         return _judged(probabilities, self.labels[rest], drawn)
 
-    def _seconds_per_epoch(
-        self, train: TrainConfig, learned: NDArray[np.int64], labels: NDArray[np.int64]
-    ) -> float:
-        """Measured on two batches of a network that is thrown away."""
+    def epochs_within(self, train: TrainConfig, seconds: float) -> int:
+        """How many epochs `held_out` has time for, by a step of a network that is thrown away."""
+        learned, _ = self._parts()
         order = self._order(learned, train, 0)
-        learner = self._learner(train, labels[learned], batches=len(order))
-        part = self._part(learned, labels)
+        learner = self._learner(train, self.labels[learned], batches=len(order))
+        part = self._part(learned, self.labels)
         first, *_ = part.batches(order[:1], 0)
         learner.step(first)  # the first step warms up
         started = time.perf_counter()
         float(learner.step(first))
-        return (time.perf_counter() - started) * len(order)
+        pace = (time.perf_counter() - started) * len(order)
+        return max(2, min(train.epochs, int(seconds / pace)))
 
     def _learner(
         self, train: TrainConfig, labels: NDArray[np.int64], batches: int, plain: bool = False
@@ -253,7 +247,8 @@ class Pipeline:
 
     def _groups(self) -> NDArray[np.int64]:
         """The number of each subject's group of patients that belong together."""
-        found = group_subjects([self._split.subjects[name] for name in self.subjects])
+        mine = [self._split.subjects[name] for name in self.subjects]
+        found = group_subjects(mine, self._split.file.joined)
         number = {
             subject.subject_id: group for group, members in enumerate(found) for subject in members
         }
@@ -281,10 +276,11 @@ def diagnose(
     mine = pipeline.by_heart(own, seconds)
     tell(f"loss {mine.losses[-1]:.3f} after {len(mine.losses)} steps")
     train = own if mine.succeeded else recommended
+    epochs = pipeline.epochs_within(train, seconds)
     found = []
     for shuffled in (False, True):
         tell(f"training with {'shuffled' if shuffled else 'true'} labels")
-        found.append(pipeline.held_out(train, seconds, shuffled, tell))
+        found.append(pipeline.held_out(train, epochs, shuffled, tell))
         tell(f"AUC of held-out training subjects {found[-1].auc:.2f}")
     return Diagnosis(mine, heart, *found)
 

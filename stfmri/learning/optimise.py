@@ -16,8 +16,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-
-
 SCALE = "lr_scale"  # of a group of parameters: what its learning rate is multiplied by
 
 

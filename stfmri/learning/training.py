@@ -98,9 +98,7 @@ class Run:
         torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
         torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
         self.split = self._divided()
-        self.fold = splits.reduced(
-            self.split.file, config.split.fold, self.split.subjects, config.split.train_fraction
-        )
+        self.fold = self.split.fold_of(config.split)
         if config.train.early_stopping and not self.fold.val:
             raise UserError(
                 "train.early_stopping needs a validation part, and fold "
@@ -112,7 +110,7 @@ class Run:
         self.val_part = self._open(self.fold.val) if self.fold.val else None
         self.weights_sha256: str | None = None
         self.pretrained: Pretrained | None = None
-        weight_K = class_weights(self._labels(self.fold.train), len(self.split.classes))
+        weight_K = class_weights(self.split.numbers(self.fold.train), len(self.split.classes))
         batches = len(self._order(Use.ORDER, 0))
         self.learner = Learner(self._build(), config, weight_K, accelerator, batches)
         self.history = History(self.folder / history.FILE_NAME)
@@ -180,15 +178,11 @@ class Run:
         losses = self.history.column("val_loss")
         return int(np.argmin(losses)) + 1
 
-    def _labels(self, subject_ids: Sequence[str]) -> list[int]:
-        numbers = {name: number for number, name in enumerate(self.split.classes)}
-        return [numbers[self.split.subjects[subject_id].label] for subject_id in subject_ids]
-
     def _open(self, subject_ids: Sequence[str], transform: Any = None) -> Part:
         return open_part(
             self.volumes,
             subject_ids,
-            self._labels(subject_ids),
+            self.split.numbers(subject_ids),
             self.device,
             resident_share=self.config.train.resident_share / self.side_by_side,
             workers=self.config.train.workers,
@@ -263,7 +257,7 @@ class Run:
         by. The loss is the training loss, each class weighted as there, without smoothing.
         """
         probabilities = self.learner.predict(part, self.folder)
-        labels = np.array(self._labels(part.subject_ids))
+        labels = np.array(self.split.numbers(part.subject_ids))
         weights = self.learner.weight_K.cpu().numpy()[labels]
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1)
         return {

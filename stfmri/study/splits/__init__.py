@@ -9,7 +9,7 @@ listed in `SPLITS`; nothing else knows its name.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ from stfmri.study.words import counted, listed
 
 if TYPE_CHECKING:
     # At run time it is the configuration that imports the kinds.
-    from stfmri.study.config import Config
+    from stfmri.study.config import Config, SplitConfig
 
 __all__ = [
     "FORMAT",
@@ -123,6 +123,15 @@ class Split:
     def sha256(self) -> str:
         """Hash of folds, classes and cohort."""
         return self.file.sha256
+
+    def fold_of(self, config: SplitConfig) -> Fold:
+        """The fold that a run takes, with the fraction of the training part that it asks for."""
+        return reduced(self.file, config.fold, self.subjects, config.train_fraction)
+
+    def numbers(self, subject_ids: Iterable[str]) -> list[int]:
+        """The class of each subject, by its place in `classes`."""
+        places = {name: number for number, name in enumerate(self.classes)}
+        return [places[self.subjects[subject_id].label] for subject_id in subject_ids]
 
     @property
     def facts(self) -> Facts:
