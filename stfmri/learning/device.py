@@ -54,6 +54,21 @@ def has_matrix_units() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
+def set_arithmetic(deterministic: bool) -> None:
+    """Say how a GPU may compute in this process.
+
+    Args:
+        deterministic: the same sums in every run, rather than the fastest.
+    """
+    torch.backends.cudnn.benchmark = not deterministic  # a run has few shapes, each met many times
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # A layer that has no such form warns; it is no reason to end the run.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def set_threads(requested: int) -> int:
     """Use this many CPU threads; 0 takes what the job was given, else the process's cores."""
     given = requested or int(os.environ.get("SLURM_CPUS_PER_TASK") or 0)

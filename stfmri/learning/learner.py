@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,13 @@ from torch import Tensor, nn
 
 from stfmri.learning import augment, convolutions, device, evaluate, models, optimise, stages
 from stfmri.learning.data import Batch, Part
+from stfmri.learning.graph import CapturedStep
 from stfmri.learning.loss import weighted_loss
 from stfmri.learning.seeds import Use, mix
 from stfmri.study.config import Config
+
+# Gradients of r2plus1d_18 from scratch overflow from 2¹⁷ on; to grow so far costs a step each time.
+LARGEST_SCALE = 2.0**16
 
 
 class Learner:
@@ -58,9 +64,19 @@ class Learner:
         self.frozen, scales = stages.fine_tuned(network, config)
         self.mean = optimise.mean_weights(network, config.train)
         self.best: dict[str, Tensor] | None = None
+        alone = self.device.type == "cuda" and accelerator.num_processes == 1
+        captured = alone and config.train.cuda_graph and config.train.accumulate == 1
         self.network, self.optimizer = accelerator.prepare(
-            network, optimise.optimizer(network, config.train, scales)
+            network, optimise.optimizer(network, config.train, scales, capturable=captured)
         )
+        if captured:
+            optimise.keep_rates_on(self.device, self.optimizer.param_groups)
+        self._captured = (
+            CapturedStep(partial(self._compute, group=1, moves=True), self.device)
+            if captured
+            else None
+        )
+        self._one = torch.ones((), device=self.device)
         self.batches, self.epochs = batches, optimise.epochs(config.train, batches)
         self.epoch = self._batch = 0
 
@@ -98,29 +114,51 @@ class Learner:
         """Learn from a batch; the weights move after the last one of its group.
 
         Returns:
-            The batch's mean loss, detached, still on the device.
+            The batch's mean loss, detached, still on the device; the next step may overwrite it.
         """
         train = self.config.train
         # The last group of an epoch may be smaller than the others.
         first = self._batch - self._batch % train.accumulate
         group = min(train.accumulate, self.batches - first)
         moves = self._batch + 1 == first + group
-        with contextlib.nullcontext() if moves else self.accelerator.no_sync(self.network):
-            logits_BK = self.network(self._training_input(batch))
-            loss = weighted_loss(
-                logits_BK.float(), batch.label_B, self.weight_K, train.label_smoothing
-            )
-            self.accelerator.backward(loss / group)
         if moves:
             rate = optimise.learning_rate(
                 train, self.epoch * self.batches + self._batch, self.epochs * self.batches
             )
-            for parameters in self.optimizer.param_groups:
-                parameters["lr"] = rate * parameters.get(optimise.SCALE, 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            optimise.set_rate(self.optimizer.param_groups, rate)
         self._batch = (self._batch + 1) % self.batches
+        input_BCTHW = self._training_input(batch)
+        if self._captured is not None:
+            return self._captured(input_BCTHW, batch.label_B)
+        return self._compute(input_BCTHW, batch.label_B, group, moves)
+
+    def _compute(self, input_BCTHW: Tensor, label_B: Tensor, group: int, moves: bool) -> Tensor:
+        """Gradients of one batch of a group and, after the last one, new weights."""
+        with contextlib.nullcontext() if moves else self.accelerator.no_sync(self.network):
+            logits_BK = self.network(input_BCTHW)
+            loss = weighted_loss(
+                logits_BK.float(), label_B, self.weight_K, self.config.train.label_smoothing
+            )
+            self.accelerator.backward(loss / group)
+        if moves:
+            self.optimizer.step()
+            if (scaler := self.accelerator.scaler) is not None:
+                scaler.update(scaler.scale(self._one).clamp(max=LARGEST_SCALE))
+            self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
+
+    @property
+    def steps_in_epoch(self) -> int:
+        """How often the weights are to move in an epoch."""
+        return math.ceil(self.batches / self.config.train.accumulate)
+
+    def steps_taken(self) -> int:
+        """How often the weights have moved; waits for the device.
+
+        Where gradients in fp16 are not finite, the scaler leaves a step out.
+        """
+        states = self.optimizer.state.values()
+        return int(next((state["step"] for state in states if "step" in state), 0))
 
     def predict(self, part: Part, where: Path) -> NDArray[np.float64]:
         """Class probabilities (N, K) of a part's subjects, in eval mode.
@@ -179,7 +217,7 @@ class Learner:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.bare_network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimise.load_state(self.optimizer, state["optimizer"])
         if self.mean is not None:
             self.mean.load_state_dict(state["mean"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from stfmri.study.config import TrainConfig
@@ -16,11 +16,15 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
+OF_DEVICE = ("lr", "fused", "capturable")  # of a group: they depend on the device
 SCALE = "lr_scale"  # of a group of parameters: what its learning rate is multiplied by
 
 
 def optimizer(
-    network: nn.Module, train: TrainConfig, scales: Mapping[nn.Parameter, float] | None = None
+    network: nn.Module,
+    train: TrainConfig,
+    scales: Mapping[nn.Parameter, float] | None = None,
+    capturable: bool = False,
 ) -> torch.optim.Adam:
     """The optimiser of all of a network's parameters that learn.
 
@@ -29,6 +33,7 @@ def optimizer(
 
     Args:
         scales: of the learning rate, by parameter; 1 where there is none.
+        capturable: whether a CUDA graph may hold its step.
     """
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for parameter in network.parameters():
@@ -41,8 +46,36 @@ def optimizer(
         if not is_decayed:
             group["weight_decay"] = 0.0
     return OPTIMIZERS[train.optimizer](
-        list(groups.values()), lr=train.learning_rate, weight_decay=train.weight_decay, fused=True
+        list(groups.values()),
+        lr=train.learning_rate,
+        weight_decay=train.weight_decay,
+        fused=True,
+        capturable=capturable,
     )
+
+
+def keep_rates_on(device: torch.device, groups: Iterable[dict[str, Any]]) -> None:
+    """Keep learning rates where a CUDA graph finds them."""
+    for group in groups:
+        group["lr"] = torch.tensor(group["lr"], device=device)
+
+
+def set_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
+    """Set the learning rate of every group, which may have a scale of its own."""
+    for group in groups:
+        scaled = rate * group.get(SCALE, 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(scaled)
+        else:
+            group["lr"] = scaled
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimiser's state, which may come from another kind of device."""
+    kept = [{key: group[key] for key in OF_DEVICE} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, kept, strict=True):
+        group.update(own)
 
 
 def epochs(train: TrainConfig, batches: int) -> int:

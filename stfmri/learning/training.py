@@ -40,6 +40,8 @@ from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
 
+FIRST_HALVINGS = 8  # of the loss scale, in the first epoch: from 2¹⁶ to 2⁸
+
 
 def train_run(config_file: Path, side_by_side: int = 1) -> None:
     """Train the run whose frozen configuration is `config_file`, or go on with it.
@@ -95,8 +97,7 @@ class Run:
         self.threads = device.set_threads(config.train.threads)
         if self.device.type == "cpu":
             device.keep_freed_memory()
-        torch.backends.cudnn.benchmark = True  # a run has few shapes, each met many times
-        torch.backends.cudnn.allow_tf32 = False  # where a run says fp32 it is not rounded to less
+        device.set_arithmetic(config.train.deterministic)
         self.split = self._divided()
         self.fold = self.split.fold_of(config.split)
         if config.train.early_stopping and not self.fold.val:
@@ -228,6 +229,7 @@ class Run:
         device.forget_peak_memory(self.device)
         started = time.perf_counter()
         order = self._order(Use.ORDER, learner.epoch)
+        taken_before = learner.steps_taken()
         waiting = Stopwatch()
         loss_sum = learner.learn(waiting.over(self.train_part.batches(order, learner.epoch)))
         samples = sum(len(samples) for samples in order) * accelerator.num_processes
@@ -243,12 +245,31 @@ class Run:
         row |= {"wait_share": waiting.seconds / seconds}
         row |= {"peak_memory_bytes": device.peak_memory(self.device)}
         if accelerator.scaler is not None:
-            row["loss_scale"] = accelerator.scaler.get_scale()
+            row |= self._scaled_steps(learner.steps_taken() - taken_before)
         if self.val_part is not None:
             row |= self._validate(self.val_part)
         self.history.add(row, publish=accelerator.is_main_process)
         if self.config.train.early_stopping and self._best_epoch() == learner.epoch:
             learner.keep_best()
+
+    def _scaled_steps(self, taken: int) -> dict[str, float]:
+        """What the loss scaler made of an epoch's steps.
+
+        Raises:
+            DivergedError: where it left out so many that the run would only seem to train.
+        """
+        learner, scaler = self.learner, self.accelerator.scaler
+        skipped = learner.steps_in_epoch - taken
+        scale = scaler.get_scale()
+        # At first it may halve the scale a few times.
+        allowed = max(learner.steps_in_epoch / 10, FIRST_HALVINGS if learner.epoch == 1 else 1)
+        if scale < 1 or skipped > allowed:
+            raise DivergedError(
+                f"{self.folder}: gradients overflow in fp16: epoch {learner.epoch} left out "
+                f"{skipped} of {learner.steps_in_epoch} steps and ended with a loss scale of "
+                f"{scale:g}; use train.precision=bf16 or fp32"
+            )
+        return {"loss_scale": scale, "steps": taken, "skipped_steps": skipped}
 
     def _validate(self, part: Part) -> dict[str, float]:
         """Loss and accuracy on the validation part, with the network as it is now.

@@ -281,6 +281,8 @@ class TrainConfig:
     layer_decay: float = 1.0  # of the learning rate, by each stage further from the head; 1: none
     eval_batch_size: int = 8
     threads: int = 0  # CPU threads; 0: the cores this process may use
+    cuda_graph: bool = True  # launch a step on a GPU as a whole, not layer by layer
+    deterministic: bool = False  # on a GPU: the same sums in every run, at some cost in speed
 
     def __post_init__(self) -> None:
         one_of("train.precision", self.precision, ("auto", "fp16", "bf16", "fp32"))
