@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpu.part_a import PART_A
+from gpu.part_b import PART_B
 from gpu.record import Part
 
-PARTS: tuple[Part, ...] = (PART_A,)
+PARTS: tuple[Part, ...] = (PART_A, PART_B)
