@@ -7,10 +7,14 @@ pass; batch normalisation in training reads its input twice, since it needs the 
 
 Both rates are measured on the device at hand: dense arithmetic in the step's precision, and
 the copy of an array larger than any cache. A step can beat the bound only by fusing layers.
+
+Run by itself it prints what the paper's networks need on cards that are not here, computed from
+their data sheets: the bound, and the memory that a step holds at its fullest.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +22,13 @@ from math import prod
 from typing import Any
 
 import torch
-from common import synchronise
+from common import Row, new_parser, publish, synchronise
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock
 
 from stfmri.learning import device as devices
+from stfmri.learning import models
+from stfmri.study.config import ModelConfig
 
 COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
 ADAM_BYTES = 7 * 4  # read weight, gradient and both moments, write all but the gradient; float32
@@ -35,6 +41,25 @@ class Ceilings:
 
     flops_per_s: float
     bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU by its data sheet: dense fp16 with sums in fp32 on tensor cores, and its memory."""
+
+    name: str
+    ceilings: Ceilings
+    gigabytes: float
+
+
+CARDS = (
+    Card("H100 SXM", Ceilings(989e12, 3.35e12), 80),
+    Card("H200", Ceilings(989e12, 4.8e12), 141),
+    Card("Quadro RTX 4000", Ceilings(57e12, 416e9), 8),  # the paper's
+)
+NETWORKS = ("r3d_18", "mc3_18", "r2plus1d_18")
+SHAPE = (1, 1, 78, 120, 120)  # (B, C, T, H, W): the paper's field at 2 mm
+STATE_BYTES = 4 * 4  # of a weight: itself, its gradient, two moments of Adam
 
 
 @dataclass(frozen=True)
@@ -122,3 +147,52 @@ def _passes(name: str, module: nn.Module, x: Tensor, y: Tensor, size: int) -> It
     elif isinstance(module, nn.AdaptiveAvgPool3d):
         yield Pass(f"{name} forward", 0, taken + given)
         yield Pass(f"{name} backward", 0, taken + given)
+
+
+def held_bytes(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Bytes that a step in fp16 holds when its backward pass begins.
+
+    Weights, gradients and the optimiser's moments in float32, and everything that the backward
+    pass needs of the forward pass, in float16. cuDNN's working memory comes on top.
+
+    Args:
+        network: on the meta device.
+    """
+    weights = sum(item.numel() for item in network.parameters())
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    half = network.half().train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = half(torch.empty(shape, dtype=torch.float16, device="meta"))
+    del output
+    return weights * STATE_BYTES + sum(kept.values())
+
+
+def main() -> int:
+    """Print what the paper's networks need on each card."""
+    parser = new_parser(__doc__ or "")
+    options = parser.parse_args()
+    rows = []
+    for name in NETWORKS:
+        for card in CARDS:
+            with torch.device("meta"):
+                network = models.build(ModelConfig(name=name), 3, 0)
+            seconds = least_seconds(network, SHAPE, card.ceilings)
+            held = held_bytes(network, SHAPE) / 1e9
+            rows.append(
+                Row(
+                    f"{name}, {card.name}",
+                    f"{seconds * 1e3:.2f} ms a step",
+                    f"{held:.2f} GB of {card.gigabytes:g}",
+                )
+            )
+    return publish("roofline on paper: computed, not measured", rows, quick=options.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
