@@ -9,10 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.job import Collect, TrainRuns, baselines_by_fold
-from launch.states import LOGS, job_of
+from launch.states import LOGS, RunState, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
-from slurm.queue import Job, has_slurm, jobs_in
+from slurm.queue import Job, alive, has_slurm, jobs_in
+from stfmri.study import predictions
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
 from stfmri.study.words import plural
@@ -57,6 +58,9 @@ def submit_to_slurm(
     )
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])
+    if not runs:
+        out.print(f"submitted job {collector.job_id}, which collects the runs")
+        return
     numbers = list(dict.fromkeys(job.job_id for job in jobs))
     how = f"job{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
     out.print(
@@ -126,3 +130,39 @@ def check_queue(sweep: Sweep) -> None:
             f"runs are unknown: {', '.join(strays)}. An earlier submission was interrupted: end "
             f"them with scancel {' '.join(strays)}, or wait for them, and submit again"
         )
+
+
+def refuse_in_doubt(states: Sequence[RunState]) -> None:
+    """Refuse to submit while the queue does not tell which runs are alive.
+
+    Raises:
+        ClusterError: saying how many runs may be.
+    """
+    doubts = [state.doubt for state in states if state.doubt]
+    if doubts:
+        raise ClusterError(
+            f"{plural(len(doubts), 'run')} may be alive, so nothing was submitted: {doubts[0]}"
+        )
+
+
+def collector_is_due(sweep: Sweep) -> bool:
+    """Whether the results lack predictions, there or on their way, that no job will add.
+
+    The collector's job may have been cancelled, or its submission interrupted.
+
+    Raises:
+        ClusterError: where no cluster answers.
+    """
+    if _are_collected(sweep):
+        return False
+    last = last_jobs(sweep.folder).get(COLLECTOR)
+    return last is None or job_of(last) not in alive()
+
+
+def _are_collected(sweep: Sweep) -> bool:
+    """Whether every run is done, and the results were written after the last of them."""
+    summary = sweep.config.results_folder / "summary.json"
+    if not summary.is_file() or not all(run.is_done() for run in sweep.all_runs):
+        return False
+    files = (run.folder / predictions.FILE_NAME for run in sweep.all_runs)
+    return max(file.stat().st_mtime_ns for file in files) <= summary.stat().st_mtime_ns

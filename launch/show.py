@@ -76,7 +76,7 @@ def job_and_node(state: RunState) -> str:
     holder = state.holder
     node = f"on {holder.host}" if holder else ""
     if state.queue is None:
-        where = f"process {holder.pid} {node}" if holder else ""
+        where = f"process {holder.pid} {node}" if holder else f"job {state.job_text}"
     else:
         waits = f"({state.queue.reason})" if state.state == PENDING else ""
         where = " ".join(word for word in ("job", state.job_text, waits, node) if word)

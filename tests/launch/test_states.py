@@ -64,6 +64,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         }
 
     monkeypatch.setattr(states, "alive", alive)
+    monkeypatch.setattr(states, "remembered", lambda jobs, since: {})
     monkeypatch.setattr(states, "has_slurm", lambda: True)
     return asked
 
@@ -102,8 +103,9 @@ def test_status_tells_what_failed_and_why(
     told = " ".join(capsys.readouterr().out.split())
     for line in (
         "failed/fold0 failed: stfmri.Trouble: the loss is nan",
-        "killed/fold0 failed: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT",
-        "stopped/fold0 stopped: job 7_4 ended before its predictions",
+        "killed/fold0 failed: timed out: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT (job 7_5, "
+        f"log {sweep.folder}/logs/7_5_0_log.err)",
+        "stopped/fold0 stopped: job 7_4 ended before its predictions (job 7_4, it had not started)",
         "running/fold0 running 2/3 0.7500 15 s left job 7_1",
         "job 7_2 (Priority)",
         "8 runs: 1 done, 1 running, 1 pending, 2 failed, 1 stopped, 2 not submitted",
