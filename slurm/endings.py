@@ -40,6 +40,10 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.I)
 
 
+# By whom or why, SLURM does not say
+REQUEUED = Ending(
+    "requeued", is_error=False, states=("REQUEUED",), slurm=_words("DUE TO JOB REQUEUE")
+)
 # SLURM says CANCELLED of every job that it ends itself: what tells more comes first
 ENDINGS = (
     Ending(
@@ -78,7 +82,7 @@ ENDINGS = (
         states=("NODE_FAIL", "BOOT_FAIL"),
         slurm=_words("DUE TO NODE FAILURE"),
     ),
-    Ending("requeued", is_error=False, states=("REQUEUED",), slurm=_words("DUE TO JOB REQUEUE")),
+    REQUEUED,
     Ending("cancelled", is_error=False, states=("CANCELLED",), slurm=_words("CANCELLED AT")),
 )
 
@@ -101,12 +105,19 @@ def in_lines(lines: Iterable[str]) -> tuple[Ending, str] | None:
     lines = list(lines)
     slurm = [DAEMON.sub("", line).strip(" *") for line in lines if DAEMON.match(line)]
     submitit = [SUBMITIT.sub("", line).strip() for line in lines if line.startswith("submitit ")]
-    for ending in ENDINGS:
-        for line in reversed(slurm):
-            if ending.slurm and ending.slurm.search(line):
-                return ending, line
-    for ending in ENDINGS:
-        for line in reversed(submitit):
-            if ending.submitit and ending.submitit.search(line):
+    by_slurm = _first((ending, ending.slurm, slurm) for ending in ENDINGS)
+    by_submitit = _first((ending, ending.submitit, submitit) for ending in ENDINGS)
+    if by_slurm is not None and by_slurm[0] is not REQUEUED:
+        return by_slurm
+    return by_submitit or by_slurm
+
+
+def _first(
+    sought: Iterable[tuple[Ending, re.Pattern[str] | None, list[str]]],
+) -> tuple[Ending, str] | None:
+    """The first ending of which a line tells, and the last such line."""
+    for ending, words, lines in sought:
+        for line in reversed(lines):
+            if words is not None and words.search(line):
                 return ending, line
     return None
