@@ -12,7 +12,7 @@ from dataclasses import dataclass
 # Lines that SLURM's own programs write into a job's log
 DAEMON = re.compile(r"^(?:slurmstepd|slurmd|sbatch|srun)[^:]*: (?:error: )?")
 # submitit's, when it is told that the time is nearly up or that the job must make room
-SUBMITIT = re.compile(r"^submitit (?:WARNING|ERROR) [^-]*(?:-[^-]*)* - ")
+SUBMITIT = re.compile(r"^submitit [A-Z]+ \([^)]*\) - ")
 
 
 @dataclass(frozen=True)
