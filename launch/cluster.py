@@ -115,12 +115,21 @@ def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -
     append_jobs(sweep.folder, lines)
 
 
-def check_queue(sweep: Sweep) -> None:
-    """Refuse to submit beside jobs that a submission killed half-way left in the queue.
+def check_queue(sweep: Sweep, states: Sequence[RunState]) -> None:
+    """Refuse to submit where it is uncertain what is in the queue.
+
+    That is so where it does not answer, and beside jobs of a submission that was killed half-way.
 
     Raises:
-        ClusterError: there are such jobs, or no cluster answers.
+        ClusterError: saying what may be alive.
     """
+    doubts = [state.doubt for state in states if state.doubt]
+    if doubts:
+        raise ClusterError(
+            f"{plural(len(doubts), 'run')} may be alive, so nothing was submitted: {doubts[0]}"
+        )
+    if not any(state.is_to_do for state in states):
+        return
     known = {line.job_id for line in submissions(sweep.folder)}
     # The frozen code is every job's working directory.
     strays = [job for job in jobs_in(sweep.folder) if job not in known]
@@ -129,19 +138,6 @@ def check_queue(sweep: Sweep) -> None:
             f"jobs of sweep {sweep.name} are in the queue and not in its jobs.csv, so that their "
             f"runs are unknown: {', '.join(strays)}. An earlier submission was interrupted: end "
             f"them with scancel {' '.join(strays)}, or wait for them, and submit again"
-        )
-
-
-def refuse_in_doubt(states: Sequence[RunState]) -> None:
-    """Refuse to submit while the queue does not tell which runs are alive.
-
-    Raises:
-        ClusterError: saying how many runs may be.
-    """
-    doubts = [state.doubt for state in states if state.doubt]
-    if doubts:
-        raise ClusterError(
-            f"{plural(len(doubts), 'run')} may be alive, so nothing was submitted: {doubts[0]}"
         )
 
 
@@ -155,8 +151,10 @@ def collector_is_due(sweep: Sweep) -> bool:
     """
     if _are_collected(sweep):
         return False
-    last = last_jobs(sweep.folder).get(COLLECTOR)
-    return last is None or job_of(last) not in alive()
+    jobs = last_jobs(sweep.folder)
+    if not jobs:  # its runs work on this machine
+        return False
+    return COLLECTOR not in jobs or job_of(jobs[COLLECTOR]) not in alive()
 
 
 def _are_collected(sweep: Sweep) -> bool:

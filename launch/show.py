@@ -9,7 +9,7 @@ from rich.table import Table
 
 from launch.plan import Opened
 from launch.progress import count_states, styled
-from launch.states import PENDING, RunState
+from launch.states import PENDING, RunState, doubts
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run
 
@@ -45,6 +45,7 @@ def show_plan(
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
     out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
+    caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
 

@@ -10,18 +10,12 @@ from pathlib import Path
 
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
-from launch.cluster import (
-    check_queue,
-    collector_is_due,
-    refuse_in_doubt,
-    submit_to_slurm,
-    uses_slurm,
-)
+from launch.cluster import check_queue, collector_is_due, submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
 from launch.local import collect_here, train_on_this_machine
 from launch.plan import Opened, open_sweep, resume_sweep
 from launch.show import caution, request_of, show_plan
-from launch.states import doubts, states_of
+from launch.states import states_of
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import groups
@@ -72,16 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     request = partial(request_of, cluster) if on_slurm else lambda run: ""  # noqa: ARG005
     if options.dry_run:
         lacking = [*inputs.missing(sweep), *inputs.to_fetch(sweep)]
-        states = states_of(sweep)
-        show_plan(out, opened, states, where, request)
-        caution(
-            out,
-            [
-                *doubts(states),
-                *inputs.notes(sweep),
-                *(f"before submitting: {line}" for line in lacking),
-            ],
-        )
+        show_plan(out, opened, states_of(sweep), where, request)
+        caution(out, [*inputs.notes(sweep), *(f"before submitting: {line}" for line in lacking)])
         return 0
     if not all(run.is_done() for run in sweep.all_runs):
         inputs.check(sweep)
@@ -92,11 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep, states = opened.sweep, states_of(opened.sweep)
         to_do = [run for state in states for run in state.tasks]
         if on_slurm:
-            refuse_in_doubt(states)
-        if on_slurm and to_do:
-            check_queue(sweep)
+            check_queue(sweep, states)
         show_plan(out, opened, states, where, request)
-        caution(out, [*doubts(states), *inputs.notes(sweep)])
+        caution(out, inputs.notes(sweep))
         is_collected = (sweep.config.results_folder / "summary.json").exists()
         if not to_do and (not collector_is_due(sweep) if on_slurm else is_collected):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
