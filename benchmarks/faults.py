@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,11 @@ from stfmri.study.runs import Run, Sweep, last_jobs, load_sweep
 
 QUICK = ("train.epochs=1",)
 STUDY = ("train.epochs=10",)
-MANY = ("train.epochs=1", "split.n=6")  # more runs than an array of four holds
+MANY = (
+    "train.epochs=1",
+    "split.n=5",
+    "sweep.baselines=[]",
+)  # more runs than an array of four holds
 # A limit under ten minutes makes submitit take every USR2 for a time-out
 CLUSTER = (
     *("cluster=slurm", "cluster.train.gres=null", "cluster.train.time_min=9"),
@@ -485,8 +490,7 @@ def suffer(fault: Fault, folder: Path, plain: Pipeline, expected: Evidence) -> S
         WrongError: saying what is not as it should be.
     """
     root = folder / fault.name
-    root.mkdir()
-    (root / "data").symlink_to(plain.root / "data")
+    link_volumes(root, plain)
     options = {"nodes": 1, **fault.cluster}
     with DevCluster(folder / f"slurm-{fault.name}", **options) as cluster:  # type: ignore[arg-type]
         environment = marked_environment() | cluster.environment()
@@ -502,13 +506,21 @@ def suffer(fault: Fault, folder: Path, plain: Pipeline, expected: Evidence) -> S
 
 
 def untouched(plain: Pipeline, study: tuple[str, ...]) -> Evidence:
-    """What the sweep ends with on this machine."""
-    root = plain.root.parent / f"untouched-{len(list(plain.root.parent.iterdir()))}"
+    """What the sweep ends with on this machine, run once."""
+    root = plain.root.parent / re.sub(r"\W+", "-", " ".join(("untouched", *study)))
+    pipeline = replace(plain, root=root, more=study)
+    if not is_complete(pipeline):
+        with said_on_stderr(f"untouched, {' '.join(study)}"):
+            link_volumes(root, plain)
+            pipeline.through(pipeline.submission())
+    return predictions_and_tables(pipeline)
+
+
+def link_volumes(root: Path, plain: Pipeline) -> None:
+    """Let another root have the preprocessed volumes, and nothing else."""
+    shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     (root / "data").symlink_to(plain.root / "data")
-    pipeline = replace(plain, root=root, more=study)
-    pipeline.through(pipeline.submission())
-    return predictions_and_tables(pipeline)
 
 
 def main() -> int:
@@ -518,27 +530,39 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
     )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where to work, with a short path; the untouched sweep stays there for the next call",
+    )
     options = parser.parse_args()
     chosen = [fault for fault in FAULTS if fault.name in options.only]
     if options.quick:
         chosen = [replace(chosen[-1], study=QUICK)]
     rows: list[Row] = []
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="faults-") as name:
-        folder = Path(name)
+    with folder_of(options.folder) as folder:
         plain = Pipeline(folder / "untouched", folder / "heads", marked_environment())
-        references: dict[tuple[str, ...], Evidence] = {}
-        with said_on_stderr("12 synthetic heads, preprocessed"):
-            plain.make_heads()
-            plain.through(plain.preprocessing())
+        if not list(plain.root.glob("data/cache/*/index.csv")):
+            with said_on_stderr("12 synthetic heads, preprocessed"):
+                plain.make_heads()
+                plain.through(plain.preprocessing())
         for fault in chosen:
-            if fault.study not in references:
-                with said_on_stderr(f"untouched, {' '.join(fault.study)}"):
-                    references[fault.study] = untouched(plain, fault.study)
-            rows.append(outcome(fault, folder, plain, references[fault.study], wrong))
+            rows.append(outcome(fault, folder, plain, untouched(plain, fault.study), wrong))
     met = sum(row.met is True for row in rows)
     rows.append(Row("in all", f"{met} of {len(rows)} faults", mark="all", met=met == len(rows)))
     return publish("faults", rows, quick=options.quick, packages=("torch",), notes=wrong)
+
+
+@contextmanager
+def folder_of(chosen: Path | None) -> Iterator[Path]:
+    """The folder to work in; one that is removed afterwards where none was chosen."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        yield Path(name)
 
 
 def outcome(

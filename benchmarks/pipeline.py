@@ -23,7 +23,7 @@ from stfmri.study.shards import Volumes, read_index, voxel_sha256
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE_S = 10.0  # for orphans to end
-LIMIT_S = 600.0  # for a step that is let through
+LIMIT_S = 1200.0  # for a step that is let through
 MARK = "STFMRI_BENCHMARK"  # a variable in the environment of every process of a pipeline
 Evidence = dict[str, object]  # by what it is
 SETTINGS = (
