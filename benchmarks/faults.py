@@ -548,7 +548,7 @@ def main() -> int:
                 plain.make_heads()
                 plain.through(plain.preprocessing())
         for fault in chosen:
-            rows.append(outcome(fault, folder, plain, untouched(plain, fault.study), wrong))
+            rows.append(outcome(fault, folder, plain, wrong))
     met = sum(row.met is True for row in rows)
     rows.append(Row("in all", f"{met} of {len(rows)} faults", mark="all", met=met == len(rows)))
     return publish("faults", rows, quick=options.quick, packages=("torch",), notes=wrong)
@@ -565,15 +565,13 @@ def folder_of(chosen: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def outcome(
-    fault: Fault, folder: Path, plain: Pipeline, expected: Evidence, wrong: list[str]
-) -> Row:
+def outcome(fault: Fault, folder: Path, plain: Pipeline, wrong: list[str]) -> Row:
     """The fault's line; what is wrong is added to `wrong`."""
     started = time.perf_counter()
     ours, met = "wrong", False
     with said_on_stderr(f"{fault.name}: {fault.what}"):
         try:
-            scene = suffer(fault, folder, plain, expected)
+            scene = suffer(fault, folder, plain, untouched(plain, fault.study))
             ours = (
                 f"{scene.submissions} submissions, {scene.submitted_again} runs again, "
                 f"status true {scene.looks} times"
