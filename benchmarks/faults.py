@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from common import Row, new_parser, publish, said_on_stderr, seconds_text
@@ -40,7 +41,7 @@ from pipeline import (
 from scene import Scene, epochs_of, expect, expect_words
 
 from slurm.devcluster.cluster import DevCluster
-from stfmri.study.runs import last_jobs
+from stfmri.study.runs import Run, last_jobs
 
 QUICK = ("train.epochs=1",)
 STUDY = ("train.epochs=10",)
@@ -148,9 +149,8 @@ def timed_out(scene: Scene) -> None:
     scene.submit()
     reached = dict.fromkeys((run.name for run in scene.networks), 0)
     for _ in range(4):
-        for run in scene.networks:
-            scene.until_training(run, epochs=reached[run.name] + 1)
-            scene.slurm("scancel", "--signal=USR2", scene.job_of(run))
+        untold = list(scene.networks)
+        scene.until(partial(all_told, scene, untold, reached), "an epoch of each run")
         scene.until_waiting()
         reached = {run.name: epochs_of(run) for run in scene.networks}
         _, said = scene.status()
@@ -162,6 +162,14 @@ def timed_out(scene: Scene) -> None:
         begun = [int(epoch) for epoch in re.findall(r"from epoch (\d+) of", log)]
         expect(len(begun) == 5, f"{run.name} was started {len(begun)} times, not 5")
         expect(begun == sorted(set(begun)), f"{run.name} started over: from epochs {begun}")
+
+
+def all_told(scene: Scene, untold: list[Run], reached: Mapping[str, int]) -> bool:
+    """Signal each run that has got further than before; whether none is left."""
+    for run in [run for run in untold if epochs_of(run) > reached[run.name]]:
+        scene.slurm("scancel", "--signal=USR2", scene.job_of(run))
+        untold.remove(run)
+    return not untold
 
 
 def start(scene: Scene) -> bool:
