@@ -38,7 +38,7 @@ from pipeline import (
     release,
     wait_for_queue,
 )
-from scene import Scene, epochs_of, expect, expect_words
+from scene import Scene, expect, expect_words, published
 
 from slurm.devcluster.cluster import DevCluster
 from stfmri.study.runs import Run, last_jobs
@@ -152,7 +152,7 @@ def timed_out(scene: Scene) -> None:
         untold = list(scene.networks)
         scene.until(partial(all_told, scene, untold, reached), "an epoch of each run")
         scene.until_waiting()
-        reached = {run.name: epochs_of(run) for run in scene.networks}
+        reached = {run.name: published(run) for run in scene.networks}
         _, said = scene.status()
         expect_words(said, scene.networks, "pending again: timed out")
         scene.until(lambda: start(scene), "a start")
@@ -166,7 +166,7 @@ def timed_out(scene: Scene) -> None:
 
 def all_told(scene: Scene, untold: list[Run], reached: Mapping[str, int]) -> bool:
     """Signal each run that has got further than before; whether none is left."""
-    for run in [run for run in untold if epochs_of(run) > reached[run.name]]:
+    for run in [run for run in untold if published(run) > reached[run.name]]:
         scene.slurm("scancel", "--signal=USR2", scene.job_of(run))
         untold.remove(run)
     return not untold

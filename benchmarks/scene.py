@@ -212,6 +212,12 @@ def epochs_of(run: Run) -> int:
         return 0
 
 
+def published(run: Run) -> int:
+    """The epoch of its newest checkpoint, from which it would go on."""
+    names = [folder.name for folder in run.folder.glob("checkpoint/epoch-*")]
+    return max((int(name.removeprefix("epoch-")) for name in names), default=0)
+
+
 def expect_words(said: str, runs: Sequence[Run], words: str) -> None:
     """`status` says this of every run, and names its log, which is there if the job had started.
 
