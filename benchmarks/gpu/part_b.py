@@ -6,6 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,11 +16,12 @@ from accelerate.state import AcceleratorState
 from cohort import volume
 from common import synchronise
 from torch import Tensor, nn
-from training_steps import CLASSES, CONFIG, MODELS, WEIGHTS, let_go
+from training_steps import CLASSES, CONFIG, MODELS, WEIGHTS, UsualStep, let_go
 
 from gpu.record import Part, Report
 from stfmri.learning import device as devices
-from stfmri.learning import models
+from stfmri.learning import forms, fused_norm, models
+from stfmri.learning.convolutions import cuda
 from stfmri.learning.data import Batch
 from stfmri.learning.graph import FIRST_STEPS
 from stfmri.learning.learner import Learner
@@ -32,6 +35,13 @@ FP16_GRADIENT = {"r3d_18": 6.0e-2, "mc3_18": 2.0e-2, "r2plus1d_18": 0.39}
 FP32_LOGITS, FP32_GRADIENT, FP16_LOGITS = 1e-4, 1e-3, 5e-3
 MEMORY = 8e9  # bytes: the paper's card
 STEPS = 30
+# What the step is measured in, to see which forms pay.
+FORMS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "as torchvision has it": lambda network: network,
+    "2-D": cuda.reform,
+    "fused norm": fused_norm.fuse,
+    "2-D, fused norm": lambda network: fused_norm.fuse(cuda.reform(network)),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def run(report: Report) -> None:
     for name in MODELS[:1] if report.quick else MODELS:
         arithmetic(report, name)
         if report.device.type == "cuda":
-            one_graph(report, name)
+            whole_steps(report, name)
             repeated(report, name)
 
 
@@ -69,25 +79,32 @@ def arithmetic(report: Report, name: str) -> None:
         let_go(learner.accelerator)
 
 
-def one_graph(report: Report, name: str) -> None:
-    """A captured step: no synchronisation, its memory, and its time beside the eager one's."""
+def whole_steps(report: Report, name: str) -> None:
+    """A step at full size in every form, beside the usual script's: no form waits for the device."""
     shape = TOY if report.quick else SHAPE
-    for captured in (False, True):
-        learner = learner_of(name, report.device, "fp16", captured=captured)
-        batch = batch_of(shape, report.device)
-        for _ in range(FIRST_STEPS + 2):
-            learner.step(batch)
-        torch.cuda.empty_cache()
-        devices.forget_peak_memory(report.device)
-        torch.cuda.set_sync_debug_mode("error")
-        host, whole = step_seconds(lambda: learner.step(batch), report.device)  # noqa: B023
-        torch.cuda.set_sync_debug_mode("default")
-        form = "captured" if captured else "eager"
-        report.add(f"{name} {form}, host ms a step", host * 1e3)
-        report.add(f"{name} {form}, ms a step", whole * 1e3)
-        peak = torch.cuda.max_memory_reserved() / 1e9
-        report.add(f"{name} {form}, GB reserved", peak, MEMORY / 1e9)
-        let_go(learner.accelerator)
+    batch = batch_of(shape, report.device)
+    usual = UsualStep(name, report.device)
+    _, theirs = step_seconds(lambda: usual(batch.volume_BCDHW, batch.label_B), report.device)
+    report.add(f"{name} usual script, ms a step", theirs * 1e3)
+    del usual
+    for form, reform in FORMS.items():
+        for captured in (False, True):
+            with mock.patch.dict(forms.FORMS, {"cuda": reform}):
+                learner = learner_of(name, report.device, "fp16", captured=captured)
+            step = partial(learner.step, batch)
+            for _ in range(FIRST_STEPS + 2):
+                step()
+            torch.cuda.empty_cache()
+            devices.forget_peak_memory(report.device)
+            torch.cuda.set_sync_debug_mode("error")
+            host, whole = step_seconds(step, report.device)
+            label = f"{name} {form}, {'captured' if captured else 'eager'}"
+            report.add(f"{label}, host ms a step", host * 1e3)
+            report.add(f"{label}, ms a step", whole * 1e3)
+            report.add(f"{label}, times the usual script", theirs / whole)
+            peak = torch.cuda.max_memory_reserved() / 1e9
+            report.add(f"{label}, GB reserved", peak, MEMORY / 1e9)
+            let_go(learner.accelerator)
 
 
 def repeated(report: Report, name: str) -> None:
