@@ -1,0 +1,63 @@
+"""Is what runs on this GPU right, and how fast is it? Figures with limits, part by part.
+
+The parts are in benchmarks/gpu/, one module each. A part stops at the first figure outside its
+limit, and the remaining parts are not run. Every figure so far is in the JSON file at any time. The
+checks need torch, torchvision, accelerate, h5py and numpy alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from common import add_device, find_device, machine, new_parser
+from gpu.record import OutOfLimitsError, Part, Report
+from gpu.registry import PARTS
+
+PACKAGES = ("torch", "torchvision", "triton", "accelerate", "h5py", "numpy")
+
+
+def check(report: Report, parts: list[Part]) -> int:
+    """Run the parts.
+
+    Returns:
+        Exit status: 1 where a figure was outside its limits or a check failed.
+    """
+    for part in parts:
+        report.part = part.letter
+        report.say(f"part {part.letter}: {part.title}")
+        try:
+            part.run(report)
+        except OutOfLimitsError as error:
+            print(f"stopped at {error}", file=sys.stderr)
+            return 1
+        except Exception:  # whatever it is, it belongs into the report
+            report.stopped = traceback.format_exc()
+            report.write()
+            print(report.stopped, file=sys.stderr)
+            return 1
+    report.write()
+    print(f"all figures are within their limits: {report.out}")
+    return 0
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = new_parser(__doc__ or "")
+    add_device(parser)
+    letters = [part.letter for part in PARTS]
+    parser.add_argument("--part", nargs="+", choices=letters, default=letters)
+    parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), metavar="FILE")
+    options = parser.parse_args()
+    device = find_device(options.device)
+    if device.type == "cpu" and not options.quick:
+        parser.error("there is no GPU to check here; --quick runs the checks at toy sizes on a CPU")
+    facts = {"machine": machine(PACKAGES, device), "cuda": torch.version.cuda}
+    report = Report(device, options.quick, options.out, facts)
+    return check(report, [part for part in PARTS if part.letter in options.part])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
