@@ -10,6 +10,7 @@ layer are rounded up by zero weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,10 +74,10 @@ def _form(module: nn.Conv3d, forms: Forms) -> type[SameWeights] | None:
 def _widen(network: nn.Module, multiple: int) -> None:
     """Round up the channels between a convolution of slices and the one across them."""
     for sequence, first in factorised(network):
-        before, norm, _, after = list(sequence)[first : first + 4]
-        extra = -before.out_channels % multiple
+        norm = cast("nn.BatchNorm3d", sequence[first + 1])
+        extra = -norm.num_features % multiple
         if extra and not isinstance(norm, WideNorm):
-            before, after = VolumeConvolution(before), VolumeConvolution(after)
+            before, after = (VolumeConvolution(sequence[first + add]) for add in (0, 3))
             before.extra_outputs = after.extra_inputs = extra
             sequence[first], sequence[first + 3] = before, after
             sequence[first + 1] = WideNorm(norm)
@@ -116,7 +117,8 @@ class AcrossConvolution(SameWeights):
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H, W)."""
         weight = self.widened().squeeze(4)
-        stride, padding = (self.stride[0], 1), (self.padding[0], 0)
+        stride = (self.stride[0], 1)
+        padding = (cast("tuple[int, int, int]", self.padding)[0], 0)
         y_BCTP = F.conv2d(input.flatten(3), weight, self.bias, stride, padding)
         return y_BCTP.unflatten(3, input.shape[3:])
 
