@@ -130,8 +130,10 @@ def _alike(residual: Tensor, x: Tensor) -> bool:
 class FusedBlock(TakesOver, BasicBlock):
     """torchvision's residual block, its last batch norm together with the sum and the rectifier."""
 
+    conv2: nn.Sequential
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H', W')."""
-        convolution, norm = cast("nn.Sequential", self.conv2)
+        convolution, norm = self.conv2
         residual = x if self.downsample is None else self.downsample(x)
         return norm(convolution(self.conv1(x)), residual)
