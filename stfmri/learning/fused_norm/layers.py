@@ -130,7 +130,9 @@ def _alike(residual: Tensor, x: Tensor) -> bool:
 class FusedBlock(TakesOver, BasicBlock):
     """torchvision's residual block, its last batch norm together with the sum and the rectifier."""
 
+    conv1: nn.Sequential
     conv2: nn.Sequential
+    downsample: nn.Sequential | None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H', W')."""
