@@ -113,6 +113,10 @@ class Report:
         if self.stopped:
             raise OutOfLimitsError(self.stopped)
 
+    def note(self, name: str, value: Value) -> None:
+        """Note a figure without a limit for the file alone; the terminal has room for the rest."""
+        self.figures.append(Figure(self.part, name, value, at_s=time.perf_counter() - self.started))
+
     def say(self, text: str) -> None:
         """Print progress that is no figure."""
         print(f"{self.part} {time.perf_counter() - self.started:6.1f} s  … {text}", flush=True)
