@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stfmri.learning import augment, convolutions, device, evaluate, models, optimise, stages
+from stfmri.learning import augment, device, evaluate, forms, models, optimise, stages
 from stfmri.learning.data import Batch, Part
 from stfmri.learning.graph import CapturedStep
 from stfmri.learning.loss import weighted_loss
@@ -55,8 +55,7 @@ class Learner:
         """
         self.config, self.accelerator = config, accelerator
         self.device = accelerator.device
-        if self.device.type == "cpu":
-            convolutions.reform(network)
+        forms.suit(network, self.device)
         # Known to torch, but not in its type declarations for modules.
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         network = network.to(self.device)
