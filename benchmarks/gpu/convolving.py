@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf, isnan
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.nn import functional as F
 
 from gpu.layers import Convolution, convolutions_of
@@ -83,8 +85,9 @@ def _both(volumes: str, pictures: str, layer: nn.Conv3d, channels: int) -> Itera
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """Norm of the difference over the norm."""
-    return float((ours.float() - theirs).norm() / theirs.norm())
+    """Norm of the difference over the norm; infinite where something is not a number."""
+    error = float((ours.float() - theirs).norm() / theirs.norm())
+    return inf if isnan(error) else error
 
 
 class Check:
@@ -131,7 +134,7 @@ class Check:
         """Output and gradients in fp32, in PyTorch's own layout and form."""
         x = self.x.float().contiguous().requires_grad_(not self.convolution.first)
         w = weight.detach().contiguous().requires_grad_()
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, allow_tf32=False):
             y = F.conv3d(x, w, None, self.convolution.stride, self.convolution.padding)
             gradient = torch.randn(y.shape, device=self.device).to(self.dtype)
             wanted = (w,) if self.convolution.first else (w, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from cohort import volume
+from torch.backends import cudnn
 
 from gpu import convolving, norming
 from gpu.record import Part, Report
@@ -21,7 +22,7 @@ def run(report: Report) -> None:
     """Check the operators."""
     shape = TOY_SHAPE if report.quick else SHAPE
     _augmentation(report, shape)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+    with cudnn.flags(enabled=cudnn.enabled, benchmark=True, allow_tf32=False):
         convolving.check(report, shape)
         norming.check(report, shape)
 

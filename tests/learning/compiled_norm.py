@@ -22,13 +22,13 @@ TILE = {"BLOCK_P": operator.TILE // operator.WIDEST, "BLOCK_C": operator.WIDEST}
 SUMS = {"PROGRAMS": operator.MOST_PROGRAMS, "BLOCK_C": operator.FINISH_CHANNELS}
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("statistics", TILE),
-    ("finish_statistics", {**SUMS, "OWN": 45, "BLOCK_P": TILE["BLOCK_P"]}),
+    ("finish_statistics", {**SUMS, "BLOCK_P": TILE["BLOCK_P"]}),
     *(
         (name, {**TILE, "RELU": relu, "RESIDUAL": added})
         for name in ("normalise", "gradient_sums")
         for relu, added in ((False, False), (True, False), (True, True))
     ),
-    ("finish_gradients", {**SUMS, "OWN": 45}),
+    ("finish_gradients", SUMS),
     *(("gradients", {**TILE, "RELU": relu}) for relu in (False, True)),
 )
 

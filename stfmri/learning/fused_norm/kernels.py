@@ -14,7 +14,7 @@ import triton.language as tl
 
 # One compiled kernel serves every size: C is given in eights, so that the compiler knows that rows
 # begin at multiples of eight values and reads 16 bytes at a time.
-SIZES = ("rows", "eights", "programs")
+SIZES = ("rows", "eights", "own", "programs")
 
 
 @triton.jit
@@ -73,17 +73,17 @@ def finish_statistics(
     saved,
     rows,
     eights,
+    own,
     programs,
     momentum,
     eps,
-    OWN: tl.constexpr,
     BLOCK_P: tl.constexpr,
     PROGRAMS: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """From the programs' sums: running statistics, and float32 (4, C) of what the passes need.
 
-    Those are mean, 1 / standard deviation, weight / standard deviation, bias. Channels from OWN on
+    Those are mean, 1 / standard deviation, weight / standard deviation, bias. Channels from own on
     have no parameters; their weight and bias are zero.
     """
     C = eights * 8
@@ -99,18 +99,18 @@ def finish_statistics(
     apart = tl.where(here, means - mean, 0.0)
     square = tl.sum(squares + count * apart * apart, 0)[None, :]
     inverse = 1.0 / tl.sqrt(square / rows + eps)
-    own = channel < OWN
-    scale = tl.load(weight + channel, mask=own, other=0.0) * inverse
+    here = channel < own
+    scale = tl.load(weight + channel, mask=here, other=0.0) * inverse
     tl.store(saved + channel, mean, mask=channel < C)
     tl.store(saved + C + channel, inverse, mask=channel < C)
     tl.store(saved + 2 * C + channel, scale, mask=channel < C)
     tl.store(
-        saved + 3 * C + channel, tl.load(bias + channel, mask=own, other=0.0), mask=channel < C
+        saved + 3 * C + channel, tl.load(bias + channel, mask=here, other=0.0), mask=channel < C
     )
-    old = tl.load(running_mean + channel, mask=own)
-    tl.store(running_mean + channel, old + momentum * (mean - old), mask=own)
-    old = tl.load(running_var + channel, mask=own)
-    tl.store(running_var + channel, old + momentum * (square / (rows - 1) - old), mask=own)
+    old = tl.load(running_mean + channel, mask=here)
+    tl.store(running_mean + channel, old + momentum * (mean - old), mask=here)
+    old = tl.load(running_var + channel, mask=here)
+    tl.store(running_var + channel, old + momentum * (square / (rows - 1) - old), mask=here)
     if tl.program_id(0) == 0:
         tl.store(tracked, tl.load(tracked) + 1)
 
@@ -214,8 +214,8 @@ def finish_gradients(
     factors,
     rows,
     eights,
+    own,
     programs,
-    OWN: tl.constexpr,
     PROGRAMS: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
@@ -232,8 +232,8 @@ def finish_gradients(
     product = tl.sum(tl.load(place + programs * C, mask=here, other=0.0), 0)[None, :]
     inverse = tl.load(saved + C + channel, mask=channel < C, other=0.0)
     scale = tl.load(saved + 2 * C + channel, mask=channel < C, other=0.0)
-    tl.store(to_bias + channel, total, mask=channel < OWN)
-    tl.store(to_weight + channel, product * inverse, mask=channel < OWN)
+    tl.store(to_bias + channel, total, mask=channel < own)
+    tl.store(to_weight + channel, product * inverse, mask=channel < own)
     slope = -scale * inverse * inverse * (product / rows)
     tl.store(factors + channel, slope, mask=channel < C)
     tl.store(factors + C + channel, -scale * (total / rows), mask=channel < C)

@@ -112,10 +112,10 @@ class Normalise(torch.autograd.Function):
             *running,
             saved,
             *grid.size,
+            len(weight),
             grid.programs,
             momentum,
             eps,
-            OWN=len(weight),
             BLOCK_P=grid.block_rows,
             **grid.sums,
         )
@@ -165,8 +165,8 @@ class Normalise(torch.autograd.Function):
             to_bias,
             factors,
             *grid.size,
+            ctx.own,
             grid.programs,
-            OWN=ctx.own,
             **grid.sums,
         )
         before = gradient if to_residual is None else to_residual
