@@ -55,7 +55,7 @@ def forms_of(convolution: Convolution) -> Iterator[Form]:
     """A convolution in all the forms that it can take, with the same weights.
 
     Padded: the middle of a (2+1)D layer has channels in multiples of eight. Of eight: so has the
-    data that the first convolution takes.
+    data that the first convolution takes, the others being zero. Taps: its neighbours are channels.
     """
     torch.manual_seed(0)
     plain = convolution.layer()
@@ -74,12 +74,13 @@ def forms_of(convolution: Convolution) -> Iterator[Form]:
         wide = cuda.VolumeConvolution(padded)
         wide.extra_inputs = more
         yield from _both("3-D of eight", "2-D of eight", wide, channels + more)
+        yield Form("taps", cuda.TapConvolution(padded), channels)
 
 
 def _both(volumes: str, pictures: str, layer: nn.Conv3d, channels: int) -> Iterator[Form]:
     """A convolution as it is, and as a 2-D one where that can be."""
     yield Form(volumes, layer, channels)
-    formed = cuda.reform(nn.Sequential(layer), cuda.Forms(pad=1))[0]
+    formed = cuda.reform(nn.Sequential(layer), cuda.Forms(taps=False, pad=1))[0]
     if formed is not layer:
         yield Form(pictures, formed, channels)
 
@@ -182,7 +183,7 @@ def _summarise(
         ("2-D", PLAIN),
         ("3-D padded", PLAIN),
         ("2-D padded", "2-D", PLAIN),
-        ("2-D of eight", "3-D of eight", "2-D padded", "2-D", PLAIN),
+        ("taps", "2-D padded", "2-D", PLAIN),
     ):
         total = sum(
             count * next(forms[form] for form in wanted if form in forms).ms

@@ -16,11 +16,14 @@ from stfmri.study.config import ModelConfig
 
 VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18")
 EXACT = 1e-13  # relative, in fp64
+# Channels of the input, so that each form is chosen.
+FEW = {cuda.TapConvolution: 1}
 DEVICES = {"cpu": cpu.SliceConvolution, "cuda": cuda.SliceConvolution, "mps": nn.Conv3d}
 EACH = {
     "slices": replace(cuda.PLAIN, slices=True),
     "across": replace(cuda.PLAIN, across=True),
     "points": replace(cuda.PLAIN, points=True),
+    "taps": replace(cuda.PLAIN, taps=True),
     "padded": replace(cuda.PLAIN, pad=8),
 }
 
@@ -52,6 +55,8 @@ def step(layer: nn.Module, x: Tensor) -> list[Tensor]:
         ((1, 1, 1), (1, 1, 1), (0, 0, 0), cuda.PointConvolution),
         ((1, 1, 1), (1, 2, 2), (0, 0, 0), cuda.PointConvolution),
         ((1, 1, 1), (2, 2, 2), (0, 0, 0), cuda.PointConvolution),
+        ((3, 7, 7), (1, 2, 2), (1, 3, 3), cuda.TapConvolution),
+        ((1, 7, 7), (1, 2, 2), (0, 3, 3), cuda.TapConvolution),
     ],
 )
 def test_each_form_is_the_same_convolution(
@@ -64,11 +69,12 @@ def test_each_form_is_the_same_convolution(
     bias: bool,
 ) -> None:
     torch.manual_seed(0)
-    plain = nn.Conv3d(6, 10, kernel, stride, padding, bias=bias).double()
+    channels = FEW.get(form, 8)
+    plain = nn.Conv3d(channels, 10, kernel, stride, padding, bias=bias).double()
     plain.to(memory_format=torch.channels_last_3d)
     formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)))
     assert type(formed[0]) is form
-    x = torch.randn(batch, 6, slices, 8, 7, dtype=torch.float64)
+    x = torch.randn(batch, channels, slices, 8, 7, dtype=torch.float64)
     for ours, theirs in zip(step(formed, x), step(plain, x), strict=True):
         assert relative(ours, theirs) < EXACT
 
@@ -82,7 +88,7 @@ def assert_same_steps(plain: nn.Module, forms: cuda.Forms, channels: int = 1) ->
     for ours, theirs in zip(step(formed, volume), step(plain, volume), strict=True):
         assert relative(ours, theirs) < 1e-11  # 35 layers and their norms of few values
     for ours, theirs in zip(formed.buffers(), plain.buffers(), strict=True):
-        assert relative(ours.double(), theirs.double()) < EXACT
+        assert relative(ours.double(), theirs.double()) < 1e-12
 
 
 @pytest.mark.parametrize("name", VIDEO)
@@ -141,6 +147,7 @@ def test_no_form_copies_its_input(name: str, monkeypatch: pytest.MonkeyPatch) ->
             assert pointer == inputs[0].data_ptr()
             checked.append(module)
 
+    # Taps, of the small data, are copied
     forms = (cuda.SliceConvolution, cuda.AcrossConvolution, cuda.PointConvolution)
     formed = [module for module in network.modules() if isinstance(module, forms)]
     for module in formed:
@@ -150,15 +157,30 @@ def test_no_form_copies_its_input(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert len(checked) >= (0 if name == "r3d_18" else 3)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("width", [5, 6, 9])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (2, 2, 0), (5, 3, 2)])
+def test_taps_become_channels_for_any_few_channels_kernel_and_stride(
+    kernel: int, stride: int, padding: int, width: int, channels: int
+) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv3d(channels, 6, kernel, stride, padding).double()
+    formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)))
+    assert type(formed[0]) is cuda.TapConvolution
+    x = torch.randn(2, channels, 5, 6, width, dtype=torch.float64)
+    for ours, theirs in zip(step(formed, x), step(plain, x), strict=True):
+        assert relative(ours, theirs) < EXACT
+
+
 @pytest.mark.parametrize(
     "convolution",
     [
-        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), groups=2),
-        nn.Conv3d(4, 4, (3, 1, 1), dilation=(2, 1, 1)),
-        nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1), padding_mode="circular"),
-        nn.Conv3d(4, 4, 3, padding=1),
-        nn.Conv3d(4, 4, (1, 3, 3), stride=(2, 1, 1)),
-        nn.Conv3d(4, 4, 1, padding=1),
+        nn.Conv3d(8, 8, (1, 3, 3), padding=(0, 1, 1), groups=2),
+        nn.Conv3d(8, 8, (3, 1, 1), dilation=(2, 1, 1)),
+        nn.Conv3d(8, 8, (1, 3, 3), padding=(0, 1, 1), padding_mode="circular"),
+        nn.Conv3d(8, 8, 3, padding=1),
+        nn.Conv3d(8, 8, (1, 3, 3), stride=(2, 1, 1)),
+        nn.Conv3d(8, 8, 1, padding=1),
     ],
 )
 def test_what_is_no_plain_convolution_of_one_plane_stays(convolution: nn.Conv3d) -> None:
@@ -166,5 +188,5 @@ def test_what_is_no_plain_convolution_of_one_plane_stays(convolution: nn.Conv3d)
 
 
 def test_each_device_gets_its_own_forms_and_an_unknown_one_none() -> None:
-    given = [reform(nn.Sequential(nn.Conv3d(4, 4, (1, 3, 3))), kind)[0] for kind in DEVICES]
+    given = [reform(nn.Sequential(nn.Conv3d(8, 8, (1, 3, 3))), kind)[0] for kind in DEVICES]
     assert [type(convolution) for convolution in given] == list(DEVICES.values())

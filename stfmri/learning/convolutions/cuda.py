@@ -4,12 +4,14 @@ A volume in channels-last layout is, without a copy, a stack of pictures in chan
 one tall picture whose rows are slices. So (1, k, k), (k, 1, 1) and 1×1×1 convolutions can be given
 to cuDNN as 2-D ones, for which it has more and better kernels than for 3-D ones. Matrix units take
 channels in groups of eight; other numbers of channels between the two convolutions of a (2+1)D
-layer are rounded up by zero weights.
+layer are rounded up by zero weights, and the data's one channel becomes eight: those of its
+neighbours along a row, which a convolution would multiply anyway.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import cast
 
 import torch
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stfmri.learning.convolutions.shared import EveryVoxel, SameWeights, WideNorm, factorised
+
+GROUP = 8  # channels that matrix units take together in half precision
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,18 @@ class Forms:
         slices: (1, k, k) as a 2-D convolution of B·T pictures.
         across: (k, 1, 1) as a 2-D convolution of B pictures of T rows and H·W columns.
         points: 1×1×1 as a 2-D convolution, of the voxels that its stride leaves.
+        taps: of fewer than eight channels, with the kernel's width turned into channels.
         pad: channels in the middle of a (2+1)D layer become a multiple of this; 1 leaves them.
     """
 
     slices: bool = True
     across: bool = True
     points: bool = True
-    pad: int = 8
+    taps: bool = True
+    pad: int = GROUP
 
 
-PLAIN = Forms(slices=False, across=False, points=False, pad=1)
+PLAIN = Forms(slices=False, across=False, points=False, taps=False, pad=1)
 
 
 def reform(network: nn.Module, forms: Forms | None = None) -> nn.Module:
@@ -60,6 +66,8 @@ def _form(module: nn.Conv3d, forms: Forms) -> type[SameWeights] | None:
     if module.groups != 1 or module.dilation != (1, 1, 1) or module.padding_mode != "zeros":
         return None
     kernel, padding = module.kernel_size, module.padding
+    if forms.taps and module.in_channels < GROUP and kernel[2] > 1:
+        return TapConvolution
     if kernel == (1, 1, 1):
         return PointConvolution if forms.points and padding == (0, 0, 0) else None
     if kernel[0] == 1:
@@ -134,3 +142,38 @@ class PointConvolution(SameWeights):
             input = left.contiguous(memory_format=torch.channels_last_3d)
         y_NCHW = F.conv2d(as_pictures(input), self.widened().squeeze(2), self.bias)
         return as_volumes(y_NCHW, input.shape[0])
+
+
+class TapConvolution(SameWeights):
+    """A convolution of few channels, each voxel's neighbours along its row taken as channels.
+
+    Seven taps of one channel are eight channels of one tap, the eighth with zero weights.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, T, H, W) → (B, C', T', H', W')."""
+        device = input.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            input = input.to(torch.get_autocast_dtype(device))
+        channels, width = input.shape[1], self.kernel_size[2]
+        taps = width + -width % (GROUP // gcd(GROUP, channels))
+        x_BCTHW = self._neighbours(input, taps)
+        weight_OCTHW = F.pad(self.widened(), (0, taps - width))
+        weight = weight_OCTHW.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous().unsqueeze(4)
+        stride = (*self.stride[:2], 1)
+        padding = (*cast("tuple[int, int, int]", self.padding)[:2], 0)
+        if self.kernel_size[0] == 1 and stride[0] == 1 and padding[0] == 0:
+            pictures = as_pictures(x_BCTHW)
+            y_NCHW = F.conv2d(pictures, weight.squeeze(2), self.bias, stride[1:], padding[1:])
+            return as_volumes(y_NCHW, input.shape[0])
+        return F.conv3d(x_BCTHW, weight, self.bias, stride, padding)
+
+    def _neighbours(self, x_BCTHW: Tensor, taps: int) -> Tensor:
+        """What the kernel meets along a row, as channels: (B, C·taps, T, H, W'), channels last."""
+        before = cast("tuple[int, int, int]", self.padding)[2]
+        step, width = self.stride[2], x_BCTHW.shape[4]
+        places = (width + 2 * before - self.kernel_size[2]) // step + 1
+        after = (places - 1) * step + taps - width - before
+        x_BCTHPK = F.pad(x_BCTHW, (before, after)).unfold(4, taps, step)
+        x_BTHPK = x_BCTHPK.permute(0, 2, 3, 4, 1, 5).flatten(4).contiguous()
+        return x_BTHPK.permute(0, 4, 1, 2, 3)

@@ -99,18 +99,22 @@ def finish_statistics(
     apart = tl.where(here, means - mean, 0.0)
     square = tl.sum(squares + count * apart * apart, 0)[None, :]
     inverse = 1.0 / tl.sqrt(square / rows + eps)
-    here = channel < own
-    scale = tl.load(weight + channel, mask=here, other=0.0) * inverse
+    has_parameters = channel < own
+    scale = tl.load(weight + channel, mask=has_parameters, other=0.0) * inverse
     tl.store(saved + channel, mean, mask=channel < C)
     tl.store(saved + C + channel, inverse, mask=channel < C)
     tl.store(saved + 2 * C + channel, scale, mask=channel < C)
     tl.store(
-        saved + 3 * C + channel, tl.load(bias + channel, mask=here, other=0.0), mask=channel < C
+        saved + 3 * C + channel,
+        tl.load(bias + channel, mask=has_parameters, other=0.0),
+        mask=channel < C,
     )
-    old = tl.load(running_mean + channel, mask=here)
-    tl.store(running_mean + channel, old + momentum * (mean - old), mask=here)
-    old = tl.load(running_var + channel, mask=here)
-    tl.store(running_var + channel, old + momentum * (square / (rows - 1) - old), mask=here)
+    old = tl.load(running_mean + channel, mask=has_parameters)
+    tl.store(running_mean + channel, old + momentum * (mean - old), mask=has_parameters)
+    old = tl.load(running_var + channel, mask=has_parameters)
+    tl.store(
+        running_var + channel, old + momentum * (square / (rows - 1) - old), mask=has_parameters
+    )
     if tl.program_id(0) == 0:
         tl.store(tracked, tl.load(tracked) + 1)
 
