@@ -8,8 +8,13 @@ from torch import nn
 from stfmri.learning import convolutions, fused_norm
 
 
-def suit(network: nn.Module, device: torch.device) -> None:
-    """Swap layers of a network, in place; parameters keep their names, results their values."""
+def suit(network: nn.Module, device: torch.device, captured: bool) -> None:
+    """Swap layers of a network, in place; parameters keep their names, results their values.
+
+    Args:
+        captured: whether steps are launched as CUDA graphs. Launched one by one, the kernels of the
+            fused norms cost the host more than they spare the GPU.
+    """
     convolutions.reform(network, device.type)
-    if not fused_norm.why_not(device):
+    if captured and not fused_norm.why_not(device):
         fused_norm.fuse(network)

@@ -55,7 +55,9 @@ class Learner:
         """
         self.config, self.accelerator = config, accelerator
         self.device = accelerator.device
-        forms.suit(network, self.device)
+        alone = self.device.type == "cuda" and accelerator.num_processes == 1
+        captured = alone and config.train.cuda_graph and config.train.accumulate == 1
+        forms.suit(network, self.device, captured)
         # Known to torch, but not in its type declarations for modules.
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         network = network.to(self.device)
@@ -63,8 +65,6 @@ class Learner:
         self.frozen, scales = stages.fine_tuned(network, config)
         self.mean = optimise.mean_weights(network, config.train)
         self.best: dict[str, Tensor] | None = None
-        alone = self.device.type == "cuda" and accelerator.num_processes == 1
-        captured = alone and config.train.cuda_graph and config.train.accumulate == 1
         self.network, self.optimizer = accelerator.prepare(
             network, optimise.optimizer(network, config.train, scales, capturable=captured)
         )

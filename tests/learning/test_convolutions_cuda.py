@@ -72,7 +72,7 @@ def test_each_form_is_the_same_convolution(
     channels = FEW.get(form, 8)
     plain = nn.Conv3d(channels, 10, kernel, stride, padding, bias=bias).double()
     plain.to(memory_format=torch.channels_last_3d)
-    formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)))
+    formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)), cuda.EVERY)
     assert type(formed[0]) is form
     x = torch.randn(batch, channels, slices, 8, 7, dtype=torch.float64)
     for ours, theirs in zip(step(formed, x), step(plain, x), strict=True):
@@ -91,11 +91,12 @@ def assert_same_steps(plain: nn.Module, forms: cuda.Forms, channels: int = 1) ->
         assert relative(ours.double(), theirs.double()) < 1e-12
 
 
+@pytest.mark.parametrize("forms", [cuda.Forms(), cuda.EVERY], ids=["default", "every"])
 @pytest.mark.parametrize("name", VIDEO)
-def test_a_reformed_network_takes_the_same_step(name: str) -> None:
+def test_a_reformed_network_takes_the_same_step(name: str, forms: cuda.Forms) -> None:
     channels = 2 if name == "mc3_18" else 1
     plain = models.build(ModelConfig(name=name, dropout=0), 3, seed=0, channels=channels)
-    assert_same_steps(plain, cuda.Forms(), channels)
+    assert_same_steps(plain, forms, channels)
 
 
 @pytest.mark.parametrize("forms", EACH.values(), ids=EACH)
@@ -135,7 +136,7 @@ def test_no_form_copies_its_input(name: str, monkeypatch: pytest.MonkeyPatch) ->
         return real(x, *arguments)
 
     monkeypatch.setattr("stfmri.learning.convolutions.cuda.F.conv2d", watched)
-    network = cuda.reform(models.build(ModelConfig(name=name), 3, seed=0))
+    network = cuda.reform(models.build(ModelConfig(name=name), 3, seed=0), cuda.EVERY)
     network.to(memory_format=torch.channels_last_3d)
     checked = []
 
@@ -165,7 +166,7 @@ def test_taps_become_channels_for_any_few_channels_kernel_and_stride(
 ) -> None:
     torch.manual_seed(0)
     plain = nn.Conv3d(channels, 6, kernel, stride, padding).double()
-    formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)))
+    formed = cuda.reform(nn.Sequential(copy.deepcopy(plain)), cuda.EVERY)
     assert type(formed[0]) is cuda.TapConvolution
     x = torch.randn(2, channels, 5, 6, width, dtype=torch.float64)
     for ours, theirs in zip(step(formed, x), step(plain, x), strict=True):
