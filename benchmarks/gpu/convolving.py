@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf, isnan
 
@@ -45,10 +45,12 @@ class Outcome:
     Attributes:
         errors: relative, of the output, the weight's gradient and the input's.
         ms: forward and backward.
+        repeats: whether doing it again gave the same bits.
     """
 
     errors: tuple[float, ...]
     ms: float
+    repeats: bool
 
 
 def forms_of(convolution: Convolution) -> Iterator[Form]:
@@ -91,6 +93,11 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
     return inf if isnan(error) else error
 
 
+def repeats(step: Callable[[], tuple[Tensor, ...]]) -> bool:
+    """Whether a step gives the same bits twice."""
+    return all(torch.equal(*pair) for pair in zip(step(), step(), strict=True))
+
+
 class Check:
     """One convolution with its data and what fp32 makes of them."""
 
@@ -129,7 +136,7 @@ class Check:
         y, to_weight, *to_x = found
         ours = (y[:, : own[0]], to_weight, *(item[:, : own[2]] for item in to_x))
         errors = tuple(relative(*pair) for pair in zip(ours, self.exact, strict=True))
-        return Outcome(errors, milliseconds(step, self.device))
+        return Outcome(errors, milliseconds(step, self.device), repeats(step))
 
     def _in_fp32(self, weight: Tensor) -> tuple[Tensor, ...]:
         """Output and gradients in fp32, in PyTorch's own layout and form."""
@@ -177,6 +184,8 @@ def _summarise(
     outcomes = [outcomes for _, outcomes in layers.values()]
     worst = max(max(one.errors) for forms in outcomes for one in forms.values())
     report.add(f"{name}, worst error of a convolution in fp16", worst, limit=LIMIT)
+    changing = sum(not one.repeats for forms in outcomes for one in forms.values())
+    report.add(f"{name}, convolutions in some form whose results change when repeated", changing)
     # Where a form does not exist, the next simpler one is used
     for wanted in (
         (PLAIN,),

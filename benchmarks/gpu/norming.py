@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpu.convolving import LAYOUT, NETWORKS, relative
+from gpu.convolving import LAYOUT, NETWORKS, relative, repeats
 from gpu.layers import Norm, norms_of
 from gpu.record import Report
 from gpu.timing import milliseconds
@@ -24,10 +24,17 @@ WAYS = ("as torchvision has them", "of padded channels", "fused")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Largest relative error of output, gradients and running statistics; forward and back."""
+    """What was measured of a norm.
+
+    Attributes:
+        error: the largest relative one of output, gradients and running statistics.
+        ms: forward and backward.
+        repeats: whether doing it again gave the same bits.
+    """
 
     error: float
     ms: float
+    repeats: bool
 
 
 Outcomes = dict[str, Outcome]
@@ -82,7 +89,7 @@ class Check:
         ours += [holder.running_mean, holder.running_var]  # type: ignore[list-item]
         theirs = self._in_fp64(holder, y[:, :own])
         error = max(relative(*pair) for pair in zip(ours, theirs, strict=True))
-        return Outcome(error, milliseconds(step, self.device))
+        return Outcome(error, milliseconds(step, self.device), repeats(step))
 
     def _in_fp64(self, holder: nn.BatchNorm3d, y: Tensor) -> list[Tensor]:
         """The same in fp64, rectified where the result that is checked is."""
@@ -143,6 +150,8 @@ def check(report: Report, shape: tuple[int, ...]) -> None:
         for way in WAYS:
             total = sum(count * measured[norm][way].ms for norm, count in counts.items())
             report.add(f"{name}, norms {way}, ms a step", total)
+        changing = sum(not measured[norm][WAYS[-1]].repeats for norm in counts)
+        report.add(f"{name}, fused norms whose results change when repeated", changing, limit=0)
         for way in reversed(WAYS):
             worst = max(measured[norm][way].error for norm in counts)
             report.add(f"{name}, worst error of norms {way}", worst, limit=LIMIT)
