@@ -133,9 +133,9 @@ def overall_left(rows: Sequence[Row]) -> tuple[float, int] | None:
     epoch yet is given the pace of its variant, or else of all.
     """
     jobs: dict[str, list[Row]] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         if row.state != DONE and row.total:
-            jobs.setdefault(row.job or row.run.name, []).append(row)
+            jobs.setdefault(row.job or f"without one, {number}", []).append(row)
     running = {name for name, some in jobs.items() if any(row.state == RUNNING for row in some)}
     paces = Paces(rows)
     if not running or not paces:
