@@ -103,7 +103,8 @@ class TrainRuns:
 
 def _share_of_job(number: int, runs: int, gpus: Sequence[str]) -> dict[str, str]:
     """The environment of one of a job's runs: its part of the cores, and one of the GPUs."""
-    cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or len(os.sched_getaffinity(0)))
+    usable = len(os.sched_getaffinity(0))  # of the whole node, where SLURM binds no process
+    cores = min(usable, int(os.environ.get("SLURM_CPUS_PER_TASK") or usable))
     threads = str(max(1, cores // runs))
     # SLURM's variable is asked before the other.
     own = {"OMP_NUM_THREADS": threads, "SLURM_CPUS_PER_TASK": threads}

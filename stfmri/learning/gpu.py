@@ -86,7 +86,7 @@ def _complaint(asked: str, reasons: Sequence[str]) -> str:
         "CUDA_VISIBLE_DEVICES is not set" if visible is None else f"CUDA_VISIBLE_DEVICES={visible}",
         *(f"torch says: {reason}" for reason in reasons),
     ]
-    cpu = "cluster.train.gres=null" if os.environ.get(GPU_ASKED) else "ACCELERATE_USE_CPU=true"
+    cpu = "cluster.train.gres=null" if os.environ.get(GPU_ASKED) else "CUDA_VISIBLE_DEVICES=''"
     return (
         f"a GPU was asked for ({asked}) and none is seen on {platform.node()}: {'; '.join(found)}. "
         f"python launch/doctor.py there tells more; to train on the CPU, set {cpu}"

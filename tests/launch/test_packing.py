@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_runs_of_a_job_take_its_gpus_in_turn_and_share_its_cores(
     spied: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "9")
     configs = spied(3)
     TrainRuns(configs, asked="cluster.train.gres=gpu:2")()
