@@ -46,6 +46,8 @@ def alone_on(device: torch.device, wait_s: float = WAIT_S) -> Iterator[None]:
             _say(f"waited {wait_s:.0f} s for other runs' first steps on this GPU; goes on anyway")
         try:
             yield
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize(device)  # its steps are on the device still
         finally:
             _release(turn)
             _release(queue)
