@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.job import Collect, TrainRuns, baselines_by_fold
+from launch.packing import asks_for_gpu, for_packs, packs_of
 from launch.states import LOGS, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
@@ -30,16 +31,15 @@ def submit_to_slurm(
 ) -> None:
     """Submit `runs`, and then the collector.
 
-    Networks go `cluster.runs_per_gpu` to a job, baselines a fold to a job.
+    Networks go `cluster.runs_per_gpu` to each GPU of a job, baselines a fold to a job.
 
     Raises:
         ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
     """
     networks = left_to_the_choosing(sweep, [run for run in runs if not run.baseline])
-    size = cluster.runs_per_gpu
-    packs = [networks[first : first + size] for first in range(0, len(networks), size)]
-    calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
-    jobs = _submit(sweep, packs, calls, cluster.train, sweep.name, code)
+    packs, asked = packs_of(networks, cluster), asks_for_gpu(cluster)
+    calls = [TrainRuns([str(run.config_file) for run in pack], asked=asked) for pack in packs]
+    jobs = _submit(sweep, packs, calls, for_packs(cluster.train, packs), sweep.name, code)
     folds = baselines_by_fold(sweep.folder, runs)
     name = f"{sweep.name[:90]}-baselines"
     jobs += _submit(sweep, list(folds.values()), list(folds), cluster.baselines, name, code)

@@ -23,7 +23,7 @@ from accelerate.utils import parse_flag_from_env
 from numpy.typing import NDArray
 from torch import nn
 
-from stfmri.learning import checkpoint, device, models, provenance, weights
+from stfmri.learning import checkpoint, device, gpu, models, provenance, weights
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
@@ -68,7 +68,12 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
 
 
 def accelerator_of(config: Config) -> Accelerator:
-    """Accelerate in the precision that this machine really has."""
+    """Accelerate in the precision that this machine really has.
+
+    Raises:
+        NoGpuError: where a GPU was asked for and none is seen.
+    """
+    gpu.before_accelerate()
     # As Accelerate will choose; it reads this variable only where it makes the state itself.
     # Without it, each of several processes on CPUs would take itself for the only one.
     several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1

@@ -37,6 +37,8 @@ CHAIN_KEYS = {
     ),
 }
 SCAN = "scan"  # the one channel of a cohort that names no contrasts
+# Environment variable, set for a run whose job asked for a GPU: the setting that did, in words.
+GPU_ASKED = "STFMRI_GPU_ASKED"
 SLICE_AXES = ("axial", "coronal", "sagittal")
 # `model.weights=pretrained:NAME` names weights that `python -m stfmri.pretrain` made.
 PRETRAINED = "pretrained:"
@@ -359,7 +361,7 @@ class ClusterConfig:
 
     kind: str = "auto"  # slurm | local | auto: SLURM where sbatch is found, else this machine
     local_jobs: int = 0  # runs at a time on this machine; 0: as many as it has room for
-    runs_per_gpu: int = 1  # runs side by side on one GPU: of a SLURM job, or of this machine
+    runs_per_gpu: int = 1  # runs side by side on each GPU: of a SLURM job, or of this machine
     preprocess: StageResources = field(default_factory=StageResources)
     train: StageResources = field(default_factory=StageResources)
     baselines: StageResources = field(default_factory=StageResources)

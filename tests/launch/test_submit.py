@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -281,7 +282,7 @@ def test_a_submission_that_another_overtook_goes_by_the_other_ones_sweep(
 ) -> None:
     check = submit.inputs.check
 
-    def overtaken(sweep: Sweep) -> None:
+    def overtaken(sweep: Sweep, here: Sequence[str]) -> None:
         monkeypatch.setattr(submit.inputs, "check", check)
         submit.main(submission(root, "sweep.folds=[1]"))
         handed_over.clear()
