@@ -28,6 +28,7 @@ from common import (
     find_device,
     new_parser,
     paired_ratio,
+    peer_off_cudnn,
     publish,
     said_on_stderr,
     seconds_text,
@@ -165,7 +166,7 @@ def compare(
             seconds_text(statistics.median(theirs)),
             f"{ratio:.2f}×",
             f"≥ {mark:g}×" if mark else "",
-            ratio >= mark if mark else None,
+            ratio >= mark if mark and not peer_off_cudnn(device) else None,
         ),
         Row(
             f"{label}, share of the roofline",
@@ -248,6 +249,7 @@ def main() -> int:
             "stands the bound itself, in the peer's column. A share above 100% would say that the "
             "machine was busy while the ceilings were measured."
         )
+        notes += [off] if (off := peer_off_cudnn(device)) else []
         for name in options.models:
             with said_on_stderr(f"{name}, steps"):
                 rounds = 2 if options.quick else options.rounds
