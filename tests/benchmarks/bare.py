@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("torch", "torchvision", "accelerate", "h5py", "numpy")
 
 
-def bare_environment(folder: Path) -> dict[str, str]:
-    """Variables with which `python -S` finds the project, LIBRARIES and what they need, no more.
+def bare_environment(folder: Path, names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Variables with which `python -S` finds the project, some libraries and what they need.
 
     Args:
         folder: empty; it gets a link to each package.
     """
-    for name in needed(LIBRARIES):
+    for name in needed(names):
         for file in metadata.files(name) or ():
             top = file.parts[0]
             link = folder / top

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.benchmarks.bare import ROOT
+from tests.benchmarks.bare import LIBRARIES, ROOT, bare_environment
 
 BENCHMARKS = ROOT / "benchmarks"
 MISSING = ("hydra", "omegaconf", "submitit", "torchio", "nibabel", "sklearn", "scipy", "rich")
@@ -18,11 +19,24 @@ assert not [name for name in {MISSING} if find_spec(name)]
 import input, resume, step, study, gpu_check, usual_script
 import stfmri.train, stfmri.learning.choosing
 """
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", program],
-        env=bare,
-        cwd=BENCHMARKS,
+    done = python(bare, BENCHMARKS, "-c", program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tests_of_a_gpu_need_pytest_besides(tmp_path: Path) -> None:
+    environment = bare_environment(tmp_path, (*LIBRARIES, "pytest"))
+    options = ["--collect-only", "--quiet", "-p", "no:cacheprovider"]
+    done = python(environment, ROOT, "-m", "pytest", *options, "tests/cuda/test_on_gpu.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def python(
+    environment: dict[str, str], folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        env=environment,
+        cwd=folder,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from stfmri.learning import convolutions, device, learner, models
+from stfmri.learning import device, forms, learner, models
 from stfmri.learning.data import Batch
 from stfmri.learning.learner import LARGEST_SCALE, Learner
 from stfmri.learning.loss import weighted_loss
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("small_network")
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Convolutions as the network has them, in fp16."""
-    monkeypatch.setattr(convolutions, "reform", lambda network: network)
+    monkeypatch.setattr(forms, "suit", lambda network, device: None)
     monkeypatch.setattr(device, "resolve_precision", lambda *_: "fp16")
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
