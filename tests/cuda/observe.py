@@ -96,6 +96,8 @@ def described(tensor: Tensor) -> dict[str, Any]:
         "device": tensor.device.type,
         "dtype": str(tensor.dtype).removeprefix("torch."),
         "size": tensor.numel(),
+        "shape": list(tensor.shape),
+        "strides": list(tensor.stride()),
         "channels_last": last is not None and tensor.is_contiguous(memory_format=last),
     }
 

@@ -111,6 +111,16 @@ def test_convolutions_compute_in_the_runs_precision_with_channels_last(
 
 
 @each_step
+def test_batch_norm_keeps_channels_last_both_ways(steps: Steps, seen: dict[str, Any]) -> None:
+    """A batch of one may have a stride that hides its layout: then batch norm makes copies."""
+    operators = seen["steps"][steps.name]["operators"]
+    calls = [call for call in operators if call["operator"].startswith("native_batch_norm")]
+    assert len(calls) >= 2 * 2 * 20
+    for call in calls:
+        assert call["outputs"][0]["channels_last"], call
+
+
+@each_step
 def test_the_loss_and_the_optimiser_compute_in_fp32(steps: Steps, seen: dict[str, Any]) -> None:
     operators = seen["steps"][steps.name]["operators"]
     adam = [call for call in operators if call["operator"] == "_fused_adam_"]
