@@ -104,6 +104,20 @@ def as_volumes(x_NCHW: Tensor, batch: int) -> Tensor:
     return x_NCHW.permute(0, 2, 3, 1).unflatten(0, (batch, -1)).permute(0, 4, 1, 2, 3)
 
 
+def as_rows(x_BCTHW: Tensor) -> Tensor:
+    """Every volume as one picture whose rows are its slices, (B, C, T, H·W), channels last.
+
+    By way of (B, T, H, W, C), where all axes are in their order: else PyTorch gives a batch of one
+    a stride that hides from cuDNN's batch norm that its channels are last.
+    """
+    return x_BCTHW.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
+
+
+def from_rows(x_BCTP: Tensor, shape_HW: torch.Size) -> Tensor:
+    """The inverse of `as_rows`, (B, C, T, H, W), channels last."""
+    return x_BCTP.permute(0, 2, 3, 1).unflatten(2, shape_HW).permute(0, 4, 1, 2, 3)
+
+
 class VolumeConvolution(SameWeights):
     """A 3-D convolution, with channels beyond its weights where there are any."""
 
@@ -130,8 +144,8 @@ class AcrossConvolution(SameWeights):
         weight = self.widened().squeeze(4)
         stride = (self.stride[0], 1)
         padding = (cast("tuple[int, int, int]", self.padding)[0], 0)
-        y_BCTP = F.conv2d(input.flatten(3), weight, self.bias, stride, padding)
-        return y_BCTP.unflatten(3, input.shape[3:])
+        y_BCTP = F.conv2d(as_rows(input), weight, self.bias, stride, padding)
+        return from_rows(y_BCTP, input.shape[3:])
 
 
 class PointConvolution(SameWeights):
