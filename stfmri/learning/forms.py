@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from stfmri.learning import convolutions, fused_norm
+from stfmri.learning.convolutions.shared import SameWeights
+from stfmri.learning.fused_norm import FusedNorm
 
 
 def suit(network: nn.Module, device: torch.device, captured: bool) -> None:
@@ -18,3 +20,12 @@ def suit(network: nn.Module, device: torch.device, captured: bool) -> None:
     convolutions.reform(network, device.type)
     if captured and not fused_norm.why_not(device):
         fused_norm.fuse(network)
+
+
+def described(network: nn.Module) -> dict[str, bool]:
+    """Which layers of a network have a form of their own."""
+    kinds = {type(module) for module in network.modules()}
+    return {
+        "own_convolutions": any(issubclass(kind, SameWeights) for kind in kinds),
+        "fused_norms": any(issubclass(kind, FusedNorm) for kind in kinds),
+    }

@@ -23,7 +23,7 @@ from accelerate.utils import parse_flag_from_env
 from numpy.typing import NDArray
 from torch import nn
 
-from stfmri.learning import checkpoint, device, gpu, models, provenance, weights
+from stfmri.learning import checkpoint, device, forms, gpu, models, provenance, weights
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
@@ -353,9 +353,8 @@ class Run:
             "processes": self.accelerator.num_processes,
             "input": type(self.train_part).__name__.lower(),
             "layout": "channels_last_3d",
-            "convolutions": "slice-wise"
-            if self.device.type == "cpu"
-            else "as torchvision has them",
+            **forms.described(self.learner.bare_network),
+            "cuda_graph": self.learner.is_captured,
             "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
             "pretraining": self.pretrained.card.summary() if self.pretrained else None,
