@@ -176,13 +176,10 @@ class TapConvolution(SameWeights):
         taps = width + -width % (GROUP // gcd(GROUP, channels))
         x_BCTHW = self._neighbours(input, taps)
         weight_OCTHW = F.pad(self.widened(), (0, taps - width))
-        weight = weight_OCTHW.permute(0, 1, 4, 2, 3).flatten(1, 2).contiguous().unsqueeze(4)
+        weight = weight_OCTHW.permute(0, 1, 4, 2, 3).flatten(1, 2).unsqueeze(4)
+        weight = weight.contiguous(memory_format=torch.channels_last_3d)
         stride = (*self.stride[:2], 1)
         padding = (*cast("tuple[int, int, int]", self.padding)[:2], 0)
-        if self.kernel_size[0] == 1 and stride[0] == 1 and padding[0] == 0:
-            pictures = as_pictures(x_BCTHW)
-            y_NCHW = F.conv2d(pictures, weight.squeeze(2), self.bias, stride[1:], padding[1:])
-            return as_volumes(y_NCHW, input.shape[0])
         return F.conv3d(x_BCTHW, weight, self.bias, stride, padding)
 
     def _neighbours(self, x_BCTHW: Tensor, taps: int) -> Tensor:
