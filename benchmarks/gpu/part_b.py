@@ -142,7 +142,13 @@ def trained_weights(
     name: str, report: Report, shape: tuple[int, ...], captured: bool, steps: int = 10
 ) -> Tensor:
     """All parameters after a few steps with dropout and augmentation, float64 on the host."""
-    learner = learner_of(name, report.device, "fp16", captured=captured, plain=False)
+    suit = forms.suit
+
+    def same(network: nn.Module, device: torch.device, _captured: bool) -> None:
+        suit(network, device, captured=True)
+
+    with mock.patch.object(forms, "suit", same):  # whether captured or not
+        learner = learner_of(name, report.device, "fp16", captured=captured, plain=False)
     batches = [batch_of(shape, report.device, number) for number in range(steps)]
     learner.learn(batches)
     weights = _flat(learner.bare_network)

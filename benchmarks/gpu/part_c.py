@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GRID = PreprocessingConfig(spacing_mm=6, field_mm=(240, 240, 156))  # 40 × 40 × 26 voxels
 SUBJECTS, EPOCHS, HALF_WAY = 24, 6, 2
 NETWORK = "mc3_18"  # the smallest files of weights
-PATIENCE_S = 240.0  # for one process
+PATIENCE_S = 120.0  # for processes side by side
 # Of probabilities after six epochs, where sums are in another order from the third on.
 OTHER_DEVICE = 0.05
 
@@ -98,6 +98,8 @@ def prepared(root: Path, report: Report) -> Runs:
             "train.deterministic": True,
             "train.precision": "fp16" if report.device.type == "cuda" else "fp32",
             "checkpoint.every_s": 0,
+            # Three runs at a time, whose threads would get in each other's way.
+            "train.threads": max(1, len(os.sched_getaffinity(0)) // 4),
         },
     )
     grid = TOY if report.quick else GRID
@@ -237,11 +239,16 @@ def finish(started: Sequence[Started]) -> None:
     """Wait for processes.
 
     Raises:
-        RuntimeError: where one fails, with what it said last; the others are ended.
+        RuntimeError: where one fails or hangs, with what it said last; the others are ended.
     """
+    deadline = time.monotonic() + PATIENCE_S
     try:
         for one in started:
-            if one.process.wait(PATIENCE_S):
+            try:
+                failed = one.process.wait(max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                failed = True
+            if failed:
                 raise RuntimeError(f"{one.folder}: {one.log.read_text()[-3000:]}")
     finally:
         for one in started:
