@@ -90,7 +90,7 @@ class Recorder(TorchDispatchMode):
 
 
 def described(tensor: Tensor) -> dict[str, Any]:
-    """Device, dtype and layout of a tensor."""
+    """Device, dtype, shape and layout of a tensor."""
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.ndim)
     return {
         "device": tensor.device.type,

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("small_network")
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Convolutions as the network has them, in fp16."""
-    monkeypatch.setattr(forms, "suit", lambda network, device: None)
+    monkeypatch.setattr(forms, "suit", lambda *_: None)
     monkeypatch.setattr(device, "resolve_precision", lambda *_: "fp16")
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
