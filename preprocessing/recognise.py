@@ -106,6 +106,6 @@ def _flat_share(image: Image, background: np.generic) -> float:
     for axis in range(3):
         values, kept = np.moveaxis(data, axis, 0), np.moveaxis(inside, axis, 0)
         both = kept[1:] & kept[:-1]
-        total += np.count_nonzero(both)
-        equal += np.count_nonzero(both & (values[1:] == values[:-1]))
+        total += int(np.count_nonzero(both))
+        equal += int(np.count_nonzero(both & (values[1:] == values[:-1])))
     return equal / max(total, 1)

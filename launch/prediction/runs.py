@@ -63,8 +63,8 @@ def choose(folders: Sequence[Path]) -> Chosen:
         for run in own:
             if not (run / "model.pt").is_file():
                 raise UserError(
-                    f"no model at {run / 'model.pt'}: the run has not finished, or is a baseline's; "
-                    "see launch/status.py, or name the finished runs with several --run"
+                    f"no model at {run / 'model.pt'}: the run has not finished, or is a "
+                    "baseline's; see launch/status.py, or name the finished runs with several --run"
                 )
             runs[run] = None
             names[_variant_of(run)] = None

@@ -118,5 +118,3 @@ def _only_file(word: str, data: DataConfig) -> dict[str, Path]:
         trained = only if data.contrasts else "one contrast, which its cohort does not name"
         raise UserError(f"the run was trained on {trained}: expected FILE, found {word}")
     return {only: absolute(word)}
-
-

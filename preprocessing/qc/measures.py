@@ -59,7 +59,9 @@ MEASURES = (
 BY_CONTRAST = (
     Measure("snr_", "signal to noise of the stored channel", digits=1),
     Measure("cnr_", "contrast to noise of the stored channel", digits=1),
-    Measure("nmi_before_", "normalised mutual information with the reference, before", "", 3, False),
+    Measure(
+        "nmi_before_", "normalised mutual information with the reference as found", "", 3, False
+    ),
     Measure("nmi_after_", "normalised mutual information after registration", "", 3, False),
     Measure("shift_mm_", "how far registration moved the contrast", "mm", 1, False),
     Measure("far_apart_", "distance of its centre from the reference's, where far", "mm", 0, False),

@@ -38,7 +38,8 @@ def read_leader(results: Path) -> Leader:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         leader = content["leader"]
-        return Leader(None if leader is None else safe_name(leader, f"{path}: leader"), content["complete"])
+        name = None if leader is None else safe_name(leader, f"{path}: leader")
+        return Leader(name, bool(content["complete"]))
     except FileNotFoundError as error:
         raise UserError(
             f"no results at {path}: collect the sweep first, python -m stfmri.collect --sweep "
