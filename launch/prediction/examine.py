@@ -21,6 +21,8 @@ from preprocessing.recognise import require_brain, require_scan, require_told_ap
 from stfmri.study.config import Config
 from stfmri.study.shards import voxel_sha256
 
+PANEL = 320  # pixels of each plane's edge
+
 
 @dataclass(frozen=True)
 class Examined:
@@ -85,7 +87,7 @@ class Examiner:
             sha256=voxel_sha256(made.volume_CDHW),
             scan_sha256=sources.scan_sha256,
             numbers=numbers,
-            picture=picture(made) if self.pictures else b"",
+            picture=picture(made, PANEL) if self.pictures else b"",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from launch.cli import console
 from launch.prediction import external, page, sheet
 from launch.prediction.answers import Answer
 from launch.prediction.examine import Examined
+from launch.prediction.familiar import ordinal
 from launch.prediction.runs import Chosen
 from stfmri.learning.models import Trained
 from stfmri.study.files import absolute, write_atomic
 
-MOST_SHOWN = 20  # scans whose notes, and warnings, are printed; files hold all
+MOST_SHOWN = 20  # warnings that are printed; files hold all
+DISTANCE = (
+    "distance: of intensities and volume from those of the training scans, as a percentile of "
+    "theirs from one another"
+)
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,13 @@ class Told:
     @property
     def caution(self) -> str:
         """What the networks were trained on."""
-        count, config = len(self.chosen.runs), self.first.config
-        which = "network" if count == 1 else f"{count} networks, whose mean this is,"
-        verb = "was" if count == 1 else "were"
+        config = self.first.config
+        count = len(self.chosen.runs)
+        averaged = f" ({count} networks, averaged)" if count > 1 else ""
         return (
-            f"for research only: the {which} ({self.chosen.name}) {verb} trained on "
-            f"{config.data.name} at {config.preprocessing.spacing_mm:g} mm; scans of another "
-            f"scanner or sequence may mislead {'it' if count == 1 else 'them'}"
+            f"for research only: {self.chosen.name}{averaged} was trained on {config.data.name} at "
+            f"{config.preprocessing.spacing_mm:g} mm; scans of another scanner or sequence may "
+            "mislead it"
         )
 
 
@@ -51,13 +57,14 @@ def on_screen(told: Told) -> None:
         return
     out = console()
     classes = told.first.classes
-    table = Table("scan", "prediction", *classes, box=None, pad_edge=False)
-    for answer in told.answers:
+    header = ("scan", "prediction", *classes, "distance", "brain mask")
+    table = Table(*header, box=None, pad_edge=False)
+    for title, answer in zip(titles(told.answers), told.answers, strict=True):
         cells = [_cell(answer, number) for number in range(len(classes))]
-        table.add_row(answer.name, answer.prediction, *cells)
+        table.add_row(title, answer.prediction, *cells, _distance(answer), answer.brain)
     out.print(table)
-    for answer in told.answers[:MOST_SHOWN]:
-        out.print(f"{answer.name}: {'; '.join(answer.notes)}", soft_wrap=True)
+    if any(answer.familiarity is not None for answer in told.answers):
+        out.print(DISTANCE, soft_wrap=True)
     out.print(told.caution, soft_wrap=True)
     warnings = [f"{one.name}: {text}" for one in told.answers for text in one.warnings]
     for text in warnings[:MOST_SHOWN]:
@@ -65,6 +72,12 @@ def on_screen(told: Told) -> None:
     if len(warnings) > MOST_SHOWN:
         rest = len(warnings) - MOST_SHOWN
         print(f"warning: and {rest} more; --report shows all of them", file=sys.stderr)
+
+
+def titles(answers: Sequence[Answer]) -> list[str]:
+    """A name for each scan: without its folder, where that tells all of them apart."""
+    short = [Path(answer.name).name for answer in answers]
+    return short if len(set(short)) == len(short) else [answer.name for answer in answers]
 
 
 def as_table(told: Told, file: Path) -> None:
@@ -118,6 +131,13 @@ def _cell(answer: Answer, number: int) -> str:
     if len(said_F) == 1:
         return mean
     return f"{mean} ({said_F.min():.2f}–{said_F.max():.2f})"
+
+
+def _distance(answer: Answer) -> str:
+    known = answer.familiarity
+    if known is None:
+        return "not known"
+    return "outside" if known.is_outside else f"{ordinal(known.percentile)} percentile"
 
 
 def _written(path: Path) -> None:
