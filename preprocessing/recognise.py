@@ -18,7 +18,7 @@ from preprocessing.cohorts.survey import MOST_BRAIN_L
 from preprocessing.nifti import Image, ScanError
 
 FEWEST_VALUES = 32
-MOST_FLAT = 0.5  # of neighbours apart from the background, those that are equal
+MOST_FLAT = 0.65  # of neighbours apart from the background, those that are equal
 # Of a brain's volume: newborn and atrophied brains lie within, a mask of something else does not.
 POSSIBLE_ML = (300.0, 2500.0)
 # Beyond the training scans' own volumes, where those lie outside.

@@ -21,7 +21,8 @@ def as_csv(answers: Sequence[Answer], refused: Sequence[Examined], classes: Sequ
     …` (their range), and `FURTHER`.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # Every cell in quotes: csv would leave a carriage return bare, and what follows begins a row.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     ranges = (f"{prefix}_{name}" for prefix in ("prob", "low", "high") for name in classes)
     header = ("scan", "prediction", *ranges, *FURTHER)
     writer.writerow(map(as_text, header))

@@ -101,6 +101,8 @@ def read(cache: Path) -> dict[str, Quality]:
 
 
 def _quality(row: Mapping[str, str], measures: Sequence[str]) -> Quality:
+    if None in row or None in row.values():
+        raise ValueError("more or fewer fields than the header")
     numbers = {name: float(row[name]) for name in measures if row[name]}
     known = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return Quality(row.get("brain", ""), row.get("scan_sha256", ""), known)
