@@ -154,4 +154,5 @@ def _in_words(measure: Measure, value: float, low: float, high: float) -> str:
     factor = 100 if measure.name.startswith(PERCENT) else 1
     texts = [f"{factor * number:.{measure.digits}f}" for number in (value, low, high)]
     unit = f" {measure.unit}" if measure.unit else ""
-    return f"{measure.meaning} {texts[0]}{unit}, {texts[1]} to {texts[2]} in training"
+    what = measure.meaning.partition(",")[0]
+    return f"{what} {texts[0]}{unit}, {texts[1]} to {texts[2]} in training"
