@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from launch import local, predict, submit
+from launch.prediction import examine
 from launch.prediction.subjects import files_of
 from preprocessing.__main__ import main as preprocess
 from preprocessing.phantom.cohort import make_cohort
@@ -196,6 +197,25 @@ def test_a_variant_answers_with_the_mean_of_its_folds_and_shows_their_range(
     runs = [part for fold in (0, 1) for part in ("--run", str(run_of(root, fold)))]
     assert predict.main([*runs, *asked]) == 0
     assert table_of(out) == [row]
+
+
+def test_each_network_is_loaded_once_and_each_scan_preprocessed_once(
+    root: Path, other: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"load": 0, "process": 0}
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(torch, "load", counted("load", torch.load))
+    monkeypatch.setattr(examine, "process", counted("process", examine.process))
+    words = ["--run", str(root / VARIANT), "--stripped", *map(str, other.brains[:3])]
+    assert predict.main(words) == 0
+    assert calls == {"load": 2, "process": 3}
 
 
 def test_a_sweep_answers_with_the_leading_variant_of_its_results(
