@@ -87,11 +87,7 @@ def _answer(
 ) -> Answer:
     settings = first.config.preprocessing
     familiarity = training.compare(found.numbers)
-    seen_by = sum(found.sha256 in known for known in asked.trained_on)
-    scan_seen_by = sum(
-        found.scan_sha256 in {kept.quality.scan_sha256 for kept in scans}
-        for scans in asked.training_scans
-    )
+    seen_by, scan_seen_by = asked.seen_by(found), asked.scan_seen_by(found)
     brain = brain_in_words(found.scan, settings.skullstrip)
     warnings = [
         *_of_seen(seen_by, scan_seen_by, len(asked.trained_on)),

@@ -10,7 +10,7 @@ one another, each left out in its turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -64,10 +64,65 @@ class Familiarity:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The numbers of N training scans, and what single scans are measured against.
+
+    Attributes:
+        measures: M of them.
+        z_NM: in robust standard deviations from the median.
+        own_N: distance of each scan from the others.
+    """
+
+    measures: tuple[Measure, ...]
+    middle_M: NDArray[np.float64]
+    spread_M: NDArray[np.float64]
+    low_M: NDArray[np.float64]
+    high_M: NDArray[np.float64]
+    z_NM: NDArray[np.float64]
+    own_N: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, measures: Sequence[Measure], values_NM: NDArray[np.float64]) -> Reference:
+        """The reference that these values make."""
+        middle_M = np.median(values_NM, axis=0)
+        # 1.4826 turns a normal distribution's median absolute deviation into its standard one.
+        deviation_M = 1.4826 * np.median(np.abs(values_NM - middle_M), axis=0)
+        # Of a number that most scans share, the deviation of all of them.
+        deviation_M = np.where(deviation_M > 0, deviation_M, values_NM.std(axis=0))
+        spread_M = np.maximum(deviation_M, np.maximum(LEAST_SPREAD * np.abs(middle_M), 1e-6))
+        z_NM = (values_NM - middle_M) / spread_M
+        own = [_distance(z_NM[n], np.delete(z_NM, n, axis=0)) for n in range(len(z_NM))]
+        return cls(
+            tuple(measures),
+            middle_M,
+            spread_M,
+            values_NM.min(axis=0),
+            values_NM.max(axis=0),
+            z_NM,
+            np.array(own),
+        )
+
+    def place(self, new_M: NDArray[np.float64]) -> Familiarity:
+        """A new scan among them."""
+        z_M = (new_M - self.middle_M) / self.spread_M
+        beyond_M = (new_M < self.low_M) | (new_M > self.high_M)
+        odd = tuple(
+            _in_words(self.measures[m], new_M[m], self.low_M[m], self.high_M[m])
+            for m in np.argsort(-np.abs(z_M))
+            if beyond_M[m] and abs(z_M[m]) > ODD_Z
+        )
+        closer = (self.own_N < _distance(z_M, self.z_NM)).mean()
+        return Familiarity(100 * float(closer), odd, len(self.own_N))
+
+
+@dataclass(frozen=True)
 class TrainingScans:
     """What is known of the scans that networks were trained on, each once."""
 
     scans: tuple[TrainingScan, ...]
+    _references: dict[tuple[str, ...], Reference] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, several: Sequence[Sequence[TrainingScan]]) -> TrainingScans:
@@ -82,11 +137,6 @@ class TrainingScans:
         return {name: found.count(name) for name in dict.fromkeys(found)}
 
     @property
-    def scan_hashes(self) -> frozenset[str]:
-        """Hashes of their files' stored numbers."""
-        return frozenset(scan.quality.scan_sha256 for scan in self.scans) - {""}
-
-    @property
     def brain_ml(self) -> tuple[float, float] | None:
         """Least and largest volume of their brains; None where they do not say."""
         found = [scan.quality.numbers.get("brain_ml") for scan in self.scans]
@@ -99,29 +149,14 @@ class TrainingScans:
         Args:
             numbers: of quality control, of the new scan.
         """
-        names = [m.name for m in self._measures if numbers.get(m.name) is not None]
-        if len(self.scans) < FEWEST or not names:
+        measures = [one for one in self._measures if numbers.get(one.name) is not None]
+        if len(self.scans) < FEWEST or not measures:
             return None
-        kept = [number for number, m in enumerate(self._measures) if m.name in names]
-        values_NM = self._values_NM[:, kept]
-        new_M = np.array([float(numbers[name]) for name in names])
-        middle_M = np.median(values_NM, axis=0)
-        deviation_M = 1.4826 * np.median(np.abs(values_NM - middle_M), axis=0)
-        # Of a number that most scans share, the deviation of all of them.
-        deviation_M = np.where(deviation_M > 0, deviation_M, values_NM.std(axis=0))
-        spread_M = np.maximum(deviation_M, np.maximum(LEAST_SPREAD * np.abs(middle_M), 1e-6))
-        z_NM, new_z_M = (values_NM - middle_M) / spread_M, (new_M - middle_M) / spread_M
-        own_N = np.array([_distance(z_NM[i], np.delete(z_NM, i, axis=0)) for i in range(len(z_NM))])
-        distance = _distance(new_z_M, z_NM)
-        low_M, high_M = values_NM.min(axis=0), values_NM.max(axis=0)
-        beyond = ((new_M < low_M) | (new_M > high_M)) & (np.abs(new_z_M) > ODD_Z)
-        order = np.argsort(-np.abs(new_z_M))
-        odd = tuple(
-            _in_words(self._measures[kept[i]], new_M[i], low_M[i], high_M[i])
-            for i in order
-            if beyond[i]
-        )
-        return Familiarity(100 * float((own_N < distance).mean()), odd, len(self.scans))
+        names = tuple(one.name for one in measures)
+        if names not in self._references:
+            rows = [[scan.quality.numbers[name] for name in names] for scan in self.scans]
+            self._references[names] = Reference.of(measures, np.array(rows, np.float64))
+        return self._references[names].place(np.array([float(numbers[name]) for name in names]))
 
     @cached_property
     def _measures(self) -> list[Measure]:
@@ -129,11 +164,6 @@ class TrainingScans:
         every = [scan.quality.numbers for scan in self.scans]
         known = qc.columns(every) if every else []
         return [m for m in known if m.is_of_head and all(m.name in numbers for numbers in every)]
-
-    @cached_property
-    def _values_NM(self) -> NDArray[np.float64]:
-        rows = [[scan.quality.numbers[m.name] for m in self._measures] for scan in self.scans]
-        return np.array(rows, np.float64)
 
 
 def ordinal(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,19 @@ class Asked:
     probability_FNK: NDArray[np.float64]
     trained_on: tuple[frozenset[str], ...]
     training_scans: tuple[tuple[TrainingScan, ...], ...]
+
+    def seen_by(self, scan: Examined) -> int:
+        """Number of networks that were trained on its voxels."""
+        return sum(scan.sha256 in known for known in self.trained_on)
+
+    def scan_seen_by(self, scan: Examined) -> int:
+        """Number of networks that were trained on it, with whatever mask and preprocessing."""
+        return sum(scan.scan_sha256 in known for known in self._scan_hashes)
+
+    @cached_property
+    def _scan_hashes(self) -> list[frozenset[str]]:
+        every = ({one.quality.scan_sha256 for one in scans} for scans in self.training_scans)
+        return [frozenset(known - {""}) for known in every]
 
 
 def ask(
