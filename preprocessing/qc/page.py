@@ -173,14 +173,16 @@ def _write_table(
     warnings: Sequence[list[str]],
 ) -> None:
     lines = (
-        {
-            **found,
-            "subject_id": row.subject_id,
-            "source": row.source,
-            label: row.columns[label],
-            "missing": "; ".join(found.get("missing", ())),
-            "warnings": "; ".join(texts),
-        }
+        (
+            row.subject_id,
+            row.source,
+            row.columns[label],
+            {
+                **found,
+                "missing": "; ".join(found.get("missing", ())),
+                "warnings": "; ".join(texts),
+            },
+        )
         for row, found, texts in zip(rows, numbers, warnings, strict=True)
     )
     quality.write(cache, label, [measure.name for measure in known], lines)

@@ -65,22 +65,23 @@ class TrainingScan:
 
 
 def write(
-    cache: Path, label: str, measures: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    cache: Path, label: str, measures: Sequence[str], rows: Iterable[tuple[str, str, str, Mapping]]
 ) -> None:
     """Write `qc.csv`.
 
     Args:
-        label: the column of the class.
+        label: the column of the class, which may be called as a measure is.
         measures: names of the measures, in order.
-        rows: values by column; what is absent or None stays empty.
+        rows: subject, source, class, and the values of the other columns; what is absent or None
+            stays empty.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = ("subject_id", "source", label, *measures, *LAST_COLUMNS)
-    writer.writerow(header)
-    for row in rows:
-        values = (row.get(name) for name in header)
-        writer.writerow(["" if value is None else value for value in values])
+    names = (*measures, *LAST_COLUMNS)
+    writer.writerow(["subject_id", "source", label, *names])
+    for subject, source, class_, found in rows:
+        values = (found.get(name) for name in names)
+        writer.writerow([subject, source, class_, *("" if v is None else v for v in values)])
     write_atomic(cache / FILE_NAME, text.getvalue())
 
 
@@ -92,17 +93,17 @@ def read(cache: Path) -> dict[str, Quality]:
     """
     try:
         with (cache / FILE_NAME).open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file, strict=True)
-            names = list(table.fieldnames or ())
-            measures = [name for name in names[NUMBERS_FROM:] if name not in LAST_COLUMNS]
-            return {row["subject_id"]: _quality(row, measures) for row in table}
-    except (OSError, csv.Error, ValueError, KeyError, TypeError):
+            header, *lines = csv.reader(file, strict=True)
+        names = header[NUMBERS_FROM:]
+        return {
+            line[0]: _quality(dict(zip(names, line[NUMBERS_FROM:], strict=True))) for line in lines
+        }
+    except (OSError, csv.Error, ValueError, IndexError):
         return {}
 
 
-def _quality(row: Mapping[str, str], measures: Sequence[str]) -> Quality:
-    if None in row or None in row.values():
-        raise ValueError("more or fewer fields than the header")
-    numbers = {name: float(row[name]) for name in measures if row[name]}
+def _quality(cells: Mapping[str, str]) -> Quality:
+    measured = {name: text for name, text in cells.items() if name not in LAST_COLUMNS and text}
+    numbers = {name: float(text) for name, text in measured.items()}
     known = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    return Quality(row.get("brain", ""), row.get("scan_sha256", ""), known)
+    return Quality(cells.get("brain", ""), cells.get("scan_sha256", ""), known)

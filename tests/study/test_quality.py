@@ -8,25 +8,23 @@ import pytest
 
 from stfmri.study.quality import FILE_NAME, Quality, TrainingScan, read, write
 
-ROWS = (
-    {
-        "subject_id": "a",
-        "source": "here",
-        "label": "x",
-        "brain_ml": 1400.5,
-        "snr": None,
-        "oriented": True,
-        "missing": "",
-        "brain": "given",
-        "scan_sha256": "0f",
-        "warnings": 'brain of 3 ml; odd, "quoted"',
-    },
-    {"subject_id": "b", "source": "there", "label": "y", "brain_ml": 900, "snr": 8.25},
-)
+FOUND = {
+    "brain_ml": 1400.5,
+    "snr": None,
+    "oriented": True,
+    "missing": "",
+    "brain": "given",
+    "scan_sha256": "0f",
+    "warnings": 'brain of 3 ml; odd, "quoted"',
+}
+ROWS = (("a", "here", "x", FOUND), ("b", "there", "y", {"brain_ml": 900, "snr": 8.25}))
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write(tmp_path, "label", ("brain_ml", "snr"), ROWS)
+@pytest.mark.parametrize("label", ["label", "brain", "snr", "warnings"])
+def test_what_is_written_is_read_whatever_the_class_s_column_is_called(
+    label: str, tmp_path: Path
+) -> None:
+    write(tmp_path, label, ("brain_ml", "snr"), ROWS)
     assert read(tmp_path) == {
         "a": Quality("given", "0f", {"brain_ml": 1400.5}),
         "b": Quality("", "", {"brain_ml": 900.0, "snr": 8.25}),
