@@ -66,6 +66,8 @@ class Worker:
             with timed(seconds, "picture"):
                 numbers = qc.measure(made, self.chain.preprocessing.percentiles)
                 numbers["sha256"] = voxel_sha256(made.volume_CDHW)
+                numbers["brain"] = scan.brain_from
+                numbers["scan_sha256"] = sources.scan_sha256
                 qc.keep(self.cache, sources.key, made, numbers)
         except ScanError as error:
             return Outcome(scan, reason=str(error), seconds=seconds)

@@ -63,6 +63,7 @@ class Evidence:
         chosen: what each fold chose on its own training subjects.
         study: what the methods text is written from; None for predictions of other tools.
         volumes: of the subjects; None where they are not at hand.
+        is_external: whether all are tested on another cohort, by networks that were finished.
     """
 
     sweep: str
@@ -79,6 +80,7 @@ class Evidence:
     volumes: Volumes | None = None
     kinds: Mapping[str, Baseline] = field(default_factory=lambda: BASELINES)
     chosen: Choices = field(default_factory=Choices)
+    is_external: bool = False
 
     @property
     def missing(self) -> list[str]:

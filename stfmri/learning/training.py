@@ -30,12 +30,13 @@ from stfmri.learning.loss import class_weights
 from stfmri.learning.pretraining import loading
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
-from stfmri.study import history, locks, predictions, pretrained, selection, splits
+from stfmri.study import history, locks, predictions, pretrained, quality, selection, splits
 from stfmri.study.config import Config
 from stfmri.study.errors import DivergedError, UserError
 from stfmri.study.files import replacing, write_atomic
 from stfmri.study.history import History, Stopwatch
 from stfmri.study.pretrained import Pretrained
+from stfmri.study.quality import TrainingScan
 from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
@@ -321,6 +322,7 @@ class Run:
             "contrasts": list(self.contrasts),
             "chain": self.volumes.chain(self.fold.train[0]),
             "trained_on": sorted(self._trained_on()),
+            "training_scans": [scan.as_plain() for scan in self._training_scans()],
         }
         with replacing(self.folder / "model.pt") as temporary:
             checkpoint.write_tensors(temporary, content)
@@ -340,6 +342,15 @@ class Run:
         """Hash of each volume that the weights depend on, those of pre-training included."""
         seen = {self.split.subjects[item].sha256 for item in self.fold.train}
         return seen | self.pretrained.card.volumes if self.pretrained else seen
+
+    def _training_scans(self) -> list[TrainingScan]:
+        """What quality control measured of the training subjects, to compare new scans with."""
+        known, subjects = quality.read(self.config.cache), self.split.subjects
+        return [
+            TrainingScan(subjects[name].sha256, known[name])
+            for name in self.fold.train
+            if name in known
+        ]
 
     def _provenance(self) -> dict[str, Any]:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]

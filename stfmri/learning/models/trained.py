@@ -14,6 +14,7 @@ from stfmri.learning.weights import WeightsError
 from stfmri.study import selection
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError, first_line
+from stfmri.study.quality import TrainingScan
 from stfmri.study.serialise import load_yaml
 
 
@@ -27,6 +28,8 @@ class Trained:
         config: the run's own.
         chain: what a training volume of the run went through, as its shard had it.
         trained_on: sha256 of the voxels of each training volume.
+        training_scans: what quality control measured of the training volumes; empty for a run
+            that does not say.
     """
 
     network: nn.Module
@@ -35,6 +38,7 @@ class Trained:
     config: Config
     chain: dict[str, Any]
     trained_on: frozenset[str]
+    training_scans: tuple[TrainingScan, ...] = ()
 
 
 def load_trained(run: Path) -> Trained:
@@ -57,6 +61,7 @@ def load_trained(run: Path) -> Trained:
         network = build(config.model, len(classes), seed=0, channels=len(contrasts))
         network.load_state_dict(content["state_dict"])
         chain = dict(load_yaml(content.get("chain", "{}"), f"{file} (chain)"))
+        scans = tuple(map(TrainingScan.of_plain, content.get("training_scans", ())))
     except Exception as error:  # torch.load raises many kinds; each means this file is no model
         raise WeightsError(
             f"{file} does not fit {run / 'config.yaml'}: {first_line(error)}"
@@ -68,4 +73,4 @@ def load_trained(run: Path) -> Trained:
             f"make them with {config.chain[key]}: use the code that the sweep was submitted with, "
             "in its folder code-…, or train again"
         )
-    return Trained(network.eval(), classes, contrasts, config, chain, trained_on)
+    return Trained(network.eval(), classes, contrasts, config, chain, trained_on, scans)
