@@ -17,7 +17,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from stfmri.study import files
 from stfmri.study.errors import UserError
+from stfmri.study.files import NotRegularFileError
 
 GZIP_MAGIC = b"\x1f\x8b"
 # What nibabel raises for a header that makes no sense.
@@ -74,10 +76,10 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ScanError: where there is no readable file.
     """
-    if path.exists() and not path.is_file():
-        raise ScanError(f"cannot read {path}: it is no regular file")
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
+    except NotRegularFileError as error:
+        raise ScanError(str(error)) from error
     except OSError as error:
         raise ScanError(f"cannot read {path}: {error.strerror or error}") from error
     if not content:

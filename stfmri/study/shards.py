@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stfmri.study.errors import UserError
-from stfmri.study.files import replacing, write_atomic
+from stfmri.study.files import open_regular, open_text, replacing, write_atomic
 
 FORMAT_VERSION = 2
 # Column of an index with data.missing=zeros: the contrasts whose channel is 0, between blanks.
@@ -123,6 +123,7 @@ def open_shard(path: Path) -> Shard:
     import h5py
 
     try:
+        open_regular(path).close()
         # Published shards never change, and locks fail on NFS and Lustre.
         with h5py.File(path, "r", locking=False) as file:
             version = int(file.attrs["format_version"])
@@ -189,7 +190,7 @@ def read_index(cache: Path) -> list[IndexRow]:
             "python -m preprocessing with the same data and preprocessing choices"
         )
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_text(path, newline="") as file:
             table = csv.DictReader(file, strict=True)
             missing = [name for name in INDEX_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
