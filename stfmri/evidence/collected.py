@@ -25,6 +25,7 @@ from stfmri.evidence.references.record import Reference
 from stfmri.evidence.seeds import complete_seeds, ensemble, note_on, together
 from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
+from stfmri.study.files import NotRegularFileError, read_text
 from stfmri.study.naming import variant_name
 from stfmri.study.networks import label_of
 from stfmri.study.overrides import choices
@@ -354,7 +355,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     It is shown beside the results and decides nothing, so that a broken one spoils no report.
     """
     try:
-        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(folder / "provenance.json"))
+    except (OSError, ValueError, RecursionError, NotRegularFileError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -252,6 +252,30 @@ class Volumes:
             )
         return shard.volumes[row.row]
 
+    def verify(self, subject_id: str) -> None:
+        """Check that the subject's stored voxels are those that were indexed.
+
+        Raises:
+            CacheError: where they are not, or the shard cannot be read.
+        """
+        found, row = voxel_sha256(self[subject_id]), self._rows[subject_id]
+        if found != row.sha256:
+            shard = (row.folder or self._cache) / row.shard
+            raise CacheError(
+                f"{shard} is damaged: the volume of {subject_id} (row {row.row}) has the sha256 "
+                f"{found[:12]}, expected {row.sha256[:12]} as in index.csv; delete the shard and "
+                "run python -m preprocessing again to rebuild it"
+            )
+
+    def in_stored_order(self) -> list[str]:
+        """The subjects as their volumes lie on the disk."""
+        rows = sorted(self._rows.values(), key=lambda r: (str(r.folder), r.shard, r.row))
+        return [row.subject_id for row in rows]
+
+    def reopened(self) -> Volumes:
+        """The same volumes, with shards mapped by themselves."""
+        return Volumes(self._cache, tuple(self._rows.values()))
+
     def affine(self, subject_id: str) -> NDArray[np.float64]:
         """The subject's affine, float64 (4, 4): (w, h, d, 1) → RAS millimetres.
 
