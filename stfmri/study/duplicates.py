@@ -123,7 +123,7 @@ def read(cache: Path) -> tuple[Pair, ...]:
         UserError: where the file is damaged.
     """
     path = cache / FILE_NAME
-    if not path.is_file():
+    if not path.exists():
         return ()
     try:
         with open_text(path, newline="") as file:

@@ -184,7 +184,7 @@ def read_index(cache: Path) -> list[IndexRow]:
         CacheError: where there is none, it is empty, lacks a column or names a subject twice.
     """
     path = cache / "index.csv"
-    if not path.is_file():
+    if not path.exists():
         raise CacheError(
             f"no preprocessed volumes at {cache} (index.csv is missing); build them first: "
             "python -m preprocessing with the same data and preprocessing choices"

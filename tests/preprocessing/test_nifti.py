@@ -82,7 +82,7 @@ def test_a_missing_an_empty_and_an_unreadable_file_are_told_apart(tmp_path: Path
         read_bytes(tmp_path / "empty.nii")
     os.mkfifo(tmp_path / "pipe.nii")  # reading it would wait for ever
     for irregular in (tmp_path, tmp_path / "pipe.nii", Path("/dev/zero")):
-        with pytest.raises(ScanError, match="no regular file"):
+        with pytest.raises(ScanError, match="expected a regular file, found"):
             read_bytes(irregular)
 
 
