@@ -216,7 +216,7 @@ def gather(
                 tables[run.variant].setdefault(run.seed, {})[run.fold] = table
                 first.setdefault(run.variant, run)
             except PredictionError as error:
-                absent = not (run.folder / predictions.FILE_NAME).is_file()
+                absent = not (run.folder / predictions.FILE_NAME).exists()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
     kinds = baseline_kinds(runs)

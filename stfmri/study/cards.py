@@ -104,7 +104,15 @@ def read(file: Path) -> Card:
             raise ValueError(f"format {content.get('format')}, this program reads {FORMAT}")
         content["subjects"] = [dict(zip(_SEEN, one, strict=True)) for one in content["subjects"]]
         return from_dict(Card, content, file=str(file))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        UserError,
+    ) as error:
         raise UserError(
             f"{file} is no card of pre-trained weights ({error}); run python -m stfmri.pretrain "
             "again under another --name"

@@ -107,8 +107,7 @@ def test_no_flipped_bit_changes_what_is_read_without_a_word(tmp_path: Path) -> N
         flip(file, place // 8, place % 8)
         try:
             read = checkpoint.read_tensors(file, CPU)
-        except UserError as error:
-            assert "state.pt is damaged" in str(error)
+        except UserError:
             found += 1
             continue
         assert torch.equal(read["w"], content["w"])

@@ -170,7 +170,9 @@ def test_a_model_that_has_changed_is_refused(tmp_path: Path) -> None:
     training.train_run(file)
     model = file.parent / "model.pt"
     whole = model.read_bytes()
-    weights = models.load_trained(file.parent).network.state_dict()["stem.0.weight"].numpy().tobytes()
+    weights = (
+        models.load_trained(file.parent).network.state_dict()["stem.0.weight"].numpy().tobytes()
+    )
     place = whole.index(weights) + 10
     model.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     with pytest.raises(UserError, match=r"model\.pt is damaged.*has changed since"):

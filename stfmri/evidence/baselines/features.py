@@ -25,7 +25,15 @@ from stfmri.study.splits import Subject, rows_in
 FOLDER = "features"  # in the cache: the file, and the lock of who extracts
 FILE_NAME = "features.npz"
 WAIT_S = 3600.0  # for another process that extracts
-UNREADABLE = (NotRegularFileError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    NotRegularFileError,
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Progress = Callable[[Sequence[Subject]], Iterable[Subject]]
 

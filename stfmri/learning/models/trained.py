@@ -19,7 +19,6 @@ from stfmri.study.errors import UserError, first_line
 from stfmri.study.files import read_text, sha256_of
 from stfmri.study.serialise import load_yaml
 
-
 MODEL_FILE = "model.pt"  # in the folder of a run that is done
 
 
