@@ -307,7 +307,7 @@ SCANS = tuple(
 )
 
 _TYPED = tuple(
-    Case(typed, "submit", _nothing, says, ("--name", "other", typed))
+    Case(typed[:40], "submit", _nothing, says, ("--name", "other", typed))
     for says, typed in (
         ("unknown", "train.epoch=3"),
         ("train.epochs", "train.epochs=0"),
@@ -322,6 +322,7 @@ _TYPED = tuple(
         ("classes", "data.classes=[a,b]"),
         ("split", "split.n=0"),
         ("axis", "sweep.axes={split.n:[1,2]}"),
+        ("recursion", f"sweep.models={DEEP}{DEEP.replace('[', ']')}"),
     )
 )
 SETTINGS = (

@@ -170,7 +170,8 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
             rejected.append((scan, reason))
         else:
             kept.append((scan, key))
-    measures = [qc.read_measures(cache, key) for _, key in kept]
+    # Those that are settled have them: see `stored_volumes`.
+    measures = [qc.read_measures(cache, key) or {} for _, key in kept]
     rows = [
         _index_row(scan, key, stored[key], numbers["sha256"], config)
         for (scan, key), numbers in zip(kept, measures, strict=True)

@@ -40,7 +40,7 @@ class Folder:
             self._earlier = read_bytes(record).decode(errors="replace").splitlines()
         except FileNotFoundError:
             self._earlier = []
-        clear_leftovers([path, path / "tables", path / "figures"])
+        clear_leftovers([path, path / "tables", path / "figures", record.parent])
 
     def write(self, name: str, data: str | bytes) -> None:
         """Write one file, text as UTF-8; a reader sees the old file or the whole new one.

@@ -18,7 +18,13 @@ import numpy.typing as npt
 
 from stfmri.evidence.baselines.record import Extractor, Float32Array, FloatArray
 from stfmri.study import locks
-from stfmri.study.files import NotRegularFileError, open_regular, private_dir, replacing
+from stfmri.study.files import (
+    NotRegularFileError,
+    clear_leftovers,
+    open_regular,
+    private_dir,
+    replacing,
+)
 from stfmri.study.shards import IndexRow, Volumes
 from stfmri.study.splits import Subject, rows_in
 
@@ -85,6 +91,7 @@ def volume_features(
     known = _read(file)
     if _lacking(known, subjects, extractors):
         with locks.lock(private_dir(file.parent), wait_s=WAIT_S):
+            clear_leftovers([file.parent])
             known = _read(file)  # again: another process may have extracted them meanwhile
             lacking = _lacking(known, subjects, extractors)
             if lacking:
