@@ -84,9 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_plan(out, opened, states, where, request)
         caution(out, inputs.notes(sweep))
         if not to_do and (on_slurm or are_current(sweep)):
-            collected = are_current(sweep) or any(state.is_alive for state in states)
-            more = "" if collected else " writes results of these predictions, which are not there"
-            out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}{more}")
+            out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
         code = prepare(sweep, to_do)
         if on_slurm:
