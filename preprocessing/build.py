@@ -273,11 +273,8 @@ def _read_record(config: Config, part: str) -> dict[str, Any]:
         record = json.loads(read_text(_record(config.cache, part)))
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return (
-        record
-        if isinstance(record, dict) and record.get("chain") == Chain.of(config).as_text()
-        else {}
-    )
+    chain = record.get("chain") if isinstance(record, dict) else None
+    return record if chain == Chain.of(config).as_text() else {}
 
 
 def _settled(

@@ -1,4 +1,4 @@
-"""What a worker process does first: tie its life to the process that started it.
+"""What a child process does first: tie its life to the process that started it.
 
 Nothing heavy is imported here. A new process imports the module of its first call before it runs
 it; with torch and ITK in there it could not notice for seconds that its parent has been killed.
@@ -11,6 +11,7 @@ import os
 import signal
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)  # here, since after a fork there should be little to do
 
 
 def start(parent: int) -> None:
@@ -29,8 +30,7 @@ def start(parent: int) -> None:
 
 def end_with(parent: int) -> None:
     """Have the system kill this process as soon as its parent ends, however that comes about."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+    if _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it has ended already, and nobody will be told
         os._exit(1)

@@ -69,3 +69,34 @@ def test_what_a_worker_imports_first_is_light() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+EXTRACTION = """
+import nibabel, numpy, sys
+from pathlib import Path
+from preprocessing.extraction.command import extract_by
+from preprocessing.nifti import Image
+
+image = Image(numpy.zeros((3, 3, 3)), numpy.eye(4))
+extract_by(lambda head, folder: ["sh", sys.argv[1]], "mask.nii.gz", image)
+"""
+
+
+def test_a_brain_extraction_command_ends_with_its_killed_worker(tmp_path: Path) -> None:
+    script, said = tmp_path / "extractor.sh", tmp_path / "pid"
+    script.write_text(f"echo $$ > {said}.new; mv {said}.new {said}; exec sleep 600")
+    worker = subprocess.Popen([sys.executable, "-c", EXTRACTION, str(script)])
+    deadline = time.monotonic() + 60
+    while not said.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    command = int(said.read_text())
+    assert is_alive(command)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    deadline = time.monotonic() + 10
+    while is_alive(command) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = is_alive(command)
+    if left:
+        os.kill(command, signal.SIGKILL)
+    assert not left
