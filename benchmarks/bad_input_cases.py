@@ -293,7 +293,7 @@ SCANS = tuple(
         ("voxels of 90 mm", _header(srow_x=[90, 0, 0, 0]), "mm"),
         ("a singular affine", _header(srow_x=[0, 0, 0, 0]), "affine"),
         ("a terabyte announced", _header(dim=[3, 9999, 9999, 9999, 1, 1, 1, 1]), "truncated"),
-        ("an infinite scale", _header(scl_slope=np.inf, scl_inter=1), ""),
+        ("an infinite scale", _header(scl_slope=np.inf), "scale is not finite"),
         ("no mask", _with_mask(_nothing), "mask"),
         ("a pipe as mask", _with_mask(lambda s: pipe(s.mask)), "a pipe"),
         ("a device as mask", _with_mask(lambda s: device(s.mask)), "a device"),

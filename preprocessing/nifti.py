@@ -140,6 +140,8 @@ def _nifti(content: bytes) -> nib.Nifti1Image:
         raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
         if raw["sform_code"] == 0 and not np.all(raw["pixdim"][1:4] > 0):
             raise ScanError(f"the header's voxel sizes are {raw['pixdim'][1:4].tolist()} mm")
+        if np.isinf(raw["scl_slope"]):  # which nibabel takes for none; NaN does mean none
+            raise ScanError("the header's scale is not finite")
         return kind.from_bytes(content)
     except UNREADABLE as error:
         raise ScanError(f"damaged NIfTI header ({str(error).splitlines()[0]})") from error

@@ -9,6 +9,7 @@ so an epoch begun again repeats itself.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ from stfmri.study.files import open_regular, private_dir
 
 # What loading the state of another network, or of no network, raises.
 UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+# A file that is not there; and a place in it that cannot be, as a damaged archive may name.
+_OF_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
 _PUBLISHED = re.compile(r"epoch-(\d{4,})")
 
 
@@ -99,6 +102,8 @@ def read_tensors(file: Path, device: torch.device) -> Any:
 
     Raises:
         UserError: naming `file`, where it has changed since, or is no such file.
+        OSError: where the system does not give it: a file server that is away for a moment must
+            not cost the training so far.
     """
     try:
         with open_regular(file) as handle, zipfile.ZipFile(handle) as archive:
@@ -107,6 +112,8 @@ def read_tensors(file: Path, device: torch.device) -> Any:
             raise ValueError(f"{damaged} in it has changed since it was written")
         return torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # zipfile and torch raise many kinds; each means the same
+        if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
+            raise
         raise UserError(f"{file} is damaged, or no file of tensors: {first_line(error)}") from error
 
 

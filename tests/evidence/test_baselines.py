@@ -597,6 +597,6 @@ def test_a_baseline_trains_on_the_training_part_alone(
 def test_features_of_a_damaged_volume_are_refused_naming_it(tmp_path: Path) -> None:
     subjects = write_cohort(tmp_path, told_by_nothing, count=6)
     damage_volume(tmp_path, 4, b"\x01")
-    with pytest.raises(CacheError, match="is damaged: the volume of .* \\(row 4\\)"):
+    with pytest.raises(CacheError, match=r"is damaged: the volume of .* \(row 4\)"):
         volume_features(tmp_path, SPACING_MM, subjects, [counted([])])
     assert not (tmp_path / "features" / "features.npz").exists()

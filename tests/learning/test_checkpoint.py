@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -94,6 +95,19 @@ def test_a_checkpoint_that_cannot_be_read_counts_as_absent_and_is_named(
     [line] = capsys.readouterr().out.splitlines()
     assert "counts as absent" in line
     assert "epoch-0004" in line
+
+
+def test_a_checkpoint_that_the_system_does_not_give_is_not_taken_for_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_two(tmp_path)
+
+    def away(file: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    monkeypatch.setattr(checkpoint, "open_regular", away)
+    with pytest.raises(OSError, match="Input/output error"):
+        newest(tmp_path)
 
 
 def test_no_flipped_bit_changes_what_is_read_without_a_word(tmp_path: Path) -> None:
