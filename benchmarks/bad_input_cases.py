@@ -185,12 +185,15 @@ def _flip(path: Path, place: float) -> None:
 
 
 def _voxels(study: Study, content: bytes) -> None:
-    """Overwrite voxels of the first training subject, behind HDF5's back."""
+    """Overwrite voxels inside the brain of a training subject, behind HDF5's back."""
     with h5py.File(study.shard, "r") as file:
         names = [str(name) for name in file["subject_ids"].asstr()]
-        offset, size = file["volumes"].id.get_offset(), file["volumes"][0].nbytes
+        stored = file["volumes"]
+        offset, (_, _, depth, height, width) = stored.id.get_offset(), stored.shape
+        size = stored[0].nbytes
     trained = json.loads(study.split.read_text(encoding="utf-8"))["folds"][0]["train"][0]
-    start = offset + names.index(trained) * size + size // 2
+    middle = 2 * (width // 2 + width * (height // 2 + height * (depth // 2)))
+    start = offset + names.index(trained) * size + middle
     whole = study.shard.read_bytes()
     put(study.shard, whole[:start] + content + whole[start + len(content) :])
 
@@ -316,7 +319,7 @@ _TYPED = tuple(
         ("r3d_19", "sweep.models=[r3d_19]"),
         ("weights", "sweep.weights=[magic]"),
         ("model", "model=r3d_18"),
-        ("folds", "sweep.folds=[7]"),
+        ("split.fold", "sweep.folds=[7]"),
         ("fp16", "train.precision=fp16"),
         ("label", "data.label=../label"),
         ("classes", "data.classes=[a,b]"),
@@ -383,7 +386,7 @@ OWN_FILES = (
     Case(
         "zeros in a shard",
         "train",
-        _untrained(lambda s: _voxels(s, bytes(200))),
+        _untrained(lambda s: _voxels(s, bytes(20))),
         "shard-0000.h5 is damaged",
     ),
     Case(
