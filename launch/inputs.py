@@ -77,8 +77,25 @@ def _libraries(sweep: Sweep) -> list[str]:
 
 
 def _check_volumes(config: Config) -> None:
+    if not (config.cache / "index.csv").is_file():
+        _check_classes(config.data)
     require_volumes(config)
     check_table(config)
+
+
+def _check_classes(data: DataConfig) -> None:
+    """Refuse `data.classes` that are not those of the cohort's scans, before any is preprocessed.
+
+    Raises:
+        ConfigError: naming the classes.
+    """
+    if data.classes and all(getattr(data, key.name) for key in layout_of(data).keys):
+        try:
+            find_scans(data)
+        except ConfigError:
+            raise
+        except UserError:
+            return  # preprocessing, which comes next, says what is wrong with the scans
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:

@@ -19,7 +19,8 @@ from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import groups
 from stfmri.study.errors import ConfigError
-from stfmri.study.files import private_dir
+from stfmri.study.files import clear_leftovers, private_dir
+from stfmri.study.results import are_current
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep, write_sweep
 
 EPILOG = """\
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(run.is_done() for run in sweep.all_runs):
         inputs.check(sweep, here)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
+        clear_leftovers([sweep.folder])
         opened = opened_by(options)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
         to_do = [run for state in states for run in state.tasks]
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_queue(sweep)
         show_plan(out, opened, states, on_slurm=on_slurm)
         caution(out, inputs.notes(sweep))
-        if not to_do and (on_slurm or (sweep.config.results_folder / "summary.json").exists()):
+        if not to_do and (on_slurm or are_current(sweep)):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
         code = prepare(sweep, to_do)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.process
-import os
-import signal
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,21 +69,6 @@ class Worker:
         return Outcome(
             scan, sources.key, volume=made.volume_CDHW, affine=made.affine, seconds=seconds
         )
-
-
-def start() -> None:
-    """Prepare a process of its own: one thread, an end with its parent, and Ctrl-C left to that."""
-    one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    # A pool's worker whose parent was killed would wait for its next scan for ever.
-    parent.join()
-    os._exit(1)
 
 
 def one_thread() -> None:

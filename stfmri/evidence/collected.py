@@ -25,6 +25,7 @@ from stfmri.evidence.references.record import Reference
 from stfmri.evidence.seeds import complete_seeds, ensemble, note_on, together
 from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
+from stfmri.study.files import NotRegularFileError, read_text
 from stfmri.study.naming import variant_name
 from stfmri.study.networks import label_of
 from stfmri.study.overrides import choices
@@ -217,7 +218,7 @@ def gather(
                 tables[run.variant].setdefault(run.seed, {})[run.fold] = table
                 first.setdefault(run.variant, run)
             except PredictionError as error:
-                absent = not (run.folder / predictions.FILE_NAME).is_file()
+                absent = not (run.folder / predictions.FILE_NAME).exists()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
     kinds = baseline_kinds(runs)
@@ -356,7 +357,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     It is shown beside the results and decides nothing, so that a broken one spoils no report.
     """
     try:
-        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(folder / "provenance.json"))
+    except (OSError, ValueError, RecursionError, NotRegularFileError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -30,6 +30,7 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.collected import Evidence, look_ups
 from stfmri.evidence.predicted import from_tables
 from stfmri.study.errors import UserError
+from stfmri.study.files import open_text
 from stfmri.study.predictions import (
     EXTERNAL,
     FILE_NAME,
@@ -154,7 +155,7 @@ def _variant_of(file: Path) -> str:
 def _csv(file: Path, required: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a CSV file."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
+        with open_text(file, "utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             header = [name or "" for name in reader.fieldnames or ()]
             rows = list(reader)

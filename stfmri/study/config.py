@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stfmri.study.errors import ConfigError
-from stfmri.study.files import safe_name, write_atomic
+from stfmri.study.files import read_text, safe_name, write_atomic
 from stfmri.study.networks import networks
 from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH, initial_weights
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
@@ -505,12 +505,12 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: where the file is missing, is no YAML, or has an unknown key or a bad value.
     """
-    if not path.is_file():
+    try:
+        text = read_text(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
             f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} must be UTF-8 text: {error}") from error
     values = load_yaml(text, str(path))

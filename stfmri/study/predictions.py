@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stfmri.study.errors import UserError
-from stfmri.study.files import write_atomic
+from stfmri.study.files import NotRegularFileError, read_text, write_atomic
 
 if TYPE_CHECKING:
     from stfmri.study.splits import Subject
@@ -130,11 +130,13 @@ def read(path: Path) -> PredictionTable:
         PredictionError: if the file is missing, cut off, or not such a table.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise PredictionError(f"expected the predictions of a run in {path}, found none") from error
     except UnicodeDecodeError as error:
         raise PredictionError(f"expected UTF-8 text in {path}, found {error}") from error
+    except NotRegularFileError as error:
+        raise PredictionError(str(error)) from error
     header, records = _parse(text, path)
     classes = tuple(name.removeprefix(PROBABILITY_PREFIX) for name in header[len(FIXED_COLUMNS) :])
     rows = tuple(_prediction(record, path) for record in records)
@@ -187,8 +189,8 @@ def is_done(run_dir: Path, fold: int | None = None) -> bool:
     """
     path = run_dir / FILE_NAME
     try:
-        _, records = _parse(path.read_text(encoding="utf-8"), path)
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, PredictionError):
+        _, records = _parse(read_text(path), path)
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, UserError):
         return False
     number, split = FIXED_COLUMNS.index("fold"), FIXED_COLUMNS.index("split")
     return all(

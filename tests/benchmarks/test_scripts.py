@@ -18,6 +18,7 @@ QUICK = {
     "input": ["--device", "cpu", "--workers", "1"],
     "preprocess": [],
     "resume": ["--device", "cpu"],
+    "verify": ["--device", "cpu"],
     "startup": [],
     "collect": [],
     "baselines": [],

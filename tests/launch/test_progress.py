@@ -136,7 +136,8 @@ def test_of_many_failures_the_first_are_shown_and_the_others_counted() -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    config = compose([], sweep="demo", root=tmp_path)
+    asked = ["sweep.models=[r3d_18]", "split.n=2"]
+    config = compose(asked, sweep="demo", root=tmp_path)
     runs = [run_of("a", fold, tmp_path / "runs/demo") for fold in range(2)]
     made = Sweep(config, runs, "demo")
     write_sweep(made)
