@@ -71,7 +71,7 @@ def arithmetic(report: Report, name: str) -> None:
     shape = TOY if report.quick else HALF
     reference = plain_pass(name, shape)
     for precision in ("fp32", "fp16") if report.device.type == "cuda" else ("fp32",):
-        learner = learner_of(name, report.device, precision)
+        learner = learner_of(name, report.device, precision, captured=True)  # for its forms
         logits, gradient = reference.errors_of(own_pass(learner, shape))
         half = precision == "fp16"
         report.add(f"{name} {precision} logits", logits, FP16_LOGITS if half else FP32_LOGITS)

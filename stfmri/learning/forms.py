@@ -14,11 +14,13 @@ def suit(network: nn.Module, device: torch.device, captured: bool) -> None:
     """Swap layers of a network, in place; parameters keep their names, results their values.
 
     Args:
-        captured: whether steps are launched as CUDA graphs. Launched one by one, the kernels of the
-            fused norms cost the host more than they spare the GPU.
+        captured: whether steps are launched as CUDA graphs. Without them a GPU gets the network as
+            it is: launched one by one, more kernels cost the host more than they spare the GPU.
     """
+    if device.type == "cuda" and not captured:
+        return
     convolutions.reform(network, device.type)
-    if captured and not fused_norm.why_not(device):
+    if not fused_norm.why_not(device):
         fused_norm.fuse(network)
 
 
