@@ -15,6 +15,7 @@ QUICK = {
     "preprocess": [],
     "resume": ["--device", "cpu"],
     "verify": ["--device", "cpu"],
+    "bad_inputs": [],
     "startup": [],
     "collect": [],
     "baselines": [],
