@@ -19,6 +19,7 @@ QUICK = {
     "preprocess": [],
     "resume": ["--device", "cpu"],
     "verify": ["--device", "cpu"],
+    "bad_inputs": [],
     "startup": [],
     "collect": [],
     "baselines": [],
