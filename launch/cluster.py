@@ -10,11 +10,12 @@ from rich.console import Console
 
 from launch.job import Collect, TrainRuns, baselines_by_fold
 from launch.packing import asks_for_gpu, for_packs, packs_of
-from launch.states import LOGS, job_of
+from launch.states import LOGS, RunState, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
-from slurm.queue import Job, has_slurm, jobs_in
+from slurm.queue import Job, alive, has_slurm, jobs_in
 from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.results import are_current
 from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
 from stfmri.study.words import plural
 
@@ -57,6 +58,9 @@ def submit_to_slurm(
     )
     line = Submission(COLLECTOR, collector.job_id, collector.array_index, now())
     append_jobs(sweep.folder, [line])
+    if not runs:
+        out.print(f"submitted job {collector.job_id}, which collects the runs")
+        return
     numbers = list(dict.fromkeys(job.job_id for job in jobs))
     how = f"job{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
     out.print(
@@ -111,12 +115,21 @@ def _record(sweep: Sweep, packs: Sequence[Sequence[Run]], jobs: Sequence[Job]) -
     append_jobs(sweep.folder, lines)
 
 
-def check_queue(sweep: Sweep) -> None:
-    """Refuse to submit beside jobs that a submission killed half-way left in the queue.
+def check_queue(sweep: Sweep, states: Sequence[RunState]) -> None:
+    """Refuse to submit where it is uncertain what is in the queue.
+
+    That is so where it does not answer, and beside jobs of a submission that was killed half-way.
 
     Raises:
-        ClusterError: there are such jobs, or no cluster answers.
+        ClusterError: saying what may be alive.
     """
+    doubts = [state.doubt for state in states if state.doubt]
+    if doubts:
+        raise ClusterError(
+            f"{plural(len(doubts), 'run')} may be alive, so nothing was submitted: {doubts[0]}"
+        )
+    if not any(state.is_to_do for state in states):
+        return
     known = {line.job_id for line in submissions(sweep.folder)}
     # The frozen code is every job's working directory.
     strays = [job for job in jobs_in(sweep.folder) if job not in known]
@@ -126,3 +139,19 @@ def check_queue(sweep: Sweep) -> None:
             f"runs are unknown: {', '.join(strays)}. An earlier submission was interrupted: end "
             f"them with scancel {' '.join(strays)}, or wait for them, and submit again"
         )
+
+
+def collector_is_due(sweep: Sweep) -> bool:
+    """Whether the results lack predictions, there or on their way, that no job will add.
+
+    The collector's job may have been cancelled, or its submission interrupted.
+
+    Raises:
+        ClusterError: where no cluster answers.
+    """
+    if all(run.is_done() for run in sweep.all_runs) and are_current(sweep):
+        return False
+    jobs = last_jobs(sweep.folder)
+    if not jobs:  # its runs work on this machine
+        return False
+    return COLLECTOR not in jobs or job_of(jobs[COLLECTOR]) not in alive()

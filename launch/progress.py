@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.cli import minutes
-from launch.states import ALIVE, DONE, FAILED, NEW, PENDING, RUNNING, STOPPED
+from launch.states import ALIVE, DONE, FAILED, NEW, PENDING, RUNNING, STOPPED, UNCERTAIN
 from stfmri.study import history
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.words import plural
@@ -20,8 +20,8 @@ from stfmri.study.words import plural
 MOST_LINES = 30  # of runs; more are folded
 RECENT = 5  # epochs whose mean is the pace
 WHERE = "where"  # the column of jobs and processes
-STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red"}
-STATES = (DONE, RUNNING, PENDING, FAILED, STOPPED, NEW)
+STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red", UNCERTAIN: "yellow"}
+STATES = (DONE, RUNNING, PENDING, UNCERTAIN, FAILED, STOPPED, NEW)
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _variants(rows: Sequence[Row]) -> Table:
 
 def _variant(name: str, rows: Sequence[Row]) -> tuple[str | Text, ...]:
     counts = Counter(row.state for row in rows)
-    alive, failed = counts[RUNNING] + counts[PENDING], counts[FAILED] + counts[STOPPED]
+    alive, failed = sum(counts[state] for state in ALIVE), counts[FAILED] + counts[STOPPED]
     trained = [row for row in rows if row.epochs.finished]
     finished = [row.total if row.state == DONE else row.epochs.finished for row in rows]
     left = overall_left(rows)

@@ -11,7 +11,7 @@ from launch.outlook import outlook, slurm_packs
 from launch.packing import for_packs
 from launch.plan import Opened
 from launch.progress import count_states, styled
-from launch.states import PENDING, RunState
+from launch.states import PENDING, RunState, doubts
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run
 from stfmri.study.words import plural
@@ -42,6 +42,7 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
     out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
     for line in outlook(sweep, cluster, states, on_slurm=on_slurm):
         out.print(line, soft_wrap=True)
+    caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
 
@@ -73,7 +74,7 @@ def job_and_node(state: RunState) -> str:
     holder = state.holder
     node = f"on {holder.host}" if holder else ""
     if state.queue is None:
-        where = f"process {holder.pid} {node}" if holder else ""
+        where = f"process {holder.pid} {node}" if holder else f"job {state.job_text}"
     else:
         waits = f"({state.queue.reason})" if state.state == PENDING else ""
         where = " ".join(word for word in ("job", state.job_text, waits, node) if word)

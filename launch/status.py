@@ -24,8 +24,18 @@ from launch.progress import (
     with_totals,
 )
 from launch.show import job_and_node
-from launch.states import DONE, FAILED, NEW, STOPPED, RunState, states_of, why_failed
-from slurm.errors import ClusterError
+from launch.states import (
+    DONE,
+    FAILED,
+    NEW,
+    PENDING,
+    STOPPED,
+    End,
+    RunState,
+    doubts,
+    states_of,
+    with_slurms_word,
+)
 from stfmri.study import locks
 from stfmri.study.runs import Sweep, load_sweep, sweep_folder
 
@@ -35,7 +45,8 @@ states:
   running        its job runs, or a process holds its lock
   pending        its job waits; SLURM's reason is given with it
   failed         it ended with an error, which is shown
-  stopped        it ended without an error: cancelled, or its node went away
+  stopped        it ended without an error of its own: cancelled, preempted, or its node went away
+  uncertain      its job may be alive: squeue does not answer, or not as it should
   not submitted
 
 launch/submit.py --resume NAME submits what failed or stopped; such a run goes on from its last
@@ -54,7 +65,7 @@ class Look:
 
     Attributes:
         rows: every run.
-        failures: why runs ended that did not finish.
+        failures: why runs ended that did not finish, or what is not known of them.
         launcher: the process on this machine that starts the runs in turn; empty for none.
     """
 
@@ -115,12 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def look_at(sweep: Sweep) -> Look:
-    """Read how far every run is.
-
-    Raises:
-        ClusterError: where SLURM does not say which jobs are alive.
-    """
-    states = states_of(sweep)
+    """Read how far every run is."""
+    states = with_slurms_word(states_of(sweep))
     launcher = locks.holder(sweep.folder)
     rows = [
         Row(
@@ -134,7 +141,7 @@ def look_at(sweep: Sweep) -> Look:
         for state in states
     ]
     here = "" if launcher is None else f"process {launcher.pid} on {launcher.host}"
-    return Look(with_totals(rows), _failures(sweep, states), here)
+    return Look(with_totals(rows), _failures(states), here)
 
 
 def overview(look: Look, *, unfold: bool = False) -> Group:
@@ -152,7 +159,7 @@ def _watch(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
         def show(look: Look) -> None:
             live.update(overview(look, unfold=unfold), refresh=True)
 
-        return _until_it_ends(sweep, pause_s, show, out.print)
+        return _until_it_ends(sweep, pause_s, show)
 
 
 def _follow(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
@@ -167,37 +174,39 @@ def _follow(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look
             out.print(time.strftime("%Y-%m-%d %H:%M:%S"))
             out.print(overview(look, unfold=unfold))
 
-    return _until_it_ends(sweep, pause_s, show, out.print)
+    return _until_it_ends(sweep, pause_s, show)
 
 
-def _until_it_ends(
-    sweep: Sweep, pause_s: float, show: Callable[[Look], None], tell: Callable[[str], None]
-) -> Look:
+def _until_it_ends(sweep: Sweep, pause_s: float, show: Callable[[Look], None]) -> Look:
     """Look again and again, as long as anything goes on; returns the last look."""
     look = look_at(sweep)
     show(look)
     while look.goes_on:
         time.sleep(pause_s)
-        try:
-            look = look_at(sweep)
-        except ClusterError as error:  # the controller restarts, say; the sweep goes on
-            tell(f"{error}; looking again in {pause_s:g} s")
-            continue
+        look = look_at(sweep)
         show(look)
     return look
 
 
-def _failures(sweep: Sweep, states: Sequence[RunState]) -> list[Text]:
-    """Why each failed or stopped run ended."""
-    lines = []
-    for state in states:
-        if state.state == FAILED:
-            why = why_failed(state.run, state.job, sweep.folder) or ""
-            lines.append(Text(f"{state.run.name} failed: {why}", style="red"))
-        elif state.state == STOPPED:
-            job = f"job {state.job_text}" if state.job_text else "its process"
-            lines.append(Text(f"{state.run.name} stopped: {job} ended before its predictions"))
-    return lines
+def _failures(states: Sequence[RunState]) -> list[Text]:
+    """Why each run that failed, stopped or waits once more ended, and where its log is."""
+    lines = [
+        Text(f"{state.run.name} {_as_ended(state)}", style="red" if state.state == FAILED else "")
+        for state in states
+        if state.state in (FAILED, STOPPED) or (state.state == PENDING and state.has_ended)
+    ]
+    return [*(Text(doubt, style="yellow") for doubt in doubts(states)), *lines]
+
+
+def _as_ended(state: RunState) -> str:
+    """failed: out of memory: … (job 7_2, log …/7_2_0_log.err)."""
+    end = state.end or End()
+    again = " again" if state.state == PENDING else ""
+    job = f"job {state.job_text}" if state.job_text else "its process"
+    ending = end.ending.name if end.ending else ""
+    words = [word for word in (ending, end.line) if word] or [f"{job} ended before its predictions"]
+    log = f"log {end.log}" if end.log else "it had not started"
+    return f"{state.state}{again}: {': '.join(words)} ({job}, {log})"
 
 
 def _summary(look: Look) -> Text:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launch import inputs
 from launch.cli import console, entry_point, new_parser, root_of
-from launch.cluster import check_queue, submit_to_slurm, uses_slurm
+from launch.cluster import check_queue, collector_is_due, submit_to_slurm, uses_slurm
 from launch.freeze import freeze_code
 from launch.local import collect_here, train_on_this_machine
 from launch.plan import Opened, open_sweep, resume_sweep
@@ -75,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         opened = opened_by(options)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
         to_do = [run for state in states for run in state.tasks]
-        if on_slurm and to_do:
-            check_queue(sweep)
+        if on_slurm:
+            check_queue(sweep, states)
         show_plan(out, opened, states, on_slurm=on_slurm)
         caution(out, inputs.notes(sweep))
-        if not to_do and (on_slurm or are_current(sweep)):
+        if not to_do and (not collector_is_due(sweep) if on_slurm else are_current(sweep)):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
         code = prepare(sweep, to_do)

@@ -189,8 +189,7 @@ def _parameters(
     """submitit's parameters; those that are None stay out of the batch script."""
     # A job that has ended may be unknown to the cluster already, and sbatch would refuse to wait
     # for it; for `afterany` it is as good as done
-    waiting = {job.job_id for job in alive()} if depends_on else set()
-    awaited = sorted({job.job_id for job in depends_on} & waiting, key=int)
+    awaited = sorted(_known_numbers(depends_on), key=int)
     additional: dict[str, object] = {
         "chdir": str(workdir),
         # Some clusters forbid requeueing unless a job asks for it
@@ -218,6 +217,15 @@ def _parameters(
         "wckey": None,
         "additional_parameters": additional,
     }
+
+
+def _known_numbers(jobs: Sequence[Job]) -> set[str]:
+    """Numbers of the jobs that the queue has; of all where it does not answer."""
+    numbers = {job.job_id for job in jobs}
+    try:
+        return numbers & {job.job_id for job in alive()} if numbers else numbers
+    except ClusterError:
+        return numbers
 
 
 def make_private(folder: Path) -> None:

@@ -5,18 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from slurm import endings
+from slurm.endings import Ending
 from slurm.queue import Job
 from slurm.task import ATTEMPT
 
 # Only the end of a log matters, and a training log can be long
 TAIL_BYTES = 256 * 1024
-# What SLURM itself says of a job's end; a requeue is no failure
-CAUSE = re.compile(
-    r"(DUE TO TIME LIMIT|oom[-_ ]kill|out of memory|DUE TO NODE FAILURE|DUE TO PREEMPTION"
-    r"|CANCELLED AT|exceeded (?:job )?memory limit)",
-    re.I,
-)
-DAEMON = re.compile(r"^(?:slurmstepd|slurmd|sbatch)[^:]*: (?:error: )?")
 NOISE = re.compile(r"^(?:srun: |submitit (?:DEBUG|INFO|WARNING|ERROR) )|^\s*$")
 TRACEBACK = "Traceback (most recent call last):"
 
@@ -39,18 +34,22 @@ def last_error_line(folder: Path, job: Job) -> str | None:
     return error_in(_tail(log_paths(folder, job)[1]))
 
 
+def last_ending(folder: Path, job: Job) -> tuple[Ending, str] | None:
+    """How SLURM ended the job's last attempt, and the line that says so; None where it did not."""
+    tails = (_tail(path) for path in reversed(log_paths(folder, job)))
+    return next(filter(None, (endings.in_lines(_last_attempt(tail)) for tail in tails)), None)
+
+
 def error_in(log: str) -> str | None:
     """The line of a standard error log that tells best why its last attempt failed.
 
     SLURM's own words come first (time limit, out of memory, cancelled), then the exception that
     ended the last traceback, then the last line that is not mere chatter.
     """
-    lines = log.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith(ATTEMPT)]
-    lines = lines[starts[-1] + 1 :] if starts else lines
-    for line in reversed(lines):
-        if DAEMON.match(line) and CAUSE.search(line):
-            return DAEMON.sub("", line).strip(" *")
+    lines = _last_attempt(log)
+    ended = endings.in_lines(line for line in lines if not line.startswith("submitit "))
+    if ended is not None:
+        return ended[1]
     tracebacks = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
     if tracebacks:
         for line in lines[tracebacks[-1] + 1 :]:
@@ -58,6 +57,12 @@ def error_in(log: str) -> str | None:
                 return line.strip()
     told = [line.strip() for line in lines if not NOISE.match(line)]
     return told[-1] if told else None
+
+
+def _last_attempt(log: str) -> list[str]:
+    lines = log.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith(ATTEMPT)]
+    return lines[starts[-1] + 1 :] if starts else lines
 
 
 def _tail(path: Path) -> str:

@@ -6,25 +6,28 @@ the same number. What is done is decided from the jobs' own files, what is alive
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from slurm.errors import ClusterError
 
-# A busy controller answers some calls with a time-out; asking again a little later helps
+# A busy controller answers some calls with a time-out; asking again a little later helps. A command
+# asks three times at most, so that the cluster keeps nobody waiting for more than half a minute.
 ATTEMPTS = 3
 PAUSE_S = 2.0
-CLIENT_TIMEOUT_S = 60
+PATIENCE_S = 10.0  # for all attempts together
 # SLURM gives this where MaxArraySize cannot be read
 DEFAULT_MAX_ARRAY_SIZE = 1001
+MAX_ARRAY_SIZE = re.compile(r"MaxArraySize\s*=\s*(\d+)")
+A_DAY = timedelta(days=1)
 
 # Of a surrounding job's environment: what would bind the new job to that job's resources
 JOB_PREFIXES = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_", "PMI_", "PMIX_")
@@ -42,6 +45,16 @@ JOB_VARIABLES = {
 }
 # Needed to find the cluster at all
 KEPT = {"SLURM_CONF"}
+# A user's own filters, which would hide jobs
+FILTERS = ("SQUEUE_", "SACCT_")
+
+SQUEUE = ("squeue", f"--user={os.getuid()}", "--array", "--format=%F|%K|%T|%S|%L|%r|%Z")
+# squeue prints it above an empty queue too: without it, nothing is known of the queue
+HEADER = re.compile(r"[A-Z_]+(\|[A-Z_]+){6}")
+JOB_LINE = re.compile(
+    r"(?P<job>\d+)\|(?P<index>\d+|N/A)\|(?P<state>[A-Z_]+)\|(?P<start>[^|]*)\|(?P<left>[^|]*)\|"
+    r"(?P<reason>[^|]*)\|(?P<workdir>.*)"
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None
 
 
-@contextmanager
+@contextlib.contextmanager
 def outside_any_job() -> Iterator[None]:
     """While it lasts, this process's environment shows nothing of a job it may run in.
 
@@ -122,16 +135,37 @@ def alive() -> dict[Job, JobState]:
     """This user's jobs that wait or run, each array task by itself, from one squeue call.
 
     Raises:
-        ClusterError: if squeue is missing or the cluster does not answer.
+        ClusterError: if squeue is missing, the cluster does not answer, or what it answers is no
+            queue; an empty queue has a header.
     """
-    text = _ask(
-        "squeue",
-        f"--user={os.getuid()}",
-        "--array",
-        "--noheader",
-        "--format=%F|%K|%T|%S|%L|%r|%Z",
-    )
-    return dict(_read_queue_line(line) for line in text.splitlines() if line.strip())
+    return dict(_read_queue(_ask(*SQUEUE)))
+
+
+def remembered(jobs: Collection[Job], since: datetime) -> dict[Job, str]:
+    """SLURM's word for the state of jobs that may have ended: CANCELLED, TIMEOUT, COMPLETED, ...
+
+    The controller remembers a job for some minutes, accounting, where there is one, for long. This
+    describes an end and proves none: a job may be missing, and accounting may be late.
+
+    Args:
+        jobs: which ones.
+        since: none of them is older; accounting may know another job of the same number.
+    """
+    if not jobs:
+        return {}
+    found: dict[Job, str] = {}
+    numbers = ",".join(sorted({job.job_id for job in jobs}, key=int))
+    window = f"--starttime={since - A_DAY:%Y-%m-%d}"  # the cluster's clock has its own time zone
+    which = ("sacct", f"--jobs={numbers}", window, "--allocations", "--array")
+    with contextlib.suppress(ClusterError):
+        for line in _ask(*which, "--noheader", "--parsable2", "--format=JobID,State", attempts=1):
+            name, _, state = line.partition("|")
+            with contextlib.suppress(ValueError):  # tasks that wait, as 12_[3-7]
+                found[Job.parse(name)] = state.partition(" ")[0]  # of "CANCELLED by 1000"
+    with contextlib.suppress(ClusterError):
+        queue = dict(_read_queue(_ask(*SQUEUE, "--states=all", attempts=1)))
+        found |= {job: state.state for job, state in queue.items()}
+    return {job: state for job, state in found.items() if job in jobs}
 
 
 def jobs_in(folder: Path) -> list[str]:
@@ -148,18 +182,37 @@ def jobs_in(folder: Path) -> list[str]:
     return sorted(found, key=int)
 
 
-def _read_queue_line(line: str) -> tuple[Job, JobState]:
-    job_id, index, state, start, left, reason, workdir = line.strip().split("|", maxsplit=6)
-    job = Job(job_id, int(index) if index.isdigit() else None)
-    # Unknown times are written N/A, INVALID, UNLIMITED or NOT_SET
-    known = re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", start)
-    return job, JobState(
-        state,
-        reason,
-        datetime.fromisoformat(start) if known else None,
-        seconds(left),
-        Path(workdir),
-    )
+def _read_queue(lines: Sequence[str]) -> Iterator[tuple[Job, JobState]]:
+    """The jobs below the header, and what squeue says of each."""
+    headers = [number for number, line in enumerate(lines) if HEADER.fullmatch(line)]
+    if not headers:
+        found = f"{lines[0][:100]!r}" if lines else "nothing at all"
+        raise ClusterError(
+            f"squeue must print a header, even above an empty queue; it printed {found}"
+        )
+    for line in lines[headers[0] + 1 :]:
+        match = JOB_LINE.fullmatch(line)
+        if match is None:
+            raise ClusterError(f"expected a job in each line of squeue; found {line[:100]!r}")
+        index = match["index"]
+        yield (
+            Job(match["job"], int(index) if index.isdigit() else None),
+            JobState(
+                match["state"],
+                match["reason"],
+                _moment(match["start"]),
+                seconds(match["left"]),
+                Path(match["workdir"]),
+            ),
+        )
+
+
+def _moment(text: str) -> datetime | None:
+    """A time as squeue prints it; None for N/A and the like."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def seconds(duration: str) -> int | None:
@@ -181,23 +234,35 @@ def max_array_size() -> int:
     Raises:
         ClusterError: if the cluster does not answer.
     """
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.M)
+    matches = (MAX_ARRAY_SIZE.match(line) for line in _ask("scontrol", "show", "config"))
+    match = next(filter(None, matches), None)
     return max(1, int(match[1])) if match else DEFAULT_MAX_ARRAY_SIZE
 
 
-def _ask(*command: str) -> str:
-    """Standard output of a SLURM client that only reads, asked again if the cluster is busy."""
+def _ask(*command: str, attempts: int = ATTEMPTS) -> list[str]:
+    """Lines that a SLURM client prints, blank ones left out; asked again if the cluster is busy.
+
+    Raises:
+        ClusterError: if the client is missing, fails or does not answer in PATIENCE_S.
+    """
     complaint = ""
-    for attempt in range(ATTEMPTS):
+    deadline = time.monotonic() + PATIENCE_S
+    for attempt in range(attempts):
         if attempt:
             time.sleep(PAUSE_S)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            break
         try:
             with outside_any_job():
                 answer = subprocess.run(
                     command,
+                    env={k: v for k, v in os.environ.items() if not k.startswith(FILTERS)},
+                    stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    text=True,
-                    timeout=CLIENT_TIMEOUT_S,
+                    encoding="utf-8",
+                    errors="replace",
+                    timeout=left_s,
                     check=False,
                 )
         except FileNotFoundError:
@@ -205,11 +270,14 @@ def _ask(*command: str) -> str:
                 f"expected SLURM's '{command[0]}' on the PATH; found none; run this on a login "
                 "node, load the cluster's SLURM module, or pass cluster=local"
             ) from None
+        except OSError as error:  # no program, or not ours to run
+            complaint = f"{error.strerror}: {error.filename}"
+            break
         except subprocess.TimeoutExpired:
-            complaint = f"no answer in {CLIENT_TIMEOUT_S} s"
-            continue
+            complaint = complaint or f"no answer in {PATIENCE_S:g} s"
+            break
         if answer.returncode == 0:
-            return answer.stdout
+            return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
         complaint = " ".join(answer.stderr.split()) or f"status {answer.returncode}"
     raise ClusterError(
         f"the cluster did not answer '{command[0]}': {complaint} (launch/doctor.py looks for the "

@@ -66,6 +66,7 @@ class DevCluster:
         gpus_per_node: fake GPUs a node.
         accounting: whether slurmdbd and MariaDB run; without them `sacct` fails.
         max_array_size: SLURM's MaxArraySize.
+        kill_over_memory: whether jobs that take more memory than they asked for are killed.
 
     Raises:
         ClusterError: if the folder cannot be used or a number is out of range.
@@ -79,6 +80,7 @@ class DevCluster:
         gpus_per_node: int = 2,
         accounting: bool = True,
         max_array_size: int = 1001,
+        kill_over_memory: bool = False,
     ) -> None:
         if not 1 <= nodes <= 4:
             raise ClusterError(f"the cluster has 1 to 4 nodes; found nodes={nodes}")
@@ -101,8 +103,10 @@ class DevCluster:
             ports={},
             accounting=accounting,
             max_array_size=max_array_size,
+            kill_over_memory=kill_over_memory,
         )
         self._started: list[daemons.Daemon] = []
+        self._by_name: dict[str, daemons.Daemon] = {}
 
     def __enter__(self) -> DevCluster:
         self.start()
@@ -191,6 +195,7 @@ class DevCluster:
     ) -> daemons.Daemon:
         daemon = daemons.Daemon(self.layout.folder, program, arguments, label=label)
         self._started.append(daemon)
+        self._by_name[daemon.name] = daemon
         return daemon
 
     def _start_daemons(self, deadline: float) -> None:
@@ -199,14 +204,39 @@ class DevCluster:
         munged.wait_until(self.layout.munge_socket.exists, deadline)
         if self.layout.accounting:
             self._start_accounting(deadline)
-        environment = self.environment()
-        controller = self._daemon("slurmctld", ["-D", "-c", "-f", str(self.layout.conf)])
-        controller.wait_until(
-            lambda: daemons.client(["scontrol", "ping"], environment).returncode == 0, deadline
-        )
+        controller = self._start_controller("-c", deadline=deadline)
         for node in self.layout.node_names:
-            self._daemon("slurmd", ["-D", "-N", node, "-f", str(self.layout.conf)], label=node)
+            self.start_node(node)
         controller.wait_until(lambda: set(self.node_states().values()) == {"idle"}, deadline)
+
+    def _start_controller(self, *flags: str, deadline: float) -> daemons.Daemon:
+        controller = self._daemon("slurmctld", ["-D", *flags, "-f", str(self.layout.conf)])
+        controller.wait_until(
+            lambda: daemons.client(["scontrol", "ping"], self.environment()).returncode == 0,
+            deadline,
+        )
+        return controller
+
+    def kill_controller(self) -> None:
+        """Kill slurmctld: jobs go on, and no client gets an answer."""
+        self._by_name["slurmctld"].kill()
+
+    def restart_controller(self) -> None:
+        """Start slurmctld again, from the state that it saved.
+
+        Raises:
+            ClusterError: if it does not answer in time.
+        """
+        self._start_controller(deadline=time.monotonic() + READY_TIMEOUT_S)
+
+    def kill_node(self, node: str) -> None:
+        """Kill a node with all that runs on it, as a power cut would; it counts as down."""
+        self._by_name[f"slurmd-{node}"].kill()
+        daemons.kill_jobs_of(self.layout.folder, node)
+
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon; it reports to the controller by itself."""
+        self._daemon("slurmd", ["-D", "-N", node, "-f", str(self.layout.conf)], label=node)
 
     def _start_accounting(self, deadline: float) -> None:
         """Start MariaDB and slurmdbd and register the cluster."""

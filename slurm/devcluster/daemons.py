@@ -48,7 +48,7 @@ class Daemon:
     ) -> None:
         self.name = program if label is None else f"{program}-{label}"
         self.log = folder / "log" / f"{self.name}.out"
-        with self.log.open("wb") as output:
+        with self.log.open("ab") as output:  # a daemon started again adds to it
             self._process = subprocess.Popen(
                 [which(program) or program, *arguments],
                 cwd=folder,
@@ -83,6 +83,11 @@ class Daemon:
                     f"(logs: {self.log.parent})"
                 )
             time.sleep(0.1)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._process.kill()
+        self.reap()
 
     def reap(self) -> None:
         """Take note of the daemon's end, so that the system forgets the process."""
@@ -184,6 +189,26 @@ def of_cluster(folder: Path) -> dict[int, str]:
         if not zombie and (daemon_mark in variables or (conf_mark in variables and in_job)):
             found[int(entry.name)] = name
     return found
+
+
+def kill_jobs_of(folder: Path, node: str) -> None:
+    """End every job on one node of the cluster, and the processes of SLURM that watch over them."""
+    mark = f"SLURMD_NODENAME={node}".encode()
+    ours = of_cluster(folder)
+    jobs = {pid for pid in ours if mark in _read_process(pid, "environ").split(b"\0")}
+    # The fourth field of stat is the parent's number; the second may itself hold blanks
+    stats = [_read_process(pid, "stat").rpartition(b")")[2].split() for pid in jobs]
+    parents = {int(fields[1]) for fields in stats if fields}
+    _signal({pid for pid in parents if ours.get(pid) == "slurmstepd"}, signal.SIGKILL)
+    _signal(jobs, signal.SIGKILL)
+
+
+def _read_process(pid: int, file: str) -> bytes:
+    """What the kernel tells of a process; nothing once it has ended."""
+    try:
+        return (Path("/proc") / str(pid) / file).read_bytes()
+    except OSError:
+        return b""
 
 
 def stop_all(folder: Path, *, patience_s: float = 10) -> None:

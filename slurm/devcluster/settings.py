@@ -24,6 +24,8 @@ class Layout:
         ports: free loopback ports by daemon: `database`, `slurmdbd`, `slurmctld`, `n1`, ...
         accounting: whether slurmdbd and MariaDB run.
         max_array_size: SLURM's MaxArraySize; array indices stay below it.
+        kill_over_memory: whether SLURM watches the jobs' memory, and kills those that take more
+            than they asked for.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class Layout:
     ports: dict[str, int]
     accounting: bool
     max_array_size: int
+    kill_over_memory: bool = False
 
     @property
     def conf(self) -> Path:
@@ -82,7 +85,7 @@ def slurm_conf(layout: Layout) -> str:
         "ProctrackType=proctrack/linuxproc",
         "TaskPlugin=task/none",
         "JobAcctGatherType=jobacct_gather/linux",
-        "JobAcctGatherFrequency=5",
+        f"JobAcctGatherFrequency={1 if layout.kill_over_memory else 5}",
         "MpiDefault=none",
         "PropagateResourceLimits=NONE",
         "SelectType=select/cons_tres",
@@ -105,6 +108,8 @@ def slurm_conf(layout: Layout) -> str:
         "PreemptMode=REQUEUE",
         "DebugFlags=NO_CONF_HASH",
     ]
+    if layout.kill_over_memory:
+        lines.append("JobAcctGatherParams=OverMemoryKill")
     if layout.accounting:
         lines += [
             "AccountingStorageType=accounting_storage/slurmdbd",

@@ -22,9 +22,8 @@ from launch.progress import (
     progress_table,
     with_totals,
 )
-from launch.states import DONE, FAILED, NEW, PENDING, RUNNING
+from launch.states import DONE, FAILED, NEW, PENDING, RUNNING, UNCERTAIN
 from launch.status import Look, overview
-from slurm.errors import ClusterError
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
 from stfmri.study.runs import Run, Sweep, write_sweep
@@ -147,10 +146,10 @@ def sweep(tmp_path: Path) -> Sweep:
 def test_watching_through_a_pipe_prints_changes_alone_survives_the_queue_and_ends(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    looks: list[Look | ClusterError] = [
+    looks = [
         Look([row(RUNNING, 1), row(NEW, fold=1)], [], "process 7 on here"),
         Look([row(RUNNING, 1), row(NEW, fold=1)], [], "process 7 on here"),
-        ClusterError("squeue does not answer"),
+        Look([row(UNCERTAIN, 1), row(NEW, fold=1)], [], ""),  # squeue does not answer
         Look([row(RUNNING, 2), row(NEW, fold=1)], [], "process 7 on here"),
         # Between two runs nothing is alive but the command that starts them.
         Look([row(DONE, 10), row(NEW, fold=1)], [], "process 7 on here"),
@@ -158,19 +157,13 @@ def test_watching_through_a_pipe_prints_changes_alone_survives_the_queue_and_end
     ]
     pauses: list[float] = []
 
-    def look_at(sweep: Sweep) -> Look:
-        found = looks.pop(0)
-        if isinstance(found, ClusterError):
-            raise found
-        return found
-
-    monkeypatch.setattr(status, "look_at", look_at)
+    monkeypatch.setattr(status, "look_at", lambda sweep: looks.pop(0))
     monkeypatch.setattr(status.time, "sleep", pauses.append)
     arguments = ["--sweep", "demo", "--root", sweep.config.root, "--watch"]
     assert status.main(arguments) == 0
     told = capsys.readouterr().out
-    assert told.count("2 runs:") == 4  # one look of six found what was printed, one found nothing
-    assert "squeue does not answer; looking again in 5 s" in told
+    assert told.count("2 runs:") == 5  # one look of six found what was printed
+    assert "2 runs: 1 uncertain, 1 not submitted" in told
     assert pauses == [5.0] * 5
     assert looks == []
 

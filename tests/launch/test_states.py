@@ -66,6 +66,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         }
 
     monkeypatch.setattr(states, "alive", alive)
+    monkeypatch.setattr(states, "remembered", lambda jobs, since: {})
     monkeypatch.setattr(states, "has_slurm", lambda: True)
     return asked
 
@@ -104,13 +105,58 @@ def test_status_tells_what_failed_and_why(
     told = " ".join(capsys.readouterr().out.split())
     for line in (
         "failed/fold0 failed: stfmri.Trouble: the loss is nan",
-        "killed/fold0 failed: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT",
-        "stopped/fold0 stopped: job 7_4 ended before its predictions",
+        "killed/fold0 failed: timed out: JOB 9 ON n1 CANCELLED AT 2026 DUE TO TIME LIMIT (job 7_5, "
+        f"log {sweep.folder}/logs/7_5_0_log.err)",
+        "stopped/fold0 stopped: job 7_4 ended before its predictions (job 7_4, it had not started)",
         "running/fold0 running 2/3 0.7500 15 s left job 7_1",
         "job 7_2 (Priority)",
         "8 runs: 1 done, 1 running, 1 pending, 2 failed, 1 stopped, 2 not submitted",
     ):
         assert line in told
+
+
+CANCELLED = "slurmstepd-n1: error: *** JOB 9 ON n1 CANCELLED AT 2026-03-01T10:00:00"
+MEMORY = "slurmstepd-n1: error: StepId=9.0 exceeded memory limit (2 > 1), being killed\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (f"{CANCELLED} ***\n", "stopped: cancelled: JOB 9"),
+        (f"{CANCELLED} DUE TO PREEMPTION ***\n", "stopped: preempted: JOB 9"),
+        (f"{CANCELLED} DUE TO TIME LIMIT ***\n", "failed: timed out: JOB 9"),
+        (f"{MEMORY}{CANCELLED} ***\n", "failed: out of memory: StepId=9.0 exceeded"),
+        ("Traceback (most recent call last):\n  x\nMemoryError\n", "failed: out of memory: Memory"),
+    ],
+)
+def test_an_ended_job_is_called_what_ended_it_and_its_log_is_named(
+    sweep: Sweep, queue: list[int], log: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = log_paths(sweep.folder / "logs", Job("7", 4))[1]
+    path.write_text(log)
+    status.main(["--sweep", "demo", "--root", sweep.config.root])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"stopped/fold0 {told}" in said
+    assert f"(job 7_4, log {path})" in said
+
+
+def test_a_job_that_waits_once_more_is_said_to_with_what_ended_it_before(
+    sweep: Sweep, queue: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = log_paths(sweep.folder / "logs", Job("7", 2))[1]
+    path.write_text(f"{CANCELLED} DUE TO PREEMPTION ***\n")
+    status.main(["--sweep", "demo", "--root", sweep.config.root])
+    assert "pending/fold0 pending again: preempted" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_error_older_than_a_job_that_never_started_is_not_its_end(
+    sweep: Sweep, queue: list[int]
+) -> None:
+    run = sweep.runs[3]  # its process left a traceback, and its job no log
+    append_jobs(sweep.folder, [Submission(run.name, "9", None, "2099-01-01T00:00:00+00:00")])
+    assert states_of(sweep)[3].state == "stopped"
+    append_jobs(sweep.folder, [Submission(run.name, "9", None, "2020-01-01T00:00:00+00:00")])
+    assert states_of(sweep)[3].state == "failed"
 
 
 def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:

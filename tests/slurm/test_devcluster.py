@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,40 @@ def test_free_ports_differ_and_stay_below_the_range_of_outgoing_connections() ->
     ports = daemons.free_ports(8)
     assert len(set(ports)) == 8
     assert all(20000 <= port < 32000 for port in ports)
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_a_killed_controller_and_a_killed_node_come_back_with_their_jobs(
+    cluster_folder: Path, tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_slurm()
+    with DevCluster(cluster_folder / "dev", accounting=False, nodes=1) as cluster:
+        use(cluster, monkeypatch)
+        marks = tmp_path / "marks"
+        [job] = submit_array(
+            [calls.Sleep(marks)],
+            Resources(time_min=5),
+            folder=tmp_path / "logs",
+            name="sleep",
+            workdir=workdir,
+        )
+        wait_for(lambda: lines_of(marks) == ["begin"])
+        time.sleep(6)  # the controller saves its state every few seconds
+        cluster.kill_controller()
+        with pytest.raises(ClusterError):
+            alive()
+        cluster.restart_controller()
+        restarted = time.monotonic()
+        assert alive()[job].state == "RUNNING"
+
+        cluster.kill_node("n1")
+        left = set(daemons.of_cluster(cluster.layout.folder).values())
+        assert not left & {"slurmd", "slurmstepd", "slurm_script"}
+        # For twenty seconds SLURM believes in a job that its node does not know
+        time.sleep(max(0.0, restarted + 23 - time.monotonic()))
+        cluster.start_node("n1")
+        wait_for(lambda: alive()[job].reason == "BeginTime")  # queued again
+        assert lines_of(marks) == ["begin"]
+        subprocess.run(["scancel", str(job)], check=True)
+        wait_until_ended(job)

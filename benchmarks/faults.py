@@ -1,0 +1,588 @@
+"""Ten faults of a cluster: afterwards nothing may be lost, nothing wrong, and nothing misreported.
+
+A small synthetic cohort is preprocessed once, and its sweep is run once, untouched, on this
+machine. Then the same sweep is submitted to a real SLURM on this machine (`slurm/devcluster`), once
+a fault. While its runs work, the fault happens. At every point `status` must say what is so: done
+where predictions are, running or pending where the queue says so, and of every run that was ended
+what ended it. `submit` again must submit what is neither done nor alive, and nothing else. In the
+end predictions (to the last digit) and tables must equal those of the untouched sweep.
+
+Training is in fp32 on one thread, where equal means equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common import Row, new_parser, publish, said_on_stderr, seconds_text
+from pipeline import (
+    LIMIT_S,
+    Evidence,
+    Pipeline,
+    WrongError,
+    asked,
+    differences,
+    end_of,
+    is_complete,
+    kill,
+    marked_environment,
+    predictions_and_tables,
+    release,
+    wait_for_queue,
+)
+
+from slurm.devcluster.cluster import DevCluster
+from stfmri.study import locks
+from stfmri.study.runs import Run, Sweep, last_jobs, load_sweep
+
+QUICK = ("train.epochs=1",)
+STUDY = ("train.epochs=10",)
+MANY = (
+    "train.epochs=1",
+    "split.n=5",
+    "sweep.baselines=[]",
+)  # more runs than an array of four holds
+# A limit under ten minutes makes submitit take every USR2 for a time-out
+CLUSTER = (
+    *("cluster=slurm", "cluster.train.gres=null", "cluster.train.time_min=9"),
+    *("cluster.train.cpus=1", "cluster.train.mem_gb=4", "cluster.baselines.cpus=1"),
+)
+ALIVE, ENDED = {"running", "pending", "uncertain"}, {"failed", "stopped"}
+RUN_LINE = re.compile(
+    r"^(\S+/fold\d+) +(done|running|pending|uncertain|failed|stopped|not)\b", re.M
+)
+# SLURM believes in a node's jobs for so long after they have started: BatchStartTimeout and more
+BELIEF_S = 22.0
+AGAIN = 5  # submissions after which everything must be done
+
+
+@dataclass
+class Scene:
+    """A sweep on a cluster to which something is done.
+
+    Attributes:
+        submissions: how often it was submitted.
+        submitted_again: runs that later submissions found missing.
+        looks: how often `status` was compared with what is so.
+    """
+
+    pipeline: Pipeline
+    cluster: DevCluster
+    submissions: int = 0
+    submitted_again: int = 0
+    looks: int = 0
+
+    @property
+    def sweep(self) -> Sweep:
+        """As submitted."""
+        return load_sweep(self.pipeline.root / "runs/demo")
+
+    @property
+    def networks(self) -> list[Run]:
+        """Its runs of networks."""
+        return self.sweep.runs
+
+    def job_of(self, run: Run) -> str:
+        """The run's last job, as squeue prints it."""
+        line = last_jobs(self.sweep.folder)[run.name]
+        return line.job_id if line.array_index is None else f"{line.job_id}_{line.array_index}"
+
+    def queue(self) -> dict[str, str]:
+        """The state of every job that waits or runs."""
+        fields = "--format=%F|%K|%T"
+        lines = asked(self.pipeline, "squeue", "--me", "--array", "--noheader", fields)
+        parts = (line.split("|") for line in lines)
+        return {f"{job}_{index}" if index.isdigit() else job: state for job, index, state in parts}
+
+    def slurm(self, *command: str) -> list[str]:
+        """What a client of SLURM prints."""
+        return asked(self.pipeline, *command)
+
+    def missing(self) -> set[str]:
+        """Runs that are neither done nor alive, by their files and the queue alone."""
+        queue = self.queue()
+        return {
+            run.name
+            for run in self.sweep.all_runs
+            if not run.is_done() and self.job_of(run) not in queue
+        }
+
+    def submit(self, *more: str, status: int = 0) -> str:
+        """Submit; what was printed.
+
+        Raises:
+            WrongError: where the exit status is another.
+        """
+        found, said = self.pipeline.ended(self.pipeline.submission(*more))
+        expect(found == status, f"submit ended with {found}, not {status}: {said[-1500:]}")
+        self.submissions += 1
+        return said
+
+    def status(self) -> tuple[dict[str, str], str]:
+        """The state of every run as `status` says it, and all that it says.
+
+        Raises:
+            WrongError: where that is not so.
+        """
+        before = self.truth()
+        code, said = self.pipeline.ended(self.pipeline.status())
+        after = self.truth()
+        self.looks += 1
+        found = {name: "not submitted" if s == "not" else s for name, s in RUN_LINE.findall(said)}
+        for run in self.sweep.all_runs:
+            allowed = before[run.name] | after[run.name]
+            is_true = found.get(run.name) in allowed
+            expect(is_true, f"status: {run.name} is {found.get(run.name)}, not {allowed}:\n{said}")
+        is_done = set(found.values()) == {"done"}
+        expect(code == (0 if is_done else 1), f"status ended with {code}:\n{said}")
+        return found, said
+
+    def truth(self) -> dict[str, set[str]]:
+        """What may be said of every run, by its files, its lock and the queue alone."""
+        try:
+            queue: dict[str, str] | None = self.queue()
+        except subprocess.CalledProcessError:
+            queue = None
+        return {run.name: self._truth(run, queue) for run in self.sweep.all_runs}
+
+    def _truth(self, run: Run, queue: Mapping[str, str] | None) -> set[str]:
+        if run.is_done():
+            return {"done"}
+        if locks.holder(run.folder) and (queue is None or self.job_of(run) not in queue):
+            return {"running"}
+        if queue is None:
+            return {"uncertain"}
+        state = queue.get(self.job_of(run))
+        if state is None:
+            return ENDED
+        return {"pending" if state == "PENDING" else "running"}
+
+    def kill(self, run: Run) -> None:
+        """Kill the process that trains a run.
+
+        Raises:
+            WrongError: where there is none.
+        """
+        held = locks.holder(run.folder)
+        if held is None or not kill(held.pid):
+            raise WrongError(f"nobody trains {run.name}")
+
+    def until(self, happened: Callable[[], object], what: str) -> None:
+        """Wait.
+
+        Raises:
+            WrongError: where it does not happen.
+        """
+        deadline = time.monotonic() + LIMIT_S
+        while not happened():
+            expect(time.monotonic() < deadline, f"{what}: not in {LIMIT_S:.0f} s: {self.queue()}")
+            time.sleep(0.3)
+
+    def until_training(self, *runs: Run, epochs: int = 1) -> None:
+        """Wait until each of the runs (all networks) has finished so many epochs."""
+        for run in runs or self.networks:
+            self.until(lambda one=run: epochs_of(one) >= epochs, f"epoch {epochs} of {run.name}")
+
+    def until_ended(self, *runs: Run) -> None:
+        """Wait until none of the runs (all networks) has a job in the queue."""
+        jobs = {self.job_of(run) for run in runs or self.networks}
+        self.until(lambda: not jobs & self.queue().keys(), "the end of the runs")
+
+    def until_waiting(self, *runs: Run) -> None:
+        """Wait until the jobs of the runs (all networks) wait in the queue."""
+        jobs = [self.job_of(run) for run in runs or self.networks]
+        self.until(lambda: {self.queue().get(job) for job in jobs} == {"PENDING"}, "the requeue")
+
+    def finish(self) -> None:
+        """Submit until all is done, and look at `status` each time.
+
+        Raises:
+            WrongError: where other runs are submitted than those that are missing.
+        """
+        for _ in range(AGAIN):
+            self.resubmit()
+            wait_for_queue(self.pipeline)
+            states, _ = self.status()
+            if set(states.values()) == {"done"} and is_complete(self.pipeline):
+                break
+        else:
+            raise WrongError(f"not done after {AGAIN} submissions: {self.status()[1]}")
+        expect("nothing to submit" in self.submit(), "a finished sweep was submitted")
+
+    def resubmit(self) -> None:
+        """Submit what is missing.
+
+        Raises:
+            WrongError: where it is not that.
+        """
+        self.until(lambda: "COMPLETING" not in self.queue().values(), "the end of jobs")
+        missing, before = self.missing(), last_jobs(self.sweep.folder)
+        self.submit()
+        now = last_jobs(self.sweep.folder)
+        changed = {name for name in now if now[name] != before.get(name)} - {"collect"}
+        expect(changed == missing, f"submitted {sorted(changed)}, missing {sorted(missing)}")
+        self.submitted_again += len(changed)
+
+
+def expect(is_so: bool, otherwise: str) -> None:
+    """Go on where something is as it should be.
+
+    Raises:
+        WrongError: where it is not.
+    """
+    if not is_so:
+        raise WrongError(otherwise)
+
+
+def epochs_of(run: Run) -> int:
+    """Epochs that the run has finished, by its metrics."""
+    try:
+        return max(0, len((run.folder / "metrics.csv").read_text().splitlines()) - 1)
+    except FileNotFoundError:
+        return 0
+
+
+def expect_words(said: str, runs: Sequence[Run], words: str) -> None:
+    """`status` says this of every run, and names its log, which is there if the job had started.
+
+    Raises:
+        WrongError: where it does not.
+    """
+    text = " ".join(said.split())
+    for run in runs:
+        start = re.escape(f"{run.name} {words}")
+        found = re.search(start + r".*?\(job \S+, (?:log (\S+)|it had not started)\)", text)
+        if found is None or (found[1] and not Path(found[1]).is_file()):
+            raise WrongError(f"'{words}' and a log are not said of {run.name}:\n{said}")
+
+
+def controller_killed(scene: Scene) -> None:
+    """slurmctld is killed while runs work, and started again."""
+    scene.submit()
+    scene.until_training()
+    before = last_jobs(scene.sweep.folder)
+    scene.cluster.kill_controller()
+    said = scene.status()[1]
+    expect("uncertain" not in said or "squeue" in said, f"the doubt is not explained:\n{said}")
+    scene.submit(status=1)
+    expect(last_jobs(scene.sweep.folder) == before, "something was submitted without a controller")
+    victim = scene.networks[0]
+    scene.kill(victim)  # and nobody hears of it
+    states, said = scene.status()
+    expect("uncertain" in states.values() and "squeue" in said, f"nothing is uncertain:\n{said}")
+    scene.cluster.restart_controller()
+    scene.until_ended(victim)
+    scene.status()
+
+
+def node_killed(scene: Scene) -> None:
+    """The node is killed with all that runs on it, and comes back."""
+    scene.submit()
+    scene.until(lambda: "RUNNING" in scene.queue().values(), "a start")
+    started = time.monotonic()
+    scene.until_training()
+    scene.cluster.kill_node("n1")
+    scene.status()
+    time.sleep(max(0.0, started + BELIEF_S - time.monotonic()))
+    scene.cluster.start_node("n1")
+    scene.until_waiting()
+    scene.status()
+    release(scene.pipeline)
+
+
+def array_limit(scene: Scene) -> None:
+    """An array holds four tasks, and there are more runs."""
+    scene.submit()
+    numbers = {last_jobs(scene.sweep.folder)[run.name].job_id for run in scene.networks}
+    expect(len(numbers) == 2, f"{len(scene.networks)} runs are in {len(numbers)} arrays, not 2")
+    scene.status()
+    scene.slurm("scancel", *numbers)
+    scene.until_ended()
+    scene.status()
+
+
+def no_accounting(scene: Scene) -> None:
+    """There is no sacct; the process of a run is killed."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        scene.slurm("sacct")
+        raise WrongError("sacct answers")
+    scene.submit()
+    scene.until_training()
+    scene.kill(scene.networks[0])
+    scene.until_ended(scene.networks[0])
+    scene.status()
+
+
+def cancelled(scene: Scene) -> None:
+    """scancel ends a run that works, and one that waits."""
+    scene.submit("cluster.train.array_parallelism=1")
+    works, waits = scene.networks
+    scene.until_training(works)
+    scene.status()
+    scene.slurm("scancel", scene.job_of(works), scene.job_of(waits))
+    scene.until_ended()
+    states, said = scene.status()
+    expect({states[run.name] for run in scene.networks} == {"stopped"}, said)
+    expect_words(said, scene.networks, "stopped: cancelled")
+
+
+def preempted(scene: Scene) -> None:
+    """A job of a partition with higher priority takes the node."""
+    scene.submit("cluster.train.partition=low", "cluster.train.cpus=3")
+    scene.until_training()
+    scene.slurm(
+        "sbatch",
+        "--partition=main",
+        "--cpus-per-task=8",
+        "--output=/dev/null",
+        "--chdir=/",
+        "--wrap=sleep 20",
+    )
+    scene.until_waiting()
+    _, said = scene.status()
+    expect_words(said, scene.networks, "pending again: preempted")
+    release(scene.pipeline)
+
+
+def timed_out(scene: Scene) -> None:
+    """Four times in a row a run is told that its time is up."""
+    scene.submit()
+    reached = dict.fromkeys((run.name for run in scene.networks), 0)
+    for _ in range(4):
+        for run in scene.networks:
+            scene.until_training(run, epochs=reached[run.name] + 1)
+            scene.slurm("scancel", "--signal=USR2", scene.job_of(run))
+        scene.until_waiting()
+        reached = {run.name: epochs_of(run) for run in scene.networks}
+        _, said = scene.status()
+        expect_words(said, scene.networks, "pending again: timed out")
+        scene.until(lambda: start(scene), "a start")
+    wait_for_queue(scene.pipeline)
+    for run in scene.networks:
+        log = (scene.sweep.folder / "logs" / f"{scene.job_of(run)}_0_log.out").read_text()
+        begun = [int(epoch) for epoch in re.findall(r"from epoch (\d+) of", log)]
+        expect(len(begun) == 5, f"{run.name} was started {len(begun)} times, not 5")
+        expect(begun == sorted(set(begun)), f"{run.name} started over: from epochs {begun}")
+
+
+def start(scene: Scene) -> bool:
+    """Release requeued jobs; whether all networks have started."""
+    release(scene.pipeline)
+    queue = scene.queue()
+    return all(queue.get(scene.job_of(run)) != "PENDING" for run in scene.networks)
+
+
+def out_of_memory(scene: Scene) -> None:
+    """Runs take more memory than they asked for."""
+    scene.submit("cluster.train.mem_gb=0.2")
+    scene.until_ended()
+    states, said = scene.status()
+    expect({states[run.name] for run in scene.networks} == {"failed"}, said)
+    expect_words(said, scene.networks, "failed: out of memory")
+
+
+def disk_full(scene: Scene) -> None:
+    """The disk is full while checkpoints and predictions are written."""
+    scene.submit()
+    ballast = scene.sweep.folder.parent / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    scene.until_ended(*scene.sweep.all_runs)
+    states, _ = scene.status()
+    expect("done" not in states.values(), f"runs are done on a full disk: {states}")
+    found, said = scene.pipeline.ended(scene.pipeline.submission())
+    is_told = found == 1 and "Traceback" not in said and "No space left" in said
+    expect(is_told, f"submit on a full disk ended with {found}: {said[-1500:]}")
+    ballast.unlink()
+
+
+def two_submissions(scene: Scene) -> None:
+    """Two processes submit the same sweep at once."""
+    arguments = scene.pipeline.submission()
+    both = [scene.pipeline.start(arguments) for _ in range(2)]
+    ends = [end_of(process, arguments) for process in both]
+    said = "\n".join(text for _, text in ends)
+    expect(0 in {status for status, _ in ends}, f"neither submitted: {said}")
+    expect("Traceback" not in said, said)
+    jobs = scene.slurm("squeue", "--me", "--array", "--noheader", "--format=%i")
+    known = {scene.job_of(run) for run in scene.sweep.all_runs}
+    known |= {line.job_id for line in last_jobs(scene.sweep.folder).values()}
+    lines = (scene.sweep.folder / "jobs.csv").read_text().splitlines()[1:]
+    runs = [line.partition(",")[0] for line in lines]
+    expect(len(runs) == len(set(runs)), f"submitted twice: {runs}")
+    expect(set(jobs) <= known, f"jobs of nobody: {jobs}, known: {known}")
+    scene.submissions += 1
+    scene.status()
+
+
+@contextmanager
+def small_disk(pipeline: Pipeline) -> Iterator[None]:
+    """The runs are on a disk of their own, of 300 MB, in memory.
+
+    Raises:
+        CalledProcessError: where this user may not mount one.
+    """
+    runs = pipeline.root / "runs"
+    runs.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300M", "none", str(runs)]
+    subprocess.run(mount, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(runs)], check=True)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens to a cluster.
+
+    Attributes:
+        happens: does it, to a scene in which nothing has been submitted.
+        cluster: what the cluster is started with.
+        study: settings of the sweep.
+        around: what lasts as long as the fault.
+    """
+
+    name: str
+    happens: Callable[[Scene], None]
+    cluster: Mapping[str, object] = field(default_factory=dict)
+    study: tuple[str, ...] = STUDY
+    around: Callable[[Pipeline], AbstractContextManager[None]] = lambda _: nullcontext()
+
+    @property
+    def what(self) -> str:
+        """In a line."""
+        return (self.happens.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+FAULTS = (
+    Fault("controller", controller_killed),
+    Fault("node", node_killed),
+    Fault("array-limit", array_limit, {"max_array_size": 4}, MANY),
+    Fault("no-accounting", no_accounting, {"accounting": False}),
+    Fault("scancel", cancelled),
+    Fault("preemption", preempted),
+    Fault("time-outs", timed_out),
+    Fault("memory", out_of_memory, {"kill_over_memory": True}),
+    Fault("disk-full", disk_full, around=small_disk),
+    Fault("two-at-once", two_submissions),
+)
+
+
+def suffer(fault: Fault, folder: Path, plain: Pipeline, expected: Evidence) -> Scene:
+    """Let a fault happen, and compare what the sweep ends with.
+
+    Args:
+        plain: the untouched pipeline, whose volumes are used.
+
+    Raises:
+        WrongError: saying what is not as it should be.
+    """
+    root = folder / fault.name
+    link_volumes(root, plain)
+    options = {"nodes": 1, **fault.cluster}
+    with DevCluster(folder / f"slurm-{fault.name}", **options) as cluster:  # type: ignore[arg-type]
+        environment = marked_environment() | cluster.environment()
+        pipeline = replace(plain, root=root, environment=environment, more=fault.study)
+        pipeline = replace(pipeline, cluster=CLUSTER)
+        with fault.around(pipeline):
+            scene = Scene(pipeline, cluster)
+            fault.happens(scene)
+            scene.finish()
+            wrong = differences(pipeline, predictions_and_tables(pipeline), expected)
+    expect(not wrong, f"{fault.name}: {', '.join(wrong)}")
+    return scene
+
+
+def untouched(plain: Pipeline, study: tuple[str, ...]) -> Evidence:
+    """What the sweep ends with on this machine, run once."""
+    root = plain.root.parent / re.sub(r"\W+", "-", " ".join(("untouched", *study)))
+    pipeline = replace(plain, root=root, more=study)
+    if not is_complete(pipeline):
+        with said_on_stderr(f"untouched, {' '.join(study)}"):
+            link_volumes(root, plain)
+            pipeline.through(pipeline.submission())
+    return predictions_and_tables(pipeline)
+
+
+def link_volumes(root: Path, plain: Pipeline) -> None:
+    """Let another root have the preprocessed volumes, and nothing else."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    (root / "data").symlink_to(plain.root / "data")
+
+
+def main() -> int:
+    """Print what each fault ended in; 1 where something was lost, wrong or misreported."""
+    parser = new_parser(__doc__ or "", "Takes about half an hour on two cores, less on more.")
+    names = [fault.name for fault in FAULTS]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names)
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where to work, with a short path; the untouched sweep stays there for the next call",
+    )
+    options = parser.parse_args()
+    chosen = [fault for fault in FAULTS if fault.name in options.only]
+    if options.quick:
+        chosen = [replace(chosen[-1], study=QUICK)]
+    rows: list[Row] = []
+    wrong: list[str] = []
+    with folder_of(options.folder) as folder:
+        plain = Pipeline(folder / "untouched", folder / "heads", marked_environment())
+        if not list(plain.root.glob("data/cache/*/index.csv")):
+            with said_on_stderr("12 synthetic heads, preprocessed"):
+                plain.make_heads()
+                plain.through(plain.preprocessing())
+        for fault in chosen:
+            rows.append(outcome(fault, folder, plain, wrong))
+    met = sum(row.met is True for row in rows)
+    rows.append(Row("in all", f"{met} of {len(rows)} faults", mark="all", met=met == len(rows)))
+    return publish("faults", rows, quick=options.quick, packages=("torch",), notes=wrong)
+
+
+@contextmanager
+def folder_of(chosen: Path | None) -> Iterator[Path]:
+    """The folder to work in; one that is removed afterwards where none was chosen."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as name:
+        yield Path(name)
+
+
+def outcome(fault: Fault, folder: Path, plain: Pipeline, wrong: list[str]) -> Row:
+    """The fault's line; what is wrong is added to `wrong`."""
+    started = time.perf_counter()
+    ours, met = "wrong", False
+    with said_on_stderr(f"{fault.name}: {fault.what}"):
+        try:
+            scene = suffer(fault, folder, plain, untouched(plain, fault.study))
+            ours = (
+                f"{scene.submissions} submissions, {scene.submitted_again} runs again, "
+                f"status true {scene.looks} times"
+            )
+            met = True
+        except (WrongError, subprocess.CalledProcessError) as error:
+            wrong.append(f"{fault.name}: {error}")
+            print(f"error: {wrong[-1]}", file=sys.stderr)
+    seconds = seconds_text(time.perf_counter() - started)
+    return Row(f"{fault.name}: {fault.what}", ours, seconds, mark="as untouched", met=met)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
