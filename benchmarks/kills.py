@@ -50,6 +50,11 @@ from slurm.devcluster.cluster import DevCluster
 
 SHARES = {"preprocessing": 50, "training": 60, "submission": 40, "collection": 30, "SLURM": 20}
 IN_A_ROW = 3  # kills before a step may end
+# Nothing can compute on the local cluster's fake GPUs
+ON_SLURM = (
+    *("cluster=slurm", "cluster.train.gres=null", "cluster.train.cpus=1"),
+    *("cluster.train.mem_gb=2", "cluster.baselines.cpus=1", "cluster.baselines.mem_gb=2"),
+)
 
 
 @dataclass
@@ -210,9 +215,7 @@ def everything(folder: Path, share: float, draw: random.Random, slurm: bool) -> 
     if slurm:
         with DevCluster(folder / "slurm", accounting=False) as cluster:
             environment = {**environment, **cluster.environment()}
-            on_cluster = Pipeline(
-                folder / "on_slurm", heads, environment, cluster=("cluster=slurm",)
-            )
+            on_cluster = Pipeline(folder / "on_slurm", heads, environment, cluster=ON_SLURM)
             on_cluster.through(on_cluster.preprocessing())
             with said_on_stderr("SLURM"):
                 started = time.perf_counter()
