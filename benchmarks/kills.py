@@ -108,6 +108,7 @@ def compare(stage: Stage, pipeline: Pipeline, expected: Evidence) -> None:
     """
     if wrong := differences(pipeline, stage.evidence(pipeline), expected):
         raise WrongError(f"{stage.name}: after {stage.kills} kills: {', '.join(wrong)}")
+    print(f"  as without kills after {stage.kills} kills", file=sys.stderr, flush=True)
 
 
 def torment(
