@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 export STFMRI_TEST_DATA ?= ../shared/data
 
 # One table each, in benchmarks/; what was measured is kept in benchmarks/RESULTS.md
-ROWS := input step preprocess resume startup collect baselines
+ROWS := input step preprocess resume verify startup collect baselines
 
 .PHONY: demo test lint bench slurm slurm-stop setup
 .DEFAULT_GOAL := demo

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need beside Python: a whole SLURM, and a browser
-# that renders the report. Does nothing where all of them are there. Services that the packages
-# start are not used: the development cluster starts daemons of its own, on ports of its own.
+# Installs the Debian packages that the tests need beside Python: a whole SLURM, a browser that
+# renders the report, and a C compiler for the null CUDA device (tests/cuda). Does nothing where all
+# of them are there. Services that the packages start are not used: the development cluster starts
+# daemons of its own, on ports of its own.
 set -euo pipefail
 
-packages=(slurm-wlm slurm-client slurmctld slurmd slurmdbd mariadb-server munge chromium)
+packages=(slurm-wlm slurm-client slurmctld slurmd slurmdbd mariadb-server munge chromium
+    gcc libc6-dev)
 export DEBIAN_FRONTEND=noninteractive
 
 missing=()

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+SLOW_PEER = (90800, 91500)  # cuDNN 9.8 to 9.14
 Action = Callable[[], object]
 
 
@@ -199,6 +200,21 @@ def seconds_text(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.1f} ms"
     return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
+def peer_off_cudnn(device: Any) -> str:
+    """Why the usual script is no peer to be judged against on this device; empty where it is."""
+    if device.type != "cuda":
+        return ""
+    import torch
+
+    version = torch.backends.cudnn.version() or 0
+    if not SLOW_PEER[0] <= version < SLOW_PEER[1]:
+        return ""
+    return (
+        f"The marks against the peer are not judged: with cuDNN {version} PyTorch computes the "
+        "peer's fp16 conv3d without cuDNN, many times slower than with other versions."
+    )
 
 
 def synchronise(device: Any) -> None:

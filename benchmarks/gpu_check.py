@@ -1,8 +1,8 @@
 """Is what runs on this GPU right, and how fast is it? Figures with limits, part by part.
 
 The parts are in benchmarks/gpu/, one module each. A part stops at the first figure outside its
-limit, and the remaining parts are not run. Every figure so far is in the JSON file at any time. The
-checks need torch, torchvision, accelerate, h5py and numpy alone.
+limit, and the remaining parts are not run, unless told to keep going. Every figure so far is in the
+JSON file at any time. The checks need torch, torchvision, accelerate, h5py and numpy alone.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def check(report: Report, parts: list[Part]) -> int:
             part.run(report)
         except OutOfLimitsError as error:
             print(f"stopped at {error}", file=sys.stderr)
-            return 1
         except Exception:  # whatever it is, it belongs into the report
-            report.stopped = traceback.format_exc()
-            report.write()
-            print(report.stopped, file=sys.stderr)
-            return 1
+            report.outside.append(traceback.format_exc())
+            print(report.outside[-1], file=sys.stderr)
+        if report.outside and not report.keep_going:
+            break
     report.write()
-    print(f"all figures are within their limits: {report.out}")
-    return 0
+    if not report.outside:
+        print(f"all figures are within their limits: {report.out}")
+    return 1 if report.outside else 0
 
 
 def main() -> int:
@@ -50,12 +50,15 @@ def main() -> int:
     letters = [part.letter for part in PARTS]
     parser.add_argument("--part", nargs="+", choices=letters, default=letters)
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), metavar="FILE")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="go on after a figure outside its limits"
+    )
     options = parser.parse_args()
     device = find_device(options.device)
     if device.type == "cpu" and not options.quick:
         parser.error("there is no GPU to check here; --quick runs the checks at toy sizes on a CPU")
     facts = {"machine": machine(PACKAGES, device), "cuda": torch.version.cuda}
-    report = Report(device, options.quick, options.out, facts)
+    report = Report(device, options.quick, options.out, options.keep_going, facts)
     return check(report, [part for part in PARTS if part.letter in options.part])
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,7 @@ from common import (
     find_device,
     new_parser,
     paired_ratio,
+    peer_off_cudnn,
     publish,
     said_on_stderr,
     seconds_text,
@@ -69,11 +70,16 @@ def repeat(step: Step, batch: tuple[Tensor, Tensor], times: int) -> None:
     synchronise(batch[0].device)
 
 
-def best_batch(make: Callable[[], Step], shape: tuple[int, ...], device: torch.device) -> int:
-    """The batch size with the most volumes a second, as far as memory allows."""
+def best_batch(
+    make: Callable[[], Step],
+    shape: tuple[int, ...],
+    device: torch.device,
+    sizes: Sequence[int] = BATCHES,
+) -> int:
+    """Of some batch sizes that with the most volumes a second, as far as memory allows."""
     rates = {1: 0.0}
     step = make()
-    for size in BATCHES:
+    for size in sizes:
         batch = batch_of(size, shape, device)
         try:
             taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
@@ -102,8 +108,9 @@ def speed(
     rounds: int,
     shape: tuple[int, ...],
     ceilings: roofline.Ceilings,
+    batches: Sequence[int] = BATCHES,
 ) -> list[Row]:
-    """The rows of one network."""
+    """The rows of one network: at batch 1 and, on a GPU, at the best of some other sizes."""
     device = accelerator.device
     rows = []
     ours, usual = partial(OurStep, name, accelerator), partial(UsualStep, name, device)
@@ -119,9 +126,10 @@ def speed(
             met=peak < MEMORY_MARK,
         )
         rows.append(memory)
-        own = best_batch(ours, shape, device)
-        let_go(accelerator)
-        sizes.append((own, best_batch(usual, shape, device)))
+        if batches:
+            own = best_batch(ours, shape, device, batches)
+            let_go(accelerator)
+            sizes.append((own, best_batch(usual, shape, device, batches)))
     for own, theirs in sizes:
         let_go(accelerator)
         rows += compare(name, (ours(), usual()), (own, theirs), rounds, shape, ceilings, device)
@@ -165,7 +173,7 @@ def compare(
             seconds_text(statistics.median(theirs)),
             f"{ratio:.2f}×",
             f"≥ {mark:g}×" if mark else "",
-            ratio >= mark if mark else None,
+            ratio >= mark if mark and not peer_off_cudnn(device) else None,
         ),
         Row(
             f"{label}, share of the roofline",
@@ -216,6 +224,13 @@ def main() -> int:
     add_device(parser)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default 7)")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        nargs="*",
+        default=BATCHES,
+        help="sizes among which the best is looked for on a GPU; without any, batch 1 alone",
+    )
     parser.add_argument("--loss", action="store_true", help="compare losses instead of seconds")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="for --loss (default 5)")
     parser.add_argument(
@@ -248,10 +263,11 @@ def main() -> int:
             "stands the bound itself, in the peer's column. A share above 100% would say that the "
             "machine was busy while the ceilings were measured."
         )
+        notes += [off] if (off := peer_off_cudnn(device)) else []
         for name in options.models:
             with said_on_stderr(f"{name}, steps"):
                 rounds = 2 if options.quick else options.rounds
-                rows += speed(name, accelerator, rounds, shape, ceilings)
+                rows += speed(name, accelerator, rounds, shape, ceilings, options.batches)
             let_go(accelerator)
     title = "step, losses" if options.loss else "step"
     title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"

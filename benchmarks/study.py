@@ -1,26 +1,28 @@
 """The study's cost on a GPU: one epoch of its six variants, on fold 0 of cohorts of three sizes.
 
-Three ways to train them, each variant in a process of its own:
+Ways to train them, in processes of their own:
 
-- ours, one after another, as jobs of one run each;
-- ours packed, all six on the GPU at once, as `cluster.runs_per_gpu=6` does;
+- ours, so many variants at a time (`--packed`): one after another as jobs of one run each, or all
+  six on the GPU at once, as `cluster.runs_per_gpu=6` does;
 - the usual script, one after another: volumes of 2 mm from HDF5 through loader workers that rotate,
   scale and flip them, fp16 autocast with a GradScaler, eager, fetching the loss at each step.
 
-Every process first trains an epoch that is not counted. Kinetics weights cost what scratch costs,
+Every variant first trains an epoch that is not counted. Kinetics weights cost what scratch costs,
 so those variants start from random files in Kinetics' format. From the largest cohort follow the
 hours of the whole study, 6 variants × 3 folds × 50 epochs.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from multiprocessing import get_context
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,6 +33,7 @@ from common import (
     add_device,
     find_device,
     new_parser,
+    peer_off_cudnn,
     publish,
     said_on_stderr,
     seconds_text,
@@ -49,7 +52,11 @@ VARIANTS = tuple(
 SUBJECTS = (148, 296, PAPER_SUBJECTS)
 MARK, LINEAR_MARK = 4.0, 1.1
 EPOCHS, FOLDS = 50, 3
-WAIT_S = 600.0
+WAIT_S = 600.0  # for the slowest of several processes
+
+Epoch = Callable[[], object]
+# Makes a run of a variant, one of so many on the device.
+Maker = Callable[[Config, Any, int], Epoch]
 
 
 def variant_config(config: Config, model: str, weights: str) -> Config:
@@ -71,99 +78,169 @@ def write_weights(root: Path) -> None:
         torch.save(network_named(name).ready["kinetics"]().state_dict(), root / f"{name}.pth")
 
 
-def our_epoch(config: Config, device_name: str, ready: Any, results: Any) -> None:
-    """Be one process of ours: train an epoch, wait for the others, train the one that counts."""
+def our_run(config: Config, device: Any, side_by_side: int) -> Epoch:
+    """A run of ours; its epoch."""
     from training_steps import accelerator_for
 
     from stfmri.learning.training import Run
 
-    sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
     model = config.model
-    run = private_dir(Path(config.root) / "runs" / f"{model.name}-{model.weights}" / "fold0")
-    training = Run(
-        config, run, accelerator_for(find_device(device_name)), side_by_side=ready.parties
-    )
-    training.train_epoch()
-    ready.wait(WAIT_S)
-    started = time.time()
-    training.train_epoch()
-    results.put((started, time.time()))
+    folder = private_dir(Path(config.root) / "runs" / f"{model.name}-{model.weights}" / "fold0")
+    return Run(config, folder, accelerator_for(device), side_by_side).train_epoch
 
 
-def usual_epoch(config: Config, device_name: str, ready: Any, results: Any) -> None:
-    """Be one process of the usual script."""
+def usual_run(config: Config, device: Any, side_by_side: int) -> Epoch:  # noqa: ARG001
+    """The usual script; its epoch."""
     from usual_script import UsualScript
 
-    script = UsualScript(config, find_device(device_name))
-    script.train_epoch()
+    return UsualScript(config, device).train_epoch
+
+
+def be_one_process(
+    maker: Maker, configs: Sequence[Config], device_name: str, ready: Any, answer: Any
+) -> None:
+    """Train two epochs of each variant in turn; send when the second ones began and ended.
+
+    Where anything fails, send its traceback instead.
+    """
+    sys.stdout = sys.stderr  # where epochs are told; the table alone goes to standard output
+    try:
+        answer.send([timed_epoch(maker, config, device_name, ready) for config in configs])
+    except Exception:
+        answer.send(traceback.format_exc())
+
+
+def timed_epoch(maker: Maker, config: Config, device_name: str, ready: Any) -> tuple[float, float]:
+    """When an epoch began and ended that all processes train at the same time."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    device = find_device(device_name)
+    epoch = maker(config, device, ready.parties)
+    epoch()
     ready.wait(WAIT_S)
     started = time.time()
-    script.train_epoch()
-    results.put((started, time.time()))
+    epoch()
+    ended = time.time()
+    ready.wait(WAIT_S)  # or the next variant's start would disturb the others
+    del epoch
+    gc.collect()
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
+    return started, ended
 
 
-def together(target: Any, configs: Sequence[Config], device_name: str) -> float:
-    """Seconds from the start of the counted epochs to the end of the last, all at once.
+def together(maker: Maker, configs: Sequence[Config], packed: int, device_name: str) -> float:
+    """Seconds that an epoch of every variant takes, so many at a time.
 
     Raises:
-        RuntimeError: where a process fails.
+        RuntimeError: as soon as a process fails, with its message; the others are ended.
     """
     context = get_context("spawn")
-    ready, results = context.Barrier(len(configs)), context.Queue()
-    threads = max(1, len(os.sched_getaffinity(0)) // len(configs))
+    ready = context.Barrier(packed)
+    threads = max(1, len(os.sched_getaffinity(0)) // packed)
     # As launch/job.py shares the cores out
     shared = {"OMP_NUM_THREADS": str(threads), "SLURM_CPUS_PER_TASK": str(threads)}
-    processes = [
-        context.Process(target=target, args=(config, device_name, ready, results))
-        for config in configs
-    ]
+    processes = {}
     with mock.patch.dict(os.environ, shared):
-        for process in processes:
+        for first in range(packed):
+            receiver, sender = context.Pipe(duplex=False)
+            arguments = (maker, configs[first::packed], device_name, ready, sender)
+            process = context.Process(target=be_one_process, args=arguments)
             process.start()
-    for process in processes:
-        process.join()
-    if any(process.exitcode for process in processes):
-        raise RuntimeError("a training process failed; its error stands above")
-    times = [results.get() for _ in processes]
-    return max(end for _, end in times) - min(start for start, _ in times)
+            sender.close()  # so that the end of the process is the end of the pipe
+            processes[receiver] = process
+    try:
+        turns = zip(*answers(processes), strict=True)
+        return sum(max(end for _, end in turn) - min(start for start, _ in turn) for turn in turns)
+    finally:
+        for process in processes.values():
+            process.terminate()
+            process.join()
+
+
+def answers(processes: dict[Any, Any]) -> list[list[tuple[float, float]]]:
+    """What each process sends.
+
+    Raises:
+        RuntimeError: with the message of the first that fails.
+    """
+    found = []
+    waiting = list(processes)
+    while waiting:
+        for receiver in connection.wait(waiting):
+            waiting.remove(receiver)
+            try:
+                answer = receiver.recv()
+            except EOFError:
+                processes[receiver].join()
+                answer = f"it ended with exit status {processes[receiver].exitcode}"
+            if isinstance(answer, str):
+                raise RuntimeError(f"a training process failed:\n{answer}")
+            found.append(answer)
+    return found
 
 
 def measure(
-    config: Config, variants: Sequence[tuple[str, str]], device_name: str, rounds: int
+    config: Config,
+    variants: Sequence[tuple[str, str]],
+    device_name: str,
+    rounds: int,
+    packings: Sequence[int],
 ) -> dict[str, list[float]]:
     """Seconds of an epoch of every variant, each way, in turn."""
     configs = [variant_config(config, *variant) for variant in variants]
-    taken: dict[str, list[float]] = {"ours": [], "packed": [], "usual": []}
+    ways: dict[str, tuple[Maker, int]] = {
+        way_name(packed): (our_run, packed) for packed in packings
+    }
+    ways["usual"] = (usual_run, 1)
+    taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
-        taken["ours"].append(sum(together(our_epoch, [one], device_name) for one in configs))
-        taken["packed"].append(together(our_epoch, configs, device_name))
-        taken["usual"].append(sum(together(usual_epoch, [one], device_name) for one in configs))
+        for way, (maker, packed) in ways.items():
+            taken[way].append(together(maker, configs, packed, device_name))
     return taken
 
 
-def rows_of(measured: dict[int, dict[str, list[float]]]) -> tuple[list[Row], list[str]]:
-    """Two rows a cohort size, linearity, and the whole study's hours."""
+def way_name(packed: int) -> str:
+    """What so many variants at a time are called."""
+    return "one by one" if packed == 1 else f"{packed} at a time"
+
+
+def rows_of(
+    measured: dict[int, dict[str, list[float]]], judged: bool = True
+) -> tuple[list[Row], list[str]]:
+    """A row for each cohort size and way, linearity, and the whole study's hours.
+
+    The mark is for the last way of ours.
+
+    Args:
+        measured: seconds of each way by cohort size, the usual script's last.
+        judged: whether the peer is one to be measured against.
+    """
     rows = []
     middle = {
         count: {way: statistics.median(seconds) for way, seconds in taken.items()}
         for count, taken in measured.items()
     }
     for count, seconds in middle.items():
-        for way in ("ours", "packed"):
+        *ours, _ = seconds
+        for way in ours:
             ratio = seconds["usual"] / seconds[way]
-            packed = way == "packed"
+            marked = way == ours[-1]
             rows.append(
                 Row(
-                    f"six epochs, {count} subjects, {'packed' if packed else 'one by one'}",
+                    f"six epochs, {count} subjects, {way}",
                     seconds_text(seconds[way]),
                     seconds_text(seconds["usual"]),
                     f"{ratio:.2f}×",
-                    f"≥ {MARK:g}×" if packed else "",
-                    ratio >= MARK if packed else None,
+                    f"≥ {MARK:g}×" if marked else "",
+                    ratio >= MARK if marked and judged else None,
                 )
             )
     few, most = min(middle), max(middle)
-    for way in ("ours", "packed") if few != most else ():
+    for way in list(middle[most])[:-1] if few != most else ():
         growth = middle[most][way] / middle[few][way] / (most / few)
         rows.append(
             Row(
@@ -189,17 +266,28 @@ def main() -> int:
     add_device(parser)
     parser.add_argument("--rounds", type=int, default=1, help="turns of each (default 1)")
     parser.add_argument("--subjects", type=int, nargs="+", default=SUBJECTS)
+    parser.add_argument(
+        "--packed",
+        type=int,
+        nargs="+",
+        choices=(1, 2, 3, 6),
+        default=(1, 6),
+        help="variants at a time (default 1 6)",
+    )
     options = parser.parse_args()
     device = find_device(options.device)
     measured = {}
-    for count in (12,) if options.quick else options.subjects:
+    for count in (6,) if options.quick else options.subjects:
         with tempfile.TemporaryDirectory() as name, said_on_stderr(f"{count} subjects"):
             config = config_for(Path(name), toy=options.quick)
             write_cache(config, count)
             write_weights(Path(name))
             variants = VARIANTS[-2:] if options.quick else VARIANTS
-            measured[count] = measure(config, variants, device.type, options.rounds)
-    rows, notes = rows_of(measured)
+            packings = (1, 2) if options.quick else options.packed
+            measured[count] = measure(config, variants, device.type, options.rounds, packings)
+    off = peer_off_cudnn(device)
+    rows, notes = rows_of(measured, judged=not off)
+    notes += [off] if off else []
     return publish(
         "study", rows, quick=options.quick, packages=PACKAGES, device=device, notes=notes
     )

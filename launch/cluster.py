@@ -9,12 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from launch.job import Collect, TrainRuns, baselines_by_fold
+from launch.packing import asks_for_gpu, for_packs, packs_of
 from launch.states import LOGS, RunState, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.queue import Job, alive, has_slurm, jobs_in
-from stfmri.study import predictions
 from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.results import are_current
 from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
 from stfmri.study.words import plural
 
@@ -31,16 +32,15 @@ def submit_to_slurm(
 ) -> None:
     """Submit `runs`, and then the collector.
 
-    Networks go `cluster.runs_per_gpu` to a job, baselines a fold to a job.
+    Networks go `cluster.runs_per_gpu` to each GPU of a job, baselines a fold to a job.
 
     Raises:
         ClusterError: where the cluster refuses; what it had accepted stands in jobs.csv.
     """
     networks = left_to_the_choosing(sweep, [run for run in runs if not run.baseline])
-    size = cluster.runs_per_gpu
-    packs = [networks[first : first + size] for first in range(0, len(networks), size)]
-    calls = [TrainRuns([str(run.config_file) for run in pack]) for pack in packs]
-    jobs = _submit(sweep, packs, calls, cluster.train, sweep.name, code)
+    packs, asked = packs_of(networks, cluster), asks_for_gpu(cluster)
+    calls = [TrainRuns([str(run.config_file) for run in pack], asked=asked) for pack in packs]
+    jobs = _submit(sweep, packs, calls, for_packs(cluster.train, packs), sweep.name, code)
     folds = baselines_by_fold(sweep.folder, runs)
     name = f"{sweep.name[:90]}-baselines"
     jobs += _submit(sweep, list(folds.values()), list(folds), cluster.baselines, name, code)
@@ -149,18 +149,9 @@ def collector_is_due(sweep: Sweep) -> bool:
     Raises:
         ClusterError: where no cluster answers.
     """
-    if _are_collected(sweep):
+    if all(run.is_done() for run in sweep.all_runs) and are_current(sweep):
         return False
     jobs = last_jobs(sweep.folder)
     if not jobs:  # its runs work on this machine
         return False
     return COLLECTOR not in jobs or job_of(jobs[COLLECTOR]) not in alive()
-
-
-def _are_collected(sweep: Sweep) -> bool:
-    """Whether every run is done, and the results were written after the last of them."""
-    summary = sweep.config.results_folder / "summary.json"
-    if not summary.is_file() or not all(run.is_done() for run in sweep.all_runs):
-        return False
-    files = (run.folder / predictions.FILE_NAME for run in sweep.all_runs)
-    return max(file.stat().st_mtime_ns for file in files) <= summary.stat().st_mtime_ns

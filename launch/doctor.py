@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.cli import console, entry_point, new_parser, root_of
+from launch.doctor_gpus import gpu_checks
+from launch.finding import FAIL, OK, WARN, Finding
 from preprocessing.extraction import EXTRACTORS
 from slurm.errors import ClusterError
 from slurm.queue import alive, has_slurm, max_array_size
@@ -28,7 +28,6 @@ from stfmri.study.files import sha256_of
 from stfmri.study.networks import lacking, networks
 from stfmri.study.ready_weights import READY_WEIGHTS
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 STYLES = {OK: "green", WARN: "yellow", FAIL: "red"}
 EPILOG = """\
 Run it on the login node, and once on a compute node: srun --gres=gpu:1 python launch/doctor.py
@@ -45,30 +44,6 @@ LEAST_DISK_GB = 10.0  # a 2 mm cohort, its masks, and the checkpoints of 18 runs
 LEAST_INODES = 20_000
 LONGEST_SWEEP = 100  # an array that should fit in one job
 CLIENT_TIMEOUT_S = 30
-TORCH_TIMEOUT_S = 120
-
-# In a process of its own: a broken torch must not take the doctor with it.
-ASK_TORCH = """
-import json, torch
-able = torch.cpu.get_capabilities()
-gpus = []
-for number in range(torch.cuda.device_count()):
-    about = torch.cuda.get_device_properties(number)
-    gpus.append([about.name, about.total_memory / 2**30, about.major, about.minor])
-bf16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-built = {"built_for": torch.version.cuda, "kernels": torch.cuda.get_arch_list()}
-print(json.dumps({"gpus": gpus, "bf16": bf16, **built}))
-"""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's answer."""
-
-    status: str  # ok | warn | fail
-    what: str
-    found: str
-    fix: str = ""
 
 
 @entry_point
@@ -98,7 +73,7 @@ def machine_checks() -> Iterator[Finding]:
     else:
         yield Finding(FAIL, "Python", version, "install Python 3.11 or newer")
     yield from _packages()
-    yield from _devices()
+    yield from gpu_checks()
     cores, memory = len(os.sched_getaffinity(0)), _memory_gb()
     status = OK if memory >= LEAST_MEMORY_GB else WARN
     fix = "" if status == OK else "preprocess with --jobs 1, and ask SLURM for more memory"
@@ -133,67 +108,6 @@ def _packages() -> Iterator[Finding]:
             yield Finding(FAIL, item.name, found, f"pip install '{item.name}{item.specifier}'")
     if not lacking:
         yield Finding(OK, "packages", f"all {len(wanted)} as new as they must be")
-
-
-def _devices() -> Iterator[Finding]:
-    """What torch computes on, and in which precision."""
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-c", ASK_TORCH],
-            capture_output=True,
-            text=True,
-            timeout=TORCH_TIMEOUT_S,
-            check=False,
-        )
-        told = json.loads(answer.stdout) if answer.returncode == 0 else None
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        told = None
-    if told is None:
-        yield Finding(FAIL, "torch", "cannot be imported", "install torch as its site says")
-        return
-    for name, memory, *capability in told["gpus"]:
-        found = f"{name}, {memory:.0f} GB"
-        if told["built_for"] and not has_kernels(capability, told["kernels"]):
-            fix = f"this torch runs on {', '.join(told['kernels'])} alone"
-            yield Finding(FAIL, "GPU", found, f"{fix}: install another build, or use another GPU")
-        elif capability[0] >= 7:  # tensor cores that multiply in half precision
-            yield Finding(OK, "GPU", f"{found}, fp16")
-        else:
-            yield Finding(WARN, "GPU", found, "fp16 is slow: use a newer GPU")
-    if not told["gpus"] and shutil.which("nvidia-smi"):
-        fix = (
-            f"install the torch that the driver supports (this one needs CUDA {told['built_for']})"
-        )
-        yield Finding(FAIL, "GPU", "there is one, torch does not see it", fix)
-    elif not told["gpus"]:
-        fix = "fine for a login node and for trials" + (
-            "" if told["bf16"] else "; full size is slow"
-        )
-        precision = "bf16" if told["bf16"] else "fp32 (no bf16 units)"
-        yield Finding(WARN, "GPU", f"none here; the CPU trains in {precision}", fix)
-
-
-def has_kernels(capability: Sequence[int], kernels: Sequence[str]) -> bool:
-    """Whether code for some of `kernels` runs on an NVIDIA GPU of this compute capability.
-
-    Args:
-        capability: major and minor.
-        kernels: as `torch.cuda.get_arch_list` has them. `sm_86` runs on GPUs of the same major and
-            no lesser minor, `compute_86` on any that is no older, `sm_90a` on 9.0 alone (CUDA C++
-            Programming Guide, 'Binary Compatibility' and 'PTX Compatibility').
-    """
-    for kernel in kernels:
-        kind, _, number = kernel.partition("_")
-        major, minor = divmod(int(number.rstrip("af")), 10)
-        if number[-1] in "af":
-            runs = (major, minor) == tuple(capability)
-        elif kind == "compute":
-            runs = (major, minor) <= tuple(capability)
-        else:
-            runs = major == capability[0] and minor <= capability[1]
-        if runs:
-            return True
-    return False
 
 
 def _memory_gb() -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from launch import packing
 from preprocessing.cohorts import Scan, find_scans, layout_of
 from preprocessing.command import preprocessing_command
-from slurm.local import local_gpus
+from slurm.gpus import local_gpus
 from stfmri.learning import weights
 from stfmri.study import pretrained, splits
 from stfmri.study.candidates import inner_config
-from stfmri.study.config import FP16_NEEDS_CUDA, Config, DataConfig, ModelConfig
+from stfmri.study.config import FP16_NEEDS_CUDA, ClusterConfig, Config, DataConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.networks import lacking
 from stfmri.study.ready_weights import READY_WEIGHTS
@@ -75,8 +77,25 @@ def _libraries(sweep: Sweep) -> list[str]:
 
 
 def _check_volumes(config: Config) -> None:
+    if not (config.cache / "index.csv").is_file():
+        _check_classes(config.data)
     require_volumes(config)
     check_table(config)
+
+
+def _check_classes(data: DataConfig) -> None:
+    """Refuse `data.classes` that are not those of the cohort's scans, before any is preprocessed.
+
+    Raises:
+        ConfigError: naming the classes.
+    """
+    if data.classes and all(getattr(data, key.name) for key in layout_of(data).keys):
+        try:
+            find_scans(data)
+        except ConfigError:
+            raise
+        except UserError:
+            return  # preprocessing, which comes next, says what is wrong with the scans
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:
@@ -181,15 +200,14 @@ def _said_of(scan: Scan, row: IndexRow, label: str) -> tuple[tuple[str, str, str
     )
 
 
-def check_precision(sweep: Sweep) -> None:
-    """Refuse fp16 for runs on this machine where it has no GPU.
-
-    Raises:
-        ConfigError: saying what to choose instead.
-    """
-    asked = {sweep.config_of(run).train.precision for run in sweep.runs}
-    if "fp16" in asked and not local_gpus():
-        raise ConfigError(FP16_NEEDS_CUDA)
+def lacking_here(sweep: Sweep, cluster: ClusterConfig) -> list[str]:
+    """Why this machine cannot train the sweep as asked; asks no torch, which takes seconds."""
+    devices = local_gpus()
+    precisions = {sweep.config_of(run).train.precision for run in sweep.runs}
+    networks = sum(not run.is_done() for run in sweep.runs)
+    found = [FP16_NEEDS_CUDA] if "fp16" in precisions and not devices else []
+    refused = packing.refusal(devices, packing.at_once(cluster, networks, len(devices)))
+    return found + ([refused] if refused else [])
 
 
 def rejected(sweep: Sweep) -> list[str]:
@@ -220,13 +238,16 @@ def to_fetch(sweep: Sweep) -> list[str]:
     return found
 
 
-def check(sweep: Sweep) -> None:
+def check(sweep: Sweep, here: Sequence[str] = ()) -> None:
     """Refuse a sweep whose volumes are not there, or cannot be split as asked.
+
+    Args:
+        here: what `lacking_here` found, where this machine is to train it.
 
     Raises:
         UserError: naming the command that builds them, or what to change.
     """
-    lacking = missing(sweep)
+    lacking = [*missing(sweep), *here]
     if lacking:
         raise UserError(lacking[0])
 

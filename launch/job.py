@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch import packing
 from launch.states import ERROR_LOG, OUTPUT_LOG
 from preprocessing.cohorts import Scan
+from slurm.gpus import local_gpus
 from stfmri.study import config as configuration
 from stfmri.study import locks
-from stfmri.study.config import Config
+from stfmri.study.config import GPU_ASKED, Config
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir
 from stfmri.study.runs import Run, load_sweep
@@ -34,10 +36,17 @@ class JobError(Exception):
 
 @dataclass
 class TrainRuns:
-    """Trains one run here, or several side by side on one GPU, each in a process of its own."""
+    """Trains one run here, or several side by side on a job's GPUs, each in a process of its own.
 
-    configs: Sequence[str]  # the runs' config.yaml
-    neighbours: int = 0  # other runs on the same device at the time
+    Attributes:
+        configs: the runs' config.yaml.
+        neighbours: other runs on the same device at the time.
+        asked: the setting that asked for a GPU, without which no run starts; "" for none.
+    """
+
+    configs: Sequence[str]
+    neighbours: int = 0
+    asked: str = ""
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
     def __call__(self) -> None:
@@ -46,6 +55,8 @@ class TrainRuns:
         Raises:
             JobError: naming the packed runs that failed, once the others have ended.
         """
+        if self.asked:
+            os.environ[GPU_ASKED] = self.asked
         if len(self.configs) == 1:
             train_here(Path(self.configs[0]), side_by_side=1 + self.neighbours)
         else:
@@ -59,19 +70,22 @@ class TrainRuns:
         return {**vars(self), "configs": list(self.configs), "_children": []}
 
     def _train_side_by_side(self) -> None:
-        threads = max(1, len(os.sched_getaffinity(0)) // len(self.configs))
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(threads),
-            "SLURM_CPUS_PER_TASK": str(threads),  # of the whole job, and asked before the other
-        }
+        # Without the variable the job has no GPU of its own, whatever its node has.
+        gpus = local_gpus() if "CUDA_VISIBLE_DEVICES" in os.environ else []
         runs = [Path(config).parent for config in self.configs]
+        if refused := packing.refusal(gpus, len(runs)):
+            for run in runs:
+                (run / ERROR_LOG).write_text(f"{refused}\n", encoding="utf-8")
+            raise JobError(refused)
+        share = packing.side_by_side(len(runs), len(gpus)) + self.neighbours
         try:
-            for run, config in zip(runs, self.configs, strict=True):
+            for number, (run, config) in enumerate(zip(runs, self.configs, strict=True)):
                 with (run / OUTPUT_LOG).open("ab") as out, (run / ERROR_LOG).open("wb") as err:
                     command = [sys.executable, "-m", "stfmri.train", "--config", config]
-                    command += ["--side-by-side", str(len(self.configs) + self.neighbours)]
+                    command += ["--side-by-side", str(share)]
+                    own = _share_of_job(number, len(runs), gpus)
                     self._children.append(
-                        subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+                        subprocess.Popen(command, stdout=out, stderr=err, env=own)
                     )
             # Polled, since `checkpoint` may be called by a signal while this waits.
             while any(child.poll() is None for child in self._children):
@@ -85,6 +99,18 @@ class TrainRuns:
         ]
         if failed:
             raise JobError(f"{len(failed)} of {len(runs)} runs failed; see {', '.join(failed)}")
+
+
+def _share_of_job(number: int, runs: int, gpus: Sequence[str]) -> dict[str, str]:
+    """The environment of one of a job's runs: its part of the cores, and one of the GPUs."""
+    usable = len(os.sched_getaffinity(0))  # of the whole node, where SLURM binds no process
+    cores = min(usable, int(os.environ.get("SLURM_CPUS_PER_TASK") or usable))
+    threads = str(max(1, cores // runs))
+    # SLURM's variable is asked before the other.
+    own = {"OMP_NUM_THREADS": threads, "SLURM_CPUS_PER_TASK": threads}
+    if gpus:
+        own["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return {**os.environ, **own}
 
 
 def train_here(config: Path, side_by_side: int = 1) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from rich.text import Text
 from launch.cli import minutes
 from launch.job import TrainRuns, baselines_by_fold
 from launch.machine import Machine, run_gb, shared, this_machine
+from launch.packing import side_by_side
 from launch.progress import Row, asked_epochs, epochs_of, overall_left, progress_table, with_totals
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
 from slurm.local import run_local
@@ -109,7 +109,7 @@ def _train(
     memory = run_gb([sweep.config_of(run) for run in variants.values()])
     share = shared(machine, len(runs), cluster, sweep.config.train.threads, memory)
     out.print(f"{share} (cluster.local_jobs=N or OMP_NUM_THREADS=N to change it)", soft_wrap=True)
-    neighbours = math.ceil(share.at_once / max(1, len(machine.gpus))) - 1
+    neighbours = side_by_side(share.at_once, len(machine.gpus)) - 1
     calls = [TrainRuns([str(run.config_file)], neighbours) for run in runs]
     board = _Board(out, sweep, runs)
     with board.shown():

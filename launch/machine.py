@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from slurm.local import local_gpus
+from slurm.gpus import local_gpus
 from stfmri.study.config import ClusterConfig, Config
 from stfmri.study.words import plural
 

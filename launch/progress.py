@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.table import Table
@@ -54,6 +55,7 @@ class Row:
     Attributes:
         total: its epochs, where none stops it early; 0 for a baseline.
         where: which job or process has it.
+        job: that trains it; runs of one job start together. "" where it has none to itself.
     """
 
     run: Run
@@ -61,6 +63,7 @@ class Row:
     epochs: Epochs
     total: int
     where: str = ""
+    job: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -126,20 +129,61 @@ def progress_table(rows: Sequence[Row], *, unfold: bool = False) -> Table:
 def overall_left(rows: Sequence[Row]) -> tuple[float, int] | None:
     """Seconds until everything is trained, and runs at work; None where nobody can tell.
 
-    A run that has no epoch yet is given the pace of its variant, or else of all.
+    As many jobs stay at work as there are now, each with the runs that it packs. A run that has no
+    epoch yet is given the pace of its variant, or else of all.
     """
-    at_work = [row for row in rows if row.state == RUNNING and row.total]
-    paces = _paces(rows)
-    if not at_work or not paces:
+    jobs: dict[str, list[Row]] = {}
+    for number, row in enumerate(rows):
+        if row.state != DONE and row.total:
+            jobs.setdefault(row.job or f"without one, {number}", []).append(row)
+    running = {name for name, some in jobs.items() if any(row.state == RUNNING for row in some)}
+    paces = Paces(rows)
+    if not running or not paces:
         return None
-    mean = sum(paces.values()) / len(paces)
-    to_come = sum(
-        paces.get(row.run.variant, mean) * (row.total - row.epochs.finished)
-        for row in rows
-        if row.state != DONE
+    left_s = {name: paces.left_s(some) for name, some in jobs.items()}
+    left = makespan(
+        [left_s[name] for name in jobs if name in running],
+        [left_s[name] for name in jobs if name not in running],
     )
-    longest = max((row.left_s or 0.0 for row in at_work), default=0.0)
-    return max(to_come / len(at_work), longest), len(at_work)
+    return left, sum(row.state == RUNNING for name in running for row in jobs[name])
+
+
+def makespan(at_work: Iterable[float], waiting: Iterable[float]) -> float:
+    """Seconds until the last job ends, where each that ends lets the next waiting one start.
+
+    Args:
+        at_work: seconds left of each job that runs, at least one.
+        waiting: seconds of each that follows, in order.
+    """
+    ends = list(at_work)
+    heapq.heapify(ends)
+    for seconds in waiting:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+class Paces:
+    """Seconds an epoch, by variant, of the runs that have finished one."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._by_variant = {}
+        for name, some in _by_variant(rows).items():
+            finished = sum(row.epochs.finished for row in some)
+            if finished:
+                self._by_variant[name] = sum(row.epochs.seconds for row in some) / finished
+
+    def __bool__(self) -> bool:
+        return bool(self._by_variant)
+
+    def left_s(self, job: Sequence[Row]) -> float:
+        """Seconds until the last of a job's runs ends, once it is at work; there must be a pace."""
+        mean = sum(self._by_variant.values()) / len(self._by_variant)
+        return max(
+            row.left_s
+            if row.left_s is not None
+            else self._by_variant.get(row.run.variant, mean) * (row.total - row.epochs.finished)
+            for row in job
+        )
 
 
 def count_states(states: Iterable[str]) -> str:
@@ -153,16 +197,6 @@ def count_states(states: Iterable[str]) -> str:
 def styled(state: str) -> Text:
     """The state in its colour."""
     return Text(state, style=STYLES.get(state, ""))
-
-
-def _paces(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Seconds an epoch, by variant, of those that have finished one."""
-    paces = {}
-    for name, some in _by_variant(rows).items():
-        finished = sum(row.epochs.finished for row in some)
-        if finished:
-            paces[name] = sum(row.epochs.seconds for row in some) / finished
-    return paces
 
 
 def _by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from launch.outlook import outlook, slurm_packs
+from launch.packing import for_packs
 from launch.plan import Opened
 from launch.progress import count_states, styled
 from launch.states import PENDING, RunState, doubts
 from stfmri.study.config import ClusterConfig, StageResources
 from stfmri.study.runs import Run
+from stfmri.study.words import plural
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
 
 
-def show_plan(
-    out: Console,
-    opened: Opened,
-    states: Sequence[RunState],
-    where: str,
-    request: Callable[[Run], str],
-) -> None:
-    """Print what submitting will do with each run.
-
-    Args:
-        where: runs are submitted to.
-        request: what the job of a run asks for.
-    """
-    sweep = opened.sweep
+def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_slurm: bool) -> None:
+    """Print what submitting will do with each run, and what that occupies for how long."""
+    sweep, cluster = opened.sweep, opened.cluster
+    where = "SLURM" if on_slurm else "this machine"
+    packs = slurm_packs(sweep, cluster, states)
     table = Table("run", "state", "submit to", "asking for", box=None, pad_edge=False)
     for state in states[:MOST_ROWS]:
         leave = not state.is_to_do
+        request = _request_of(state.run, cluster, packs) if on_slurm else ""
         table.add_row(
             state.run.name,
             styled(state.state),
             "" if leave else where,
-            job_and_node(state) if leave else request(state.run),
+            job_and_node(state) if leave else request,
         )
     out.print(f"sweep {sweep.name} in {sweep.folder}", soft_wrap=True)
     out.print(table)
@@ -45,23 +40,25 @@ def show_plan(
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
     out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
+    for line in outlook(sweep, cluster, states, on_slurm=on_slurm):
+        out.print(line, soft_wrap=True)
     caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
 
 
-def request_of(cluster: ClusterConfig, run: Run) -> str:
+def _request_of(run: Run, cluster: ClusterConfig, packs: Sequence[Sequence[Run]]) -> str:
     """What the run's job asks SLURM for."""
     if run.baseline:
         return requests(cluster.baselines, 1)
-    return requests(cluster.train, cluster.runs_per_gpu)
+    return requests(for_packs(cluster.train, packs), max(map(len, packs), default=1))
 
 
 def requests(stage: StageResources, runs_a_job: int) -> str:
     """What a job asks for, in a few words."""
     words = [
         stage.gres or "no GPU",
-        f"{stage.cpus} CPUs",
+        plural(stage.cpus, "CPU"),
         f"{stage.mem_gb:g} GB" if stage.mem_gb else "",
         f"{stage.time_min} min",
         f"partition {stage.partition}" if stage.partition else "",

@@ -136,6 +136,7 @@ def look_at(sweep: Sweep) -> Look:
             epochs_of(state.run),
             asked_epochs(sweep, state.run),
             job_and_node(state),
+            state.job_text if state.queue else "",
         )
         for state in states
     ]

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from launch.cautions import accuracy_margin
 from preprocessing.cohorts.columns import Column
 from slurm.errors import ClusterError
-from slurm.local import local_gpus
+from slurm.gpus import local_gpus
 from slurm.queue import alive, has_slurm
 from stfmri.study.compose import PATH_KEYS
 from stfmri.study.config import Config, DataConfig

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from launch import inputs
@@ -14,13 +13,14 @@ from launch.cluster import check_queue, collector_is_due, submit_to_slurm, uses_
 from launch.freeze import freeze_code
 from launch.local import collect_here, train_on_this_machine
 from launch.plan import Opened, open_sweep, resume_sweep
-from launch.show import caution, request_of, show_plan
+from launch.show import caution, show_plan
 from launch.states import states_of
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import groups
 from stfmri.study.errors import ConfigError
-from stfmri.study.files import private_dir
+from stfmri.study.files import clear_leftovers, private_dir
+from stfmri.study.results import are_current
 from stfmri.study.runs import SWEEP_FILE, Run, Sweep, write_sweep
 
 EPILOG = """\
@@ -62,27 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened = opened_by(options)
     sweep, cluster = opened.sweep, opened.cluster
     on_slurm = uses_slurm(cluster)
-    where = "SLURM" if on_slurm else "this machine"
-    request = partial(request_of, cluster) if on_slurm else lambda run: ""  # noqa: ARG005
+    here = [] if on_slurm else inputs.lacking_here(sweep, cluster)
     if options.dry_run:
-        lacking = [*inputs.missing(sweep), *inputs.to_fetch(sweep)]
-        show_plan(out, opened, states_of(sweep), where, request)
+        lacking = [*inputs.missing(sweep), *here, *inputs.to_fetch(sweep)]
+        show_plan(out, opened, states_of(sweep), on_slurm=on_slurm)
         caution(out, [*inputs.notes(sweep), *(f"before submitting: {line}" for line in lacking)])
         return 0
     if not all(run.is_done() for run in sweep.all_runs):
-        inputs.check(sweep)
-        if not on_slurm:
-            inputs.check_precision(sweep)
+        inputs.check(sweep, here)
     with locks.lock(sweep.folder):  # nobody else submits the same runs meanwhile
+        clear_leftovers([sweep.folder])
         opened = opened_by(options)  # again: somebody else may have submitted it just before
         sweep, states = opened.sweep, states_of(opened.sweep)
         to_do = [run for state in states for run in state.tasks]
         if on_slurm:
             check_queue(sweep, states)
-        show_plan(out, opened, states, where, request)
+        show_plan(out, opened, states, on_slurm=on_slurm)
         caution(out, inputs.notes(sweep))
-        is_collected = (sweep.config.results_folder / "summary.json").exists()
-        if not to_do and (not collector_is_due(sweep) if on_slurm else is_collected):
+        if not to_do and (not collector_is_due(sweep) if on_slurm else are_current(sweep)):
             out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
             return 0
         code = prepare(sweep, to_do)

@@ -16,6 +16,7 @@ Only after the index is out does anything go that it does not name.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,16 +27,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from preprocessing import qc
+from preprocessing import child, qc
 from preprocessing.brain import require
 from preprocessing.chain import Chain
 from preprocessing.cohorts import Scan
 from preprocessing.store import ShardWriter, stored_volumes
-from preprocessing.worker import STEPS, Outcome, Worker, one_thread, start
+from preprocessing.worker import STEPS, Outcome, Worker, one_thread
 from stfmri.study import duplicates
 from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError
-from stfmri.study.files import private_dir, safe_name, write_atomic
+from stfmri.study.files import private_dir, read_text, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
 from stfmri.study.rejected import Rejected, write_rejected
 from stfmri.study.shards import IndexRow, Volumes, missing_column, write_index
@@ -169,7 +170,8 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
             rejected.append((scan, reason))
         else:
             kept.append((scan, key))
-    measures = [qc.read_measures(cache, key) for _, key in kept]
+    # Those that are settled have them: see `stored_volumes`.
+    measures = [qc.read_measures(cache, key) or {} for _, key in kept]
     rows = [
         _index_row(scan, key, stored[key], numbers["sha256"], config)
         for (scan, key), numbers in zip(kept, measures, strict=True)
@@ -228,7 +230,9 @@ def _outcomes(worker: Worker, scans: Sequence[Scan], jobs: int) -> Iterator[Outc
         yield from map(worker, scans)
         return
     # spawn: a forked child would inherit the locks of torch's and ITK's threads.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=start)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=child.start, initargs=(os.getpid(),)
+    )
     try:
         waiting = deque(pool.submit(worker, scan) for scan in scans[: 3 * jobs])
         for scan in [*scans[3 * jobs :], *[None] * len(waiting)]:
@@ -266,10 +270,11 @@ def _refuse_held_parts(cache: Path) -> None:
 def _read_record(config: Config, part: str) -> dict[str, Any]:
     """The part's record, empty where there is none or it was made by another chain."""
     try:
-        record = json.loads(_record(config.cache, part).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        record = json.loads(read_text(_record(config.cache, part)))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return record if record["chain"] == Chain.of(config).as_text() else {}
+    chain = record.get("chain") if isinstance(record, dict) else None
+    return record if chain == Chain.of(config).as_text() else {}
 
 
 def _settled(

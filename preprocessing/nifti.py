@@ -17,7 +17,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from stfmri.study import files
 from stfmri.study.errors import UserError
+from stfmri.study.files import NotRegularFileError
 
 GZIP_MAGIC = b"\x1f\x8b"
 # What nibabel raises for a header that makes no sense.
@@ -74,10 +76,10 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         ScanError: where there is no readable file.
     """
-    if path.exists() and not path.is_file():
-        raise ScanError(f"cannot read {path}: it is no regular file")
     try:
-        content = path.read_bytes()
+        content = files.read_bytes(path)
+    except NotRegularFileError as error:
+        raise ScanError(str(error)) from error
     except OSError as error:
         raise ScanError(f"cannot read {path}: {error.strerror or error}") from error
     if not content:
@@ -138,6 +140,8 @@ def _nifti(content: bytes) -> nib.Nifti1Image:
         raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
         if raw["sform_code"] == 0 and not np.all(raw["pixdim"][1:4] > 0):
             raise ScanError(f"the header's voxel sizes are {raw['pixdim'][1:4].tolist()} mm")
+        if np.isinf(raw["scl_slope"]):  # which nibabel takes for none; NaN does mean none
+            raise ScanError("the header's scale is not finite")
         return kind.from_bytes(content)
     except UNREADABLE as error:
         raise ScanError(f"damaged NIfTI header ({str(error).splitlines()[0]})") from error

@@ -28,7 +28,7 @@ def stored_volumes(cache: Path) -> dict[str, tuple[str, int]]:
         except CacheError:
             continue
         for row, key in enumerate(keys):
-            if qc.measures_file(cache, key).is_file():
+            if qc.read_measures(cache, key) is not None:
                 stored[key] = (path.name, row)
     return stored
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.process
-import os
-import signal
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,27 +61,14 @@ class Worker:
             with timed(seconds, "picture"):
                 numbers = qc.measure(made, self.chain.preprocessing.percentiles)
                 numbers["sha256"] = voxel_sha256(made.volume_CDHW)
+                numbers["brain"] = scan.brain_from
+                numbers["scan_sha256"] = sources.scan_sha256
                 qc.keep(self.cache, sources.key, made, numbers)
         except ScanError as error:
             return Outcome(scan, reason=str(error), seconds=seconds)
         return Outcome(
             scan, sources.key, volume=made.volume_CDHW, affine=made.affine, seconds=seconds
         )
-
-
-def start() -> None:
-    """Prepare a process of its own: one thread, an end with its parent, and Ctrl-C left to that."""
-    one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    # A pool's worker whose parent was killed would wait for its next scan for ever.
-    parent.join()
-    os._exit(1)
 
 
 def one_thread() -> None:

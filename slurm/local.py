@@ -6,7 +6,6 @@ import contextlib
 import os
 import pickle
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -58,26 +57,6 @@ class _Running:
     slot: int
     job: submitit.Job[Any]
     folder: Path
-
-
-def local_gpus() -> list[str]:
-    """GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; empty without any."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [device.strip() for device in visible.split(",") if device.strip()]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:  # a broken driver; nothing could run on such a GPU
-        return []
-    return answer.stdout.split() if answer.returncode == 0 else []
 
 
 def run_local(

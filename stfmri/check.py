@@ -52,10 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stfmri.study import splits
     from stfmri.study.compose import compose
     from stfmri.study.shards import Volumes
+    from stfmri.study.verify import Verification
 
     config = configuration.load(options.config)
     device.set_threads(config.train.threads)
     volumes = Volumes(config.cache, splits.rows_of(config))
+    Verification(volumes).require()
     pipeline = Pipeline(config, splits.ensure(config), volumes, accelerator_of(config))
     recommended = compose(["train=recommended"]).train
     diagnosis = diagnose(

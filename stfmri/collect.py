@@ -24,6 +24,7 @@ from rich.progress import track
 from stfmri.study import locks
 from stfmri.study.errors import exit_on_error
 from stfmri.study.files import absolute
+from stfmri.study.results import predictions_sha256
 from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
             disable=not console.is_terminal,
         )
 
+    # Before they are read: predictions that come in the meantime make these results old.
+    sha256 = predictions_sha256(sweep)
     evidence = collect_evidence(sweep, progress)
     for note in evidence.split_notes:
         console.print(f"split: {note}", style="yellow", soft_wrap=True, markup=False)
@@ -90,7 +93,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
     with console.status("bootstrap over patients, tables, figures"):
         record = sweep.folder / WORK_FOLDER / "written.txt"
         summary = summarise(evidence, sweep.config.data.subgroups)
-        report = write_results(summary, results, record)
+        report = write_results(summary, results, record, predictions_sha256=sha256)
     terminal = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     terminal.print(to_terminal(scores_table(summary), sweep.note))
     for sentence in headline(summary):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from stfmri.study.networks import lacking
 
-# The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs.
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# The tests state what a CPU computes, to the last digit; a GPU's sums differ in theirs. Those
+# marked `gpu` start processes that see ALL_GPUS; pytest-xdist's processes inherit the variable.
+ALL_GPUS = os.environ.setdefault("STFMRI_TEST_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+if find_spec("hypothesis"):  # which a GPU machine may lack
+    import hypothesis
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+    # How long an example takes says how busy the machine is, not whether the code is right.
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 def skip_or_fail(reason: str) -> None:

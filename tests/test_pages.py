@@ -12,10 +12,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from launch.prediction.answers import Answer
+from launch.prediction.examine import Examined
+from launch.prediction.page import render
 from preprocessing import build, cohorts
+from preprocessing.cohorts import Scan
+from preprocessing.nifti import Image
+from preprocessing.qc.picture import montage
 from stfmri.collect import collect
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig
 from stfmri.study.shards import read_index
@@ -99,6 +106,33 @@ def test_the_report_opens_whole_and_fits_the_window(
     assert seen["broken"] == 0
     assert seen["images"] > 2
     assert seen["text"] > 2000
+
+
+@pytest.mark.parametrize("width", [1300, 500])
+def test_the_page_of_answers_opens_whole_and_fits_the_window(
+    browser: str, tmp_path: Path, width: int
+) -> None:
+    values = brain_values(0)
+    scan = Scan(ODD, ODD, "", "", {"scan": Path("/data") / ("long" * 40) / "scan.nii.gz"})
+    picture = montage(Image(values, np.diag([4.0, 4.0, 4.0, 1.0])), values > 0)
+    classes, warnings = ("LGG", "HGG with <b> in it"), ("is odd " * 30, ODD)
+    said_FK = np.random.default_rng(0).dirichlet((1, 1), 9)
+    answers = [
+        Answer(Examined(scan, picture=picture), classes, said_FK, "given", None, 2, (), warnings)
+        for _ in range(2)
+    ]
+    page = tmp_path / "page.html"
+    refused = [Examined(scan, reason=ODD)]
+    labels = [f"a_rather_long_name_of_a_variant-scratch/fold{fold}" for fold in range(9)]
+    text = render(
+        "variant" * 20, labels, answers, refused, classes=classes, caution="careful", notes=[ODD]
+    )
+    page.write_text(text, encoding="utf-8")
+    seen = look(browser, page, tmp_path, width)
+    assert seen["errors"] == []
+    assert seen["spill"] <= 0
+    assert seen["broken"] == 0
+    assert seen["images"] == 2
 
 
 ODD = '<img src=x onerror="probeErrors.push(1)">, "ü"'

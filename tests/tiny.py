@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
@@ -80,3 +81,14 @@ def tiny_cache(
     write_shard(file, np.stack(volumes), affines, ids, ids, channels, chain)
     write_index(config.cache, rows)
     return rows
+
+
+def damage_volume(root: Path, row: int, content: bytes) -> Path:
+    """Overwrite voxels in the middle of a stored volume, behind HDF5's back; returns the shard."""
+    [shard] = root.rglob("shard-0000.h5")
+    with h5py.File(shard, "r") as file:
+        start, size = file["volumes"].id.get_offset(), file["volumes"][0].nbytes
+    with shard.open("r+b") as file:
+        file.seek(start + row * size + size // 2)
+        file.write(content)
+    return shard

@@ -80,16 +80,19 @@ class Report:
         device: where the checks run.
         quick: toy sizes, to see that the checks run; no limit is judged then.
         out: the JSON file.
+        keep_going: go on after a figure outside its limits.
         facts: of the machine: names and versions.
+        outside: figures outside their limits, and checks that failed.
     """
 
     device: torch.device
     quick: bool
     out: Path
+    keep_going: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     part: str = ""
-    stopped: str = ""
+    outside: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
     def add(
@@ -102,16 +105,22 @@ class Report:
             least: the least that is allowed.
 
         Raises:
-            OutOfLimitsError: when the value lies outside its limits, unless sizes are toys.
+            OutOfLimitsError: when the value lies outside its limits, unless sizes are toys or the
+                checks are to keep going.
         """
         figure = Figure(self.part, name, value, limit, least, time.perf_counter() - self.started)
         self.figures.append(figure)
         print(figure.line(), flush=True)
-        if not (figure.within or self.quick):
-            self.stopped = figure.line()
+        wrong = not (figure.within or self.quick)
+        if wrong:
+            self.outside.append(figure.line())
         self.write()
-        if self.stopped:
-            raise OutOfLimitsError(self.stopped)
+        if wrong and not self.keep_going:
+            raise OutOfLimitsError(figure.line())
+
+    def note(self, name: str, value: Value) -> None:
+        """Note a figure without a limit for the file alone; the terminal has room for the rest."""
+        self.figures.append(Figure(self.part, name, value, at_s=time.perf_counter() - self.started))
 
     def say(self, text: str) -> None:
         """Print progress that is no figure."""
@@ -121,7 +130,7 @@ class Report:
         """Write everything so far, so that a check that is killed loses nothing."""
         content = {
             "quick": self.quick,
-            "stopped": self.stopped,
+            "outside": self.outside,
             "facts": self.facts,
             "figures": [asdict(figure) for figure in self.figures],
         }

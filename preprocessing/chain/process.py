@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,21 @@ class Sources:
     scan: Scan
     contents: dict[str, bytes]  # contrast → the file's bytes
     key: str
+
+    @cached_property
+    def images(self) -> dict[str, Image]:
+        """The scans that the files hold, by contrast; decoded once.
+
+        Raises:
+            ScanError: where one is no 3-D scan.
+        """
+        return {name: _parsed(self, name) for name in self.contents}
+
+    @property
+    def scan_sha256(self) -> str:
+        """Hash of the first contrast's stored numbers, whatever its header or compression."""
+        data = next(iter(self.images.values())).data
+        return hashlib.sha256(np.ascontiguousarray(data).data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ def _process(sources: Sources, chain: Chain, masks: Path) -> Processed:
     scan, settings = sources.scan, chain.preprocessing
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
-        images = {name: _parsed(sources, name) for name in sources.contents}
+        images = sources.images
     first, reference = next(iter(images.items()))
     with timed(seconds, "brain"):
         digest = hashlib.sha256(sources.contents[first]).hexdigest()

@@ -23,6 +23,7 @@ from preprocessing.cohorts.scan import Scan, path_columns
 from preprocessing.cohorts.sheet import read_sheet
 from stfmri.study.config import DataConfig
 from stfmri.study.errors import UserError
+from stfmri.study.files import read_text
 
 FOLDER = Key("folder", "DIR", "the folder that holds sub-<label> and participants.tsv")
 PARTICIPANTS = "participants.tsv"
@@ -159,8 +160,8 @@ def _is_stripped(scan: Path, otherwise: bool) -> bool:
     if not sidecar.is_file():
         return otherwise
     try:
-        said = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError:
+        said = json.loads(read_text(sidecar))
+    except (ValueError, RecursionError):
         return otherwise
     value = said.get("SkullStripped") if isinstance(said, dict) else None
     return value if isinstance(value, bool) else otherwise

@@ -10,7 +10,7 @@ from preprocessing.cohorts.layout import Key
 from preprocessing.cohorts.scan import Scan, path_columns
 from preprocessing.cohorts.sheet import Row, Sheet, read_sheet
 from stfmri.study.config import DataConfig
-from stfmri.study.errors import UserError
+from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute
 from stfmri.study.shards import INDEX_COLUMNS
 
@@ -58,13 +58,13 @@ def wanted_classes(data: DataConfig, known: tuple[str, ...], what: str) -> tuple
     With a table of labels, which may have classes of its own, every scan is wanted.
 
     Raises:
-        UserError: where the layout has no such class.
+        ConfigError: where the layout has no such class.
     """
     if data.table:
         return known
     unknown = [name for name in data.classes if name not in known]
     if unknown:
-        raise UserError(
+        raise ConfigError(
             f"data.classes: {', '.join(unknown)} unknown; {what} holds {', '.join(known)}"
         )
     return data.classes or known

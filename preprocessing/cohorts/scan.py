@@ -43,6 +43,13 @@ class Scan:
         """The first contrast's file, which stands for the subject in messages."""
         return next(iter(self.paths.values()), Path())
 
+    @property
+    def brain_from(self) -> str:
+        """How its brain is found: `given` by a mask, `stripped` by its background, `extracted`."""
+        if self.mask is not None:
+            return "given"
+        return "stripped" if self.stripped else "extracted"
+
 
 def path_columns(paths: Mapping[str, Path]) -> dict[str, str]:
     """The columns that a cohort table has for these files: `path`, or `path_<contrast>`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from preprocessing.cohorts.checks import one_line, refuse_control_characters
 from stfmri.study.errors import UserError
+from stfmri.study.files import NotRegularFileError, open_regular, open_text
 from stfmri.study.shards import INDEX_COLUMNS
 
 SEPARATORS = (",", "\t", ";", "|")
@@ -73,8 +74,12 @@ def read_sheet(path: Path, key: str) -> Sheet:
     """
     if not path.exists():
         raise UserError(f"{key}: there is no file {path}")
-    if not path.is_file():
-        raise UserError(f"{key}: {path} must be a file; it is a folder, a pipe or a device")
+    try:
+        open_regular(path).close()
+    except NotRegularFileError as error:
+        raise UserError(f"{key}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{key}: cannot read {path}: {error.strerror}") from error
     if path.suffix.lower() in OTHER_SHEETS:
         raise UserError(f"{key}: {path} must be CSV, TSV or XLSX; save it as one of these")
     file = EXCEL if path.suffix.lower() in EXCEL.suffixes else TEXT
@@ -107,7 +112,7 @@ def _by_name(header: Sequence[str], cells: Sequence[str], place: str) -> dict[st
 def _text_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The records of a text file with the lines where they end."""
     # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with open_text(path, "utf-8-sig", newline="") as file:
         text = file.read()
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator(text), strict=True)
     for cells in reader:

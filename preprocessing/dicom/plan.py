@@ -17,7 +17,7 @@ from preprocessing.dicom.contrast import guess
 from preprocessing.dicom.pseudonyms import Pseudonyms
 from preprocessing.dicom.series import Series, age, sex, source
 from stfmri.study.errors import UserError
-from stfmri.study.files import SAFE_NAME, write_atomic
+from stfmri.study.files import SAFE_NAME, read_text, write_atomic
 
 FILE_NAME = "series.csv"
 YES, NO = "yes", "no"
@@ -124,7 +124,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         UserError: where it is no such table.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
         header = text.partition("\n")[0]
         separator = max(",;\t", key=header.count)
         table = csv.DictReader(io.StringIO(text), delimiter=separator, strict=True)

@@ -6,10 +6,12 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 
+from preprocessing.child import end_with
 from preprocessing.masks import Mask, read_mask
 from preprocessing.nifti import Image, ScanError
 
@@ -48,6 +50,7 @@ def extract_by(
                 text=True,
                 timeout=TIMEOUT_S,
                 env=variables,
+                preexec_fn=partial(end_with, os.getpid()),
             )
         except subprocess.CalledProcessError as error:
             raise ScanError(_said(error)) from error

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stfmri.study.errors import ConfigError
+from stfmri.study.files import read_text
+from stfmri.study.serialise import load_yaml
 
 DEFAULT_PATH = Path(__file__).resolve().parents[2] / "conf" / "phantom.yaml"
 
@@ -189,13 +189,13 @@ def load(path: Path = DEFAULT_PATH) -> PhantomConfig:
             a value of the wrong kind; the message names the key and the file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(read_text(path), str(path))
     except FileNotFoundError as error:
         raise ConfigError(
             f"expected a phantom configuration at {path}; there is no file"
         ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"expected YAML in {path}; found {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"expected UTF-8 text in {path}; found {error}") from error
     config = _build(PhantomConfig, content, "", path)
     if not 0 <= config.confounding <= 1:
         raise ConfigError(f"confounding in {path} must be 0 to 1; found {config.confounding}")

@@ -52,15 +52,20 @@ def warn(
         percentiles: of the brain, that became 0 and 1.
     """
     found: list[list[str]] = [[] for _ in rows]
-    usual_clipped = (percentiles[0] + 100 - percentiles[1]) / 100
     for texts, numbers in zip(found, measures, strict=True):
-        texts += _alone(numbers, usual_clipped + CLIPPED_MORE)
+        texts += warn_alone(numbers, percentiles)
     for check in (_volumes, _noise, _overlaps):
         for texts, text in zip(found, check(rows, measures), strict=True):
             texts += text
     for texts, text in zip(found, _copies(rows, pairs), strict=True):
         texts += text
     return found
+
+
+def warn_alone(numbers: Numbers, percentiles: tuple[float, float]) -> list[str]:
+    """What a volume's own numbers say, whatever its cohort's."""
+    usual_clipped = (percentiles[0] + 100 - percentiles[1]) / 100
+    return list(_alone(numbers, usual_clipped + CLIPPED_MORE))
 
 
 def volume_z(rows: Sequence[IndexRow], measures: Sequence[Numbers]) -> list[float | None]:

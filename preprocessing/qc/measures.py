@@ -26,23 +26,26 @@ class Measure:
     Attributes:
         digits: after the point, on the page.
         unit: on the page, empty for a ratio.
+        is_of_head: whether it tells of the brain and how it was scanned, whatever the field around
+            it and the rest of the cohort; new scans are compared with training scans by these.
     """
 
     name: str
     meaning: str
     unit: str = ""
     digits: int = 0
+    is_of_head: bool = True
 
 
 # Of every volume.
 MEASURES = (
     Measure("brain_ml", "volume of the brain mask", "ml"),
-    Measure("volume_z", "the same against its source, in robust standard deviations", digits=1),
+    Measure("volume_z", "the same against its source, in robust standard deviations", "", 1, False),
     Measure("right_mm", "extent of the mask from left to right", "mm"),
     Measure("anterior_mm", "extent of the mask from back to front", "mm"),
     Measure("superior_mm", "extent of the mask from bottom to top", "mm"),
-    Measure("border_cm2", "area of the mask on the faces of the scan", "cm²", 1),
-    Measure("offset_mm", "distance of the brain's centre from the scan's", "mm"),
+    Measure("border_cm2", "area of the mask on the faces of the scan", "cm²", 1, False),
+    Measure("offset_mm", "distance of the brain's centre from the scan's", "mm", 0, False),
     Measure("snr", "signal to noise in the brain, of the scan as found", digits=1),
     Measure("cnr", "contrast of its two main tissues to noise, of the scan as found", digits=1),
     Measure("clipped", "share of the brain that the percentiles set to 0 or 1", "%", 1),
@@ -56,10 +59,12 @@ MEASURES = (
 BY_CONTRAST = (
     Measure("snr_", "signal to noise of the stored channel", digits=1),
     Measure("cnr_", "contrast to noise of the stored channel", digits=1),
-    Measure("nmi_before_", "normalised mutual information with the reference as found", digits=3),
-    Measure("nmi_after_", "normalised mutual information after registration", digits=3),
-    Measure("shift_mm_", "how far registration moved the contrast", "mm", 1),
-    Measure("far_apart_", "distance of its centre from the reference's, where far", "mm"),
+    Measure(
+        "nmi_before_", "normalised mutual information with the reference as found", "", 3, False
+    ),
+    Measure("nmi_after_", "normalised mutual information after registration", "", 3, False),
+    Measure("shift_mm_", "how far registration moved the contrast", "mm", 1, False),
+    Measure("far_apart_", "distance of its centre from the reference's, where far", "mm", 0, False),
     Measure("clipped_", "share of the brain that the percentiles set to 0 or 1", "%", 1),
 )
 PERCENT = "clipped"  # measures whose names begin so are stored as a share, shown in per cent
@@ -121,7 +126,7 @@ def _by_contrast(names: Sequence[str]) -> Iterator[Measure]:
                 yield Measure(name, f"{contrast}: {kind.meaning}", kind.unit, kind.digits)
     for name in names:
         if name not in described:
-            yield Measure(name, name.replace("_", " "), digits=3)
+            yield Measure(name, name.replace("_", " "), digits=3, is_of_head=False)
 
 
 def _of_mask(image: Image, brain: Mask) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from preprocessing.command import preprocessing_command
 from preprocessing.qc.findings import volume_z, warn
 from preprocessing.qc.measures import PERCENT, Measure, columns
 from preprocessing.qc.records import picture_file
+from stfmri.study import quality
 from stfmri.study.config import Config
 from stfmri.study.duplicates import Pair
 from stfmri.study.files import private_dir, replacing, write_atomic
@@ -172,13 +172,17 @@ def _write_table(
     known: Sequence[Measure],
     warnings: Sequence[list[str]],
 ) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [measure.name for measure in known]
-    writer.writerow(["subject_id", "source", label, *names, "oriented", "missing", "warnings"])
-    for row, found, texts in zip(rows, numbers, warnings, strict=True):
-        values = ["" if found.get(name) is None else found[name] for name in names]
-        missing = "; ".join(found.get("missing", ()))
-        facts = [found["oriented"], missing, "; ".join(texts)]
-        writer.writerow([row.subject_id, row.source, row.columns[label], *values, *facts])
-    write_atomic(cache / "qc.csv", text.getvalue())
+    lines = (
+        (
+            row.subject_id,
+            row.source,
+            row.columns[label],
+            {
+                **found,
+                "missing": "; ".join(found.get("missing", ())),
+                "warnings": "; ".join(texts),
+            },
+        )
+        for row, found, texts in zip(rows, numbers, warnings, strict=True)
+    )
+    quality.write(cache, label, [measure.name for measure in known], lines)

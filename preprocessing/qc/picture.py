@@ -26,16 +26,19 @@ INNER = (0, 200, 220)  # the reference's inner edge, in the rows of other contra
 Indices = NDArray[np.uint8]  # a picture in the palette: greys, then the two lines
 
 
-def picture(made: Processed) -> bytes:
+def picture(made: Processed, pixels: int = PANEL) -> bytes:
     """One row of planes for each contrast of a volume, as a PNG.
 
     The first row is the reference as it was found (`found_row`), each further row a stored channel
     (`channel_row`).
+
+    Args:
+        pixels: edge of each panel.
     """
-    rows = [found_row(made.reference, made.brain)]
+    rows = [found_row(made.reference, made.brain, pixels)]
     channels = list(made.channels.values())
     spacing = np.linalg.norm(made.affine[:3, :3], axis=0)
-    rows += [channel_row(channels[0], other, spacing) for other in channels[1:]]
+    rows += [channel_row(channels[0], other, spacing, pixels) for other in channels[1:]]
     return png(np.concatenate(rows))
 
 
@@ -44,7 +47,7 @@ def montage(image: Image, brain: Mask) -> bytes:
     return png(found_row(image, brain))
 
 
-def found_row(image: Image, brain: Mask) -> Indices:
+def found_row(image: Image, brain: Mask, pixels: int = PANEL) -> Indices:
     """Axial, coronal and sagittal planes of a scan, through the middle of its brain.
 
     The scan is shown as it was found, skull included; superior and anterior are up, right is right,
@@ -52,18 +55,21 @@ def found_row(image: Image, brain: Mask) -> Indices:
     percentile in these planes.
 
     Returns:
-        uint8 (PANEL, 3 PANEL), the brain's outline drawn in.
+        uint8 (pixels, 3 pixels), the brain's outline drawn in.
     """
     orientation = nib.io_orientation(image.affine)
     scan = nib.apply_orientation(image.data, orientation)
     brain = nib.apply_orientation(brain, orientation)
     spacing = image.spacing[np.argsort(orientation[:, 0])]
-    shown, inside = (_planes(volume, brain, spacing) for volume in (scan, brain))
+    shown, inside = (_planes(volume, brain, spacing, pixels) for volume in (scan, brain))
     return _drawn(shown, inside > 0.5)
 
 
 def channel_row(
-    reference_DHW: NDArray[np.float16], other_DHW: NDArray[np.float16], spacing: NDArray[np.float64]
+    reference_DHW: NDArray[np.float16],
+    other_DHW: NDArray[np.float16],
+    spacing: NDArray[np.float64],
+    pixels: int = PANEL,
 ) -> Indices:
     """The same planes of a stored channel, with the outlines of the reference channel over it.
 
@@ -78,7 +84,7 @@ def channel_row(
         volume.transpose(2, 1, 0).astype(np.float32) for volume in (reference_DHW, other_DHW)
     )
     brain = reference > 0
-    planes = [_planes(volume, brain, spacing) for volume in (other, brain, reference)]
+    planes = [_planes(volume, brain, spacing, pixels) for volume in (other, brain, reference)]
     shown, inside, below = planes[0], planes[1] > 0.5, planes[2]
     indices = _drawn(shown, inside)
     indices[_outline(_dark_and_deep(below, inside))] = GREYS + 1
@@ -92,7 +98,7 @@ def _dark_and_deep(shown: NDArray[np.float32], inside: Mask) -> Mask:
         return inside
     dark, middle, _ = otsu(values, float(values.min()), float(values.max()))
     smooth = ndimage.gaussian_filter(shown, 1.0)
-    deep = ndimage.binary_erosion(inside, iterations=round(DEEP_MM / PANEL_MM * PANEL))
+    deep = ndimage.binary_erosion(inside, iterations=round(DEEP_MM / PANEL_MM * len(inside)))
     return deep & (smooth < (dark[1] + middle[1]) / 2)
 
 
@@ -107,11 +113,11 @@ def png(indices: Indices) -> bytes:
 
 
 def _planes(
-    volume: NDArray[np.generic], brain: Mask, spacing: NDArray[np.float64]
+    volume: NDArray[np.generic], brain: Mask, spacing: NDArray[np.float64], pixels: int
 ) -> NDArray[np.float32]:
     """Three planes through the middle of `brain`, side by side."""
     middle = [(part.start + part.stop - 1) // 2 for part in bounding_box(brain)]
-    cuts = [panel(volume, plane, middle, spacing, PANEL_MM, PANEL) for plane in PLANES]
+    cuts = [panel(volume, plane, middle, spacing, PANEL_MM, pixels) for plane in PLANES]
     return np.concatenate(cuts, axis=1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from preprocessing.chain import Processed
 from preprocessing.qc.picture import picture
 from preprocessing.qc.viewer import write_views
-from stfmri.study.files import replacing, write_atomic
+from stfmri.study.files import NotRegularFileError, read_text, replacing, write_atomic
 
 
 def keep(cache: Path, key: str, made: Processed, numbers: dict[str, Any]) -> None:
@@ -35,7 +35,10 @@ def views_file(cache: Path, key: str) -> Path:
     return cache / "qc" / f"{key}.js"
 
 
-def read_measures(cache: Path, key: str) -> dict[str, Any]:
-    """The numbers that `keep` wrote."""
-    numbers: dict[str, Any] = json.loads(measures_file(cache, key).read_text(encoding="utf-8"))
-    return numbers
+def read_measures(cache: Path, key: str) -> dict[str, Any] | None:
+    """The numbers that `keep` wrote; None where there are none, or they are damaged."""
+    try:
+        numbers = json.loads(read_text(measures_file(cache, key)))
+    except (FileNotFoundError, NotRegularFileError, ValueError, RecursionError):
+        return None
+    return numbers if isinstance(numbers, dict) and "sha256" in numbers else None

@@ -6,7 +6,8 @@
 
 Everything (state, spool, logs, sockets, keys) lies in one private folder, on free loopback ports;
 the machine's own services are not touched. The GPUs are fake: SLURM hands them out and sets
-CUDA_VISIBLE_DEVICES, but nothing can compute on them. Debian's packages are listed in PROGRAMS.
+CUDA_VISIBLE_DEVICES, but nothing can compute on them: train with cluster.train.gres=null. Debian's
+packages are listed in PROGRAMS.
 """
 
 from __future__ import annotations

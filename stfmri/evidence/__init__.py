@@ -15,6 +15,8 @@ def report_predictions(
     classes: Sequence[str] = (),
     subgroups: Sequence[str] = (),
     name: str = "predictions",
+    variant: str = "",
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of predictions that any tool made.
 
@@ -26,6 +28,8 @@ def report_predictions(
         classes: their order; empty: as in the first file.
         subgroups: columns whose groups are scored one by one.
         name: title of the report.
+        variant: whose predictions they are, where no column says; empty: by the file's name.
+        notes: what a reader should know of the scans, a sentence each.
 
     Returns:
         Path of report.html.
@@ -39,7 +43,15 @@ def report_predictions(
     from stfmri.evidence.write import write_results
     from stfmri.study.splits import require_columns
 
-    evidence = read_evidence(files, cohort_file=cohort, label=label, classes=classes, name=name)
+    evidence = read_evidence(
+        files,
+        cohort_file=cohort,
+        label=label,
+        classes=classes,
+        name=name,
+        variant=variant,
+        notes=notes,
+    )
     require_columns(evidence.cohort.used, subgroups, "subgroups")
     results = summarise(evidence, subgroups)
     return write_results(results, out, out / ".written.txt")

@@ -26,6 +26,7 @@ Columns of a file of predictions:
   variant         optional: whose prediction it is; default: the file's name
   patient_id      optional: scans of one patient are kept together
   source          optional: centre or study; gives the source-only baseline
+  split           optional: external in every row where another cohort trained
 
 The predictions.csv of this toolkit's own runs are such files. docs/predictions.md shows how to
 write them from MONAI, scikit-learn and nnU-Net.

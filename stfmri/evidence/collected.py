@@ -25,6 +25,7 @@ from stfmri.evidence.references.record import Reference
 from stfmri.evidence.seeds import complete_seeds, ensemble, note_on, together
 from stfmri.study import predictions, pretrained
 from stfmri.study.config import Config
+from stfmri.study.files import NotRegularFileError, read_text
 from stfmri.study.naming import variant_name
 from stfmri.study.networks import label_of
 from stfmri.study.overrides import choices
@@ -63,6 +64,7 @@ class Evidence:
         chosen: what each fold chose on its own training subjects.
         study: what the methods text is written from; None for predictions of other tools.
         volumes: of the subjects; None where they are not at hand.
+        is_external: whether all are tested on another cohort, by networks that were finished.
     """
 
     sweep: str
@@ -79,6 +81,7 @@ class Evidence:
     volumes: Volumes | None = None
     kinds: Mapping[str, Baseline] = field(default_factory=lambda: BASELINES)
     chosen: Choices = field(default_factory=Choices)
+    is_external: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -215,7 +218,7 @@ def gather(
                 tables[run.variant].setdefault(run.seed, {})[run.fold] = table
                 first.setdefault(run.variant, run)
             except PredictionError as error:
-                absent = not (run.folder / predictions.FILE_NAME).is_file()
+                absent = not (run.folder / predictions.FILE_NAME).exists()
                 reason = "no predictions" if absent else str(error)
         records.append(RunRecord(run, reason, _provenance(run.folder)))
     kinds = baseline_kinds(runs)
@@ -354,7 +357,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
     It is shown beside the results and decides nothing, so that a broken one spoils no report.
     """
     try:
-        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(folder / "provenance.json"))
+    except (OSError, ValueError, RecursionError, NotRegularFileError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -10,6 +10,8 @@ Columns of a file of predictions:
                     above a file that is called predictions.csv)
     patient_id      optional: scans of one patient are kept together (default: the subject)
     source          optional: centre or study
+    split           optional: `external` in every row says that the scans are of another cohort than
+                    those that trained
 
 Other columns are ignored. Subjects that a fold does not test count as its training part, as in
 cross-validation; what trained the network of a single fold is not known.
@@ -28,7 +30,9 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.collected import Evidence, look_ups
 from stfmri.evidence.predicted import from_tables
 from stfmri.study.errors import UserError
+from stfmri.study.files import open_text
 from stfmri.study.predictions import (
+    EXTERNAL,
     FILE_NAME,
     PROBABILITY_PREFIX,
     SUM_TOLERANCE,
@@ -66,6 +70,8 @@ def read_evidence(
     label: str = "label",
     classes: Sequence[str] = (),
     name: str = "predictions",
+    variant: str = "",
+    notes: Sequence[str] = (),
 ) -> Evidence:
     """Everything that the report needs, from files of predictions.
 
@@ -76,13 +82,15 @@ def read_evidence(
         label: the column of either that holds the true class.
         classes: their order; empty: as the first file's columns.
         name: what the report is called.
+        variant: whose predictions they are, where no column says; empty: by the file's name.
+        notes: what a reader should know of the scans, a sentence each.
 
     Raises:
         UserError: naming file and row, where a file is no such table, a subject is tested twice in
             a fold of one variant, variants were tested on different folds of one number, or what
             two files say of a subject differs.
     """
-    rows = [row for file in files for row in _read(file)]
+    rows = [row for file in files for row in _read(file, variant)]
     classes = tuple(classes or rows[0].probabilities)
     for row in rows:
         if sorted(row.probabilities) != sorted(classes):
@@ -90,6 +98,7 @@ def read_evidence(
                 f"expected probabilities of {', '.join(classes)} in {row.file}, found "
                 f"{', '.join(row.probabilities)}"
             )
+    external = _is_external(rows)
     listed = {} if cohort_file is None else _cohort_columns(cohort_file)
     subjects = _subjects(rows, listed, label, classes)
     cohort = Cohort(classes, subjects, _folds(rows, subjects))
@@ -105,13 +114,14 @@ def read_evidence(
         cohort,
         variants,
         tuple(baselines),
-        split=_split_sentence(cohort),
-        split_notes=(*_untested(cohort), *remarks),
+        split=_external_sentence(cohort) if external else _split_sentence(cohort),
+        split_notes=(*notes, *_untested(cohort), *remarks),
+        is_external=external,
     )
 
 
-def _read(file: Path) -> list[Row]:
-    """The rows of one file."""
+def _read(file: Path, variant: str = "") -> list[Row]:
+    """The rows of one file; `variant` is whose they are where no column says."""
     header, lines = _csv(file, ("subject_id",))
     named = [column for column in header if column.startswith(PROBABILITY_PREFIX)]
     if len(named) < 2:
@@ -125,7 +135,7 @@ def _read(file: Path) -> list[Row]:
         Row(
             file,
             number,
-            columns.get("variant") or _variant_of(file),
+            columns.get("variant") or variant or _variant_of(file),
             _whole(columns.get("fold") or "0", file, number),
             columns,
             _probabilities(columns, named, file, number),
@@ -145,7 +155,7 @@ def _variant_of(file: Path) -> str:
 def _csv(file: Path, required: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a CSV file."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
+        with open_text(file, "utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             header = [name or "" for name in reader.fieldnames or ()]
             rows = list(reader)
@@ -303,6 +313,18 @@ def _check_same_subjects(grouped: Mapping[str, Mapping[int, Mapping[str, Row]]])
                 )
 
 
+def _is_external(rows: Sequence[Row]) -> bool:
+    """Whether the scans are of another cohort than those that trained."""
+    said = {row.columns.get("split") == EXTERNAL for row in rows}
+    if len(said) > 1:
+        other = next(row for row in rows if row.columns.get("split") != EXTERNAL)
+        raise UserError(
+            f"row {other.number} of {other.file} has the split {other.columns.get('split')!r}, "
+            f"others have {EXTERNAL!r}: an external test has a report of its own"
+        )
+    return said == {True}
+
+
 def _untested(cohort: Cohort) -> list[str]:
     """A note on classes that no prediction is of."""
     tested = {cohort.subjects[name].label for name in cohort.tested}
@@ -311,6 +333,14 @@ def _untested(cohort: Cohort) -> list[str]:
         for name in cohort.classes
         if name not in tested
     ]
+
+
+def _external_sentence(cohort: Cohort) -> str:
+    patients = len({subject.patient_id for subject in cohort.used})
+    return (
+        f"external test: {len(cohort.used)} scans of {patients} patients, of another cohort than "
+        "the one that trained"
+    )
 
 
 def _split_sentence(cohort: Cohort) -> str:

@@ -62,8 +62,9 @@ def _lead(leader: Summary, results: Results) -> str:
     )
     costly = f", {leader.predicted.trainings} times the training," * leader.predicted.is_ensemble
     name = f"{leader.predicted.label}{of_seeds}{costly} {verb} a {PRIMARY.label_in_text} of"
+    where = "in the external test" if results.evidence.is_external else "in its one fold"
     value = (
-        f"{name} {score.mean:.3f} in its one fold"
+        f"{name} {score.mean:.3f} {where}"
         if folds == 1
         else f"{name} {score.mean:.3f}{spread} over {folds} folds (pooled {score.pooled:.3f})"
     )

@@ -1,4 +1,4 @@
-"""Results on disk: tables, figures, summary.json, and the report last."""
+"""Results on disk: tables, figures, the report, and last summary.json, which says of what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from stfmri.evidence.figures.page import picture
 from stfmri.evidence.methods.method_text import as_text
 from stfmri.evidence.summary_json import as_json
 from stfmri.evidence.tables import to_csv, to_latex, to_markdown
-from stfmri.study.files import private_dir, replacing, write_atomic
+from stfmri.study.files import clear_leftovers, private_dir, read_bytes, replacing, write_atomic
+from stfmri.study.results import PREDICTIONS_SHA256, SUMMARY_FILE
 
 # What a collection can have written, and a later one may delete: no name leads elsewhere.
 OWN_FILE = re.compile(r"((tables|figures)/)?[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -34,7 +35,12 @@ class Folder:
         self.path = path
         self._record = record
         self._written: list[str] = []
-        self._earlier = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+        try:
+            # What a kill or a disk made of it names no file of ours, and is passed over below.
+            self._earlier = read_bytes(record).decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            self._earlier = []
+        clear_leftovers([path, path / "tables", path / "figures", record.parent])
 
     def write(self, name: str, data: str | bytes) -> None:
         """Write one file, text as UTF-8; a reader sees the old file or the whole new one.
@@ -50,21 +56,29 @@ class Folder:
         with replacing(self.path / name) as temporary:
             temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
-    def drop_others(self) -> None:
-        """Delete what earlier collections wrote and this one did not."""
-        for name in set(self._earlier) - set(self._written):
-            if OWN_FILE.fullmatch(name):
-                (self.path / name).unlink(missing_ok=True)
-        write_atomic(self._record, "".join(f"{name}\n" for name in self._written))
+    def write_last(self, name: str, data: str) -> None:
+        """Write the file that marks the others as complete, once nothing else is left to do.
+
+        What earlier collections wrote and this one did not is deleted before.
+        """
+        kept = [*self._written, name]
+        for other in set(self._earlier) - set(kept):
+            if OWN_FILE.fullmatch(other):
+                (self.path / other).unlink(missing_ok=True)
+        self.write(name, data)
+        write_atomic(self._record, "".join(f"{one}\n" for one in kept))
 
 
-def write_results(results: Results, path: Path, record: Path) -> Path:
+def write_results(
+    results: Results, path: Path, record: Path, *, predictions_sha256: str = ""
+) -> Path:
     """Write everything that the sweep says.
 
     Args:
         results: the estimates.
         path: `results/<sweep>`, made where it is missing, readable by its owner alone.
         record: the file that lists what is written there; see `Folder`.
+        predictions_sha256: of the predictions that the results are made from.
 
     Returns:
         Path of `report.html`.
@@ -85,10 +99,11 @@ def write_results(results: Results, path: Path, record: Path) -> Path:
             embedded.append(
                 report.EmbeddedFigure(kind.name, drawn.name, drawn.title, drawn.caption, html)
             )
-    summary = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write("summary.json", summary + "\n")
     if texts.paragraphs:
         folder.write("methods.txt", as_text(texts.paragraphs))
     folder.write("report.html", report.render(results, texts, tables, embedded))
-    folder.drop_others()
+    content = {PREDICTIONS_SHA256: predictions_sha256} if predictions_sha256 else {}
+    content |= as_json(results)
+    summary = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    folder.write_last(SUMMARY_FILE, summary + "\n")
     return path / "report.html"

@@ -1,27 +1,37 @@
 """Complete checkpoints, published by rename: `checkpoint/epoch-NNNN/state.pt`.
 
+The last two are kept: where the newest cannot be read, the one before it is used. torch.save writes
+a checksum of every tensor into the file, which torch.load does not look at; `read_tensors` does.
+
 What was drawn at random is not stored: every epoch draws from generators seeded by its own number,
 so an epoch begun again repeats itself.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stfmri.study.errors import UserError
-from stfmri.study.files import private_dir
+from stfmri.study.errors import UserError, first_line
+from stfmri.study.files import open_regular, private_dir
 
+# What loading the state of another network, or of no network, raises.
+UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+# A file that is not there; and a place in it that cannot be, as a damaged archive may name.
+_OF_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
 _PUBLISHED = re.compile(r"epoch-(\d{4,})")
 
 
 def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
-    """Publish the state after `epoch` epochs, then drop older checkpoints.
+    """Publish the state after `epoch` epochs, then drop all other checkpoints but the one before.
 
     Args:
         state: tensors and plain values only, so that it can be read with `weights_only=True`.
@@ -37,13 +47,30 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
     except BaseException:  # such as a full disk, which the unfinished file must not keep full
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if target.exists():  # a folder cannot be replaced by rename
-        shutil.rmtree(target)
+    _remove(target)  # a folder cannot be replaced by rename
     temporary.rename(target)
-    for _, older in _published(folder):
-        if older != target:
-            shutil.rmtree(older)
+    before = [path for number, path in _published(folder) if number < epoch]
+    _drop_others(folder, [target, *before[-1:]])
     return target
+
+
+def keep_newest(run: Path) -> None:
+    """Drop all checkpoints but the newest, of a run that is done."""
+    folder = run / "checkpoint"
+    _drop_others(folder, [path for _, path in _published(folder)[-1:]])
+
+
+def _drop_others(folder: Path, kept: list[Path]) -> None:
+    for _, path in _published(folder):
+        if path not in kept:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def discard(run: Path) -> None:
@@ -70,26 +97,44 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
         raise OSError(cause.errno, cause.strerror, str(file)) from error
 
 
-def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest complete checkpoint's state, or None where there is none.
+def read_tensors(file: Path, device: torch.device) -> Any:
+    """What `write_tensors` wrote, every byte of it checked against its checksum.
 
     Raises:
-        UserError: where the checkpoint cannot be read.
+        UserError: naming `file`, where it has changed since, or is no such file.
+        OSError: where the system does not give it: a file server that is away for a moment must
+            not cost the training so far.
     """
-    published = _published(run / "checkpoint")
-    if not published:
-        return None
-    file = published[-1][1] / "state.pt"
     try:
-        state = torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load raises many kinds; each means it cannot be resumed
-        raise UserError(
-            f"cannot read the checkpoint {file} ({str(error).splitlines()[0]}); delete "
-            f"{file.parent} to resume from an older one or from the start"
-        ) from error
-    if not isinstance(state, dict):
-        raise UserError(f"the checkpoint {file} holds no training state; delete {file.parent}")
-    return state
+        with open_regular(file) as handle, zipfile.ZipFile(handle) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it has changed since it was written")
+        return torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # zipfile and torch raise many kinds; each means the same
+        if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
+            raise
+        raise UserError(f"{file} is damaged, or no file of tensors: {first_line(error)}") from error
+
+
+def newest_first(
+    run: Path, device: torch.device, warn: Callable[[str], None]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The complete checkpoints and their states; one that cannot be read counts as absent.
+
+    Args:
+        warn: told of each of these.
+    """
+    for _, folder in reversed(_published(run / "checkpoint")):
+        try:
+            state = read_tensors(folder / "state.pt", device)
+        except UserError as error:
+            warn(f"warning: this checkpoint counts as absent: {error}")
+            continue
+        if isinstance(state, dict):
+            yield folder, state
+        else:
+            warn(f"warning: this checkpoint counts as absent: {folder} holds no training state")
 
 
 def _published(folder: Path) -> list[tuple[int, Path]]:

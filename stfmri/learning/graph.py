@@ -10,6 +10,7 @@ scale, the state of the optimiser. See PyTorch's 'CUDA semantics', section 'CUDA
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -20,6 +21,12 @@ from torch import Tensor
 FIRST_STEPS = 3
 
 Step = Callable[[Tensor, Tensor], Tensor]
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all runs of a process: cuBLAS keeps working memory for every stream that it meets."""
+    return torch.cuda.Stream(device)
 
 
 class CapturedStep:
@@ -35,7 +42,7 @@ class CapturedStep:
             step: moves the weights and returns a detached loss, without waiting for the device.
         """
         self._step = step
-        self._side = torch.cuda.Stream(device)
+        self._side = _side_stream(device)
         self._shape: torch.Size | None = None
         self._taken = 0
         self._graph: torch.cuda.CUDAGraph | None = None

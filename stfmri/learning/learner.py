@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stfmri.learning import augment, convolutions, device, evaluate, models, optimise, stages
+from stfmri.learning import augment, device, evaluate, forms, gpu_lock, models, optimise, stages
 from stfmri.learning.data import Batch, Part
 from stfmri.learning.graph import CapturedStep
 from stfmri.learning.loss import weighted_loss
@@ -55,8 +55,9 @@ class Learner:
         """
         self.config, self.accelerator = config, accelerator
         self.device = accelerator.device
-        if self.device.type == "cpu":
-            convolutions.reform(network)
+        alone = self.device.type == "cuda" and accelerator.num_processes == 1
+        captured = alone and config.train.cuda_graph and config.train.accumulate == 1
+        forms.suit(network, self.device, captured)
         # Known to torch, but not in its type declarations for modules.
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         network = network.to(self.device)
@@ -64,8 +65,6 @@ class Learner:
         self.frozen, scales = stages.fine_tuned(network, config)
         self.mean = optimise.mean_weights(network, config.train)
         self.best: dict[str, Tensor] | None = None
-        alone = self.device.type == "cuda" and accelerator.num_processes == 1
-        captured = alone and config.train.cuda_graph and config.train.accumulate == 1
         self.network, self.optimizer = accelerator.prepare(
             network, optimise.optimizer(network, config.train, scales, capturable=captured)
         )
@@ -77,6 +76,7 @@ class Learner:
             else None
         )
         self._one = torch.ones((), device=self.device)
+        self._has_stepped = False
         self.batches, self.epochs = batches, optimise.epochs(config.train, batches)
         self.epoch = self._batch = 0
 
@@ -84,6 +84,11 @@ class Learner:
     def bare_network(self) -> nn.Module:
         """The network itself."""
         return self.accelerator.unwrap_model(self.network)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether its steps are launched as CUDA graphs."""
+        return self._captured is not None
 
     @property
     def seed(self) -> tuple[int, int]:
@@ -128,9 +133,12 @@ class Learner:
             optimise.set_rate(self.optimizer.param_groups, rate)
         self._batch = (self._batch + 1) % self.batches
         input_BCTHW = self._training_input(batch)
-        if self._captured is not None:
-            return self._captured(input_BCTHW, batch.label_B)
-        return self._compute(input_BCTHW, batch.label_B, group, moves)
+        # Runs that share a GPU would spoil each other's choice of cuDNN's algorithms.
+        with contextlib.nullcontext() if self._has_stepped else gpu_lock.alone_on(self.device):
+            self._has_stepped = True
+            if self._captured is not None:
+                return self._captured(input_BCTHW, batch.label_B)
+            return self._compute(input_BCTHW, batch.label_B, group, moves)
 
     def _compute(self, input_BCTHW: Tensor, label_B: Tensor, group: int, moves: bool) -> Tensor:
         """Gradients of one batch of a group and, after the last one, new weights."""

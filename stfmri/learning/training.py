@@ -8,6 +8,8 @@ the same predictions; on a GPU, with the same but for the order of its sums. Pap
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import json
 import os
 import time
@@ -23,22 +25,25 @@ from accelerate.utils import parse_flag_from_env
 from numpy.typing import NDArray
 from torch import nn
 
-from stfmri.learning import checkpoint, device, models, provenance, weights
+from stfmri.learning import checkpoint, device, forms, gpu, models, provenance, weights
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
+from stfmri.learning.models.trained import MODEL_FILE
 from stfmri.learning.pretraining import loading
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
-from stfmri.study import history, locks, predictions, pretrained, selection, splits
+from stfmri.study import history, locks, predictions, pretrained, quality, selection, splits
 from stfmri.study.config import Config
-from stfmri.study.errors import DivergedError, UserError
-from stfmri.study.files import replacing, write_atomic
+from stfmri.study.errors import DivergedError, UserError, first_line
+from stfmri.study.files import clear_leftovers, replacing, sha256_of, write_atomic
 from stfmri.study.history import History, Stopwatch
 from stfmri.study.pretrained import Pretrained
+from stfmri.study.quality import TrainingScan
 from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
+from stfmri.study.verify import Verification
 
 FIRST_HALVINGS = 8  # of the loss scale, in the first epoch: from 2¹⁶ to 2⁸
 
@@ -62,13 +67,20 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
         if predictions.is_done(run, config.split.fold):
             accelerator.print(f"{run} is done already")
         else:
+            if accelerator.is_main_process:
+                clear_leftovers([run])
             Run(config, run, accelerator, side_by_side).finish()
     # Several processes part before they exit: one that is gone first may abort the others.
     accelerator.end_training()
 
 
 def accelerator_of(config: Config) -> Accelerator:
-    """Accelerate in the precision that this machine really has."""
+    """Accelerate in the precision that this machine really has.
+
+    Raises:
+        NoGpuError: where a GPU was asked for and none is seen.
+    """
+    gpu.before_accelerate()
     # As Accelerate will choose; it reads this variable only where it makes the state itself.
     # Without it, each of several processes on CPUs would take itself for the only one.
     several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1
@@ -106,6 +118,7 @@ class Run:
                 f"{config.split.fold} has none; set split.val_fraction, such as 0.2"
             )
         self.volumes = Volumes(config.cache, splits.rows_for(config, self.fold))
+        self.verification = Verification(self.volumes)
         self.contrasts = self.volumes.contrasts(self.fold.train[0])
         self.train_part = self._open(self.fold.train, self._heavy())
         self.val_part = self._open(self.fold.val) if self.fold.val else None
@@ -136,10 +149,12 @@ class Run:
         published = time.monotonic()
         while not self._is_trained():
             self.train_epoch()
+            self.verification.require_so_far()
             due = time.monotonic() - published >= self.config.checkpoint.every_s
             if due or self._is_trained():
                 self.save_checkpoint()
                 published = time.monotonic()
+        self.verification.require()
         started = time.perf_counter()
         # Batches as in training, but of volumes as test volumes come.
         part = self._unchanged()
@@ -287,26 +302,50 @@ class Run:
         }
 
     def save_checkpoint(self) -> None:
-        """Publish the state after the last finished epoch."""
+        """Publish the state after the last finished epoch, once its volumes are verified."""
+        self.verification.require()
         started = time.perf_counter()
         if self.accelerator.is_main_process:
             state = self.learner.state()
             state |= {"precision": self.precision, "history": self.history.state()}
+            state |= {"of": self._identity()}
             checkpoint.save(self.folder, self.learner.epoch, state)
         # No barrier: each process goes by its own clock here.
         self.history.spend("checkpoint_s", time.perf_counter() - started)
 
     def _resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
-        state = checkpoint.load_newest(self.folder, self.device)
-        if state is None:
+        """Go on from the newest checkpoint that is whole and of this run, if there is one."""
+        fresh: dict[str, Any] | None = None
+        warn = self.accelerator.print
+        for folder, state in checkpoint.newest_first(self.folder, self.device, warn):
+            fresh = fresh or copy.deepcopy(self.learner.state())
+            try:
+                self._restore(state)
+            except checkpoint.UNFIT as error:
+                warn(f"warning: this checkpoint counts as absent: {folder}: {first_line(error)}")
+                self.learner.load_state(fresh)
+                self.history = History(self.folder / history.FILE_NAME)
+                continue
+            if state["precision"] != self.precision:
+                warn(f"warning: trained in {state['precision']} so far, from here {self.precision}")
             return
-        if state["precision"] != self.precision:
-            self.accelerator.print(
-                f"warning: trained in {state['precision']} so far, in {self.precision} from here on"
-            )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state; one that does not fit raises one of `UNFIT`."""
+        lacking = {"precision", "history"} - state.keys()
+        # A checkpoint of an earlier version does not say whose it is.
+        if lacking or state.get("of", self._identity()) != self._identity():
+            raise ValueError("it is of another run, or of no run")
         self.learner.load_state(state)
         self.history.restore(state["history"])
+        if self.history.column("epoch") != list(range(1, self.learner.epoch + 1)):
+            raise ValueError(f"its history is not that of {self.learner.epoch} epochs")
+
+    def _identity(self) -> str:
+        """What tells this run's checkpoints from those of other networks and folds."""
+        volumes = sorted(self.split.subjects[item].sha256 for item in self.fold.train)
+        said = json.dumps([self.config.model.name, self.config.train.seed, volumes])
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def _write(self, probabilities: NDArray[np.float64]) -> None:
         """model.pt, provenance.json and, last, predictions.csv, which marks the run as done."""
@@ -316,11 +355,13 @@ class Run:
             "contrasts": list(self.contrasts),
             "chain": self.volumes.chain(self.fold.train[0]),
             "trained_on": sorted(self._trained_on()),
+            "training_scans": [scan.as_plain() for scan in self._training_scans()],
         }
-        with replacing(self.folder / "model.pt") as temporary:
+        with replacing(self.folder / MODEL_FILE) as temporary:
             checkpoint.write_tensors(temporary, content)
+        made = {"model_sha256": sha256_of(self.folder / MODEL_FILE)}
         write_atomic(
-            self.folder / "provenance.json", json.dumps(self._provenance(), indent=1) + "\n"
+            self.folder / "provenance.json", json.dumps(self._provenance() | made, indent=1) + "\n"
         )
         predictions.write(
             self.folder / predictions.FILE_NAME,
@@ -329,12 +370,22 @@ class Run:
             classes=self.split.classes,
             probabilities=probabilities,
         )
+        checkpoint.keep_newest(self.folder)
         print(f"done: {self.folder / predictions.FILE_NAME}", flush=True)
 
     def _trained_on(self) -> set[str]:
         """Hash of each volume that the weights depend on, those of pre-training included."""
         seen = {self.split.subjects[item].sha256 for item in self.fold.train}
         return seen | self.pretrained.card.volumes if self.pretrained else seen
+
+    def _training_scans(self) -> list[TrainingScan]:
+        """What quality control measured of the training subjects, to compare new scans with."""
+        known, subjects = quality.read(self.config.cache), self.split.subjects
+        return [
+            TrainingScan(subjects[name].sha256, known[name])
+            for name in self.fold.train
+            if name in known
+        ]
 
     def _provenance(self) -> dict[str, Any]:
         axes = models.SLICE_PERMUTATION[self.config.model.slice_axis]
@@ -348,9 +399,8 @@ class Run:
             "processes": self.accelerator.num_processes,
             "input": type(self.train_part).__name__.lower(),
             "layout": "channels_last_3d",
-            "convolutions": "slice-wise"
-            if self.device.type == "cpu"
-            else "as torchvision has them",
+            **forms.described(self.learner.bare_network),
+            "cuda_graph": self.learner.is_captured,
             "matrix_units": device.has_matrix_units() if self.device.type == "cpu" else None,
             "weights_sha256": self.weights_sha256,
             "pretraining": self.pretrained.card.summary() if self.pretrained else None,

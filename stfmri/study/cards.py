@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.files import private_dir, write_atomic
+from stfmri.study.errors import UserError
+from stfmri.study.files import private_dir, read_text, write_atomic
 from stfmri.study.serialise import from_dict, to_dict
 from stfmri.study.words import plural
 
@@ -99,12 +99,20 @@ def read(file: Path) -> Card:
         UserError: where it is no card of this version.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         if content.get("format") != FORMAT:
             raise ValueError(f"format {content.get('format')}, this program reads {FORMAT}")
         content["subjects"] = [dict(zip(_SEEN, one, strict=True)) for one in content["subjects"]]
         return from_dict(Card, content, file=str(file))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        UserError,
+    ) as error:
         raise UserError(
             f"{file} is no card of pre-trained weights ({error}); run python -m stfmri.pretrain "
             "again under another --name"

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stfmri.study import layers
 from stfmri.study.config import Config
-from stfmri.study.errors import ConfigError
+from stfmri.study.errors import ConfigError, first_line
 from stfmri.study.files import absolute
 from stfmri.study.serialise import from_dict
 
@@ -240,10 +240,10 @@ def _for_hydra(item: Asked) -> str:
     text = f"++{item.key}={item.value}"
     try:
         parsed: Override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except (HydraException, RecursionError) as error:
         raise ConfigError(
-            f"cannot read the value in {item.key}={item.value}: "
-            f"{str(error).splitlines()[0].strip()}; a list is [a, b], and text with symbols needs "
+            f"cannot read the value in {item.key}={item.value[:MOST_REASON]}: "
+            f"{first_line(error).strip()}; a list is [a, b], and text with symbols needs "
             "quotes of its own inside the shell's"
         ) from error
     if parsed.is_sweep_override():

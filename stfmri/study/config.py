@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stfmri.study.errors import ConfigError
-from stfmri.study.files import safe_name, write_atomic
+from stfmri.study.files import read_text, safe_name, write_atomic
 from stfmri.study.networks import networks
 from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH, initial_weights
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
@@ -37,6 +37,8 @@ CHAIN_KEYS = {
     ),
 }
 SCAN = "scan"  # the one channel of a cohort that names no contrasts
+# Environment variable, set for a run whose job asked for a GPU: the setting that did, in words.
+GPU_ASKED = "STFMRI_GPU_ASKED"
 SLICE_AXES = ("axial", "coronal", "sagittal")
 # `model.weights=pretrained:NAME` names weights that `python -m stfmri.pretrain` made.
 PRETRAINED = "pretrained:"
@@ -359,7 +361,7 @@ class ClusterConfig:
 
     kind: str = "auto"  # slurm | local | auto: SLURM where sbatch is found, else this machine
     local_jobs: int = 0  # runs at a time on this machine; 0: as many as it has room for
-    runs_per_gpu: int = 1  # runs side by side on one GPU: of a SLURM job, or of this machine
+    runs_per_gpu: int = 1  # runs side by side on each GPU: of a SLURM job, or of this machine
     preprocess: StageResources = field(default_factory=StageResources)
     train: StageResources = field(default_factory=StageResources)
     baselines: StageResources = field(default_factory=StageResources)
@@ -503,12 +505,12 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: where the file is missing, is no YAML, or has an unknown key or a bad value.
     """
-    if not path.is_file():
+    try:
+        text = read_text(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ConfigError(
             f"no configuration at {path}; a run's own is runs/<sweep>/<variant>/fold<k>/config.yaml"
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} must be UTF-8 text: {error}") from error
     values = load_yaml(text, str(path))

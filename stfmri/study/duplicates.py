@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stfmri.study.errors import UserError
-from stfmri.study.files import write_atomic
+from stfmri.study.files import open_text, write_atomic
 from stfmri.study.shards import IndexRow, Volumes
 
 FILE_NAME = "duplicates.csv"
@@ -123,10 +123,10 @@ def read(cache: Path) -> tuple[Pair, ...]:
         UserError: where the file is damaged.
     """
     path = cache / FILE_NAME
-    if not path.is_file():
+    if not path.exists():
         return ()
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_text(path, newline="") as file:
             lines = csv.DictReader(file, strict=True)
             return tuple(
                 Pair(line["subject_a"], line["subject_b"], float(line["correlation"]))

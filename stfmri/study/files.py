@@ -1,4 +1,4 @@
-"""Durable, private writes: a temporary name in the same folder, flushed, then renamed.
+"""Reads of regular files alone; durable, private writes: a temporary name, flushed, then renamed.
 
 Folders hold patient data and are readable by their owner alone (mode 0700).
 """
@@ -6,10 +6,12 @@ Folders hold patient data and are readable by their owner alone (mode 0700).
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,19 @@ from stfmri.study.errors import UserError
 
 # Names that become part of a path: no separators, no leading dot, no shell or HTML characters.
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+# What `replacing` calls a file until it is complete; a lock's temporary files are left to locks.
+_TEMPORARY = re.compile(r"\.(?!lock\.).+\.[a-z0-9_]{8}\.tmp")
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class NotRegularFileError(UserError):
+    """A pipe, a device, a socket or a folder where a file was expected."""
 
 
 def safe_name(name: str, what: str) -> str:
@@ -33,9 +48,53 @@ def safe_name(name: str, what: str) -> str:
     return name
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading; a pipe or a device, which might never end, is not waited for.
+
+    Raises:
+        NotRegularFileError: where it is anything but a regular file.
+        OSError: where there is none, or it cannot be read.
+    """
+    # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        _require_regular(path, path.stat().st_mode)  # a socket cannot be opened at all
+        raise
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+        raise NotRegularFileError(f"cannot read {path}: expected a regular file, found {kind}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; raises as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -> io.TextIOWrapper:
+    """As `open_regular`, for text; `newline` is as in `open`, and "" for the csv module."""
+    return io.TextIOWrapper(open_regular(path), encoding, newline=newline)
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a regular file, with `\\n` for every line end; raises as `open_regular` does."""
+    with open_text(path, encoding) as file:
+        return file.read()
+
+
 def sha256_of(path: Path) -> str:
-    """The file's sha256, in hexadecimal."""
-    with path.open("rb") as file:
+    """The sha256 of a regular file, in hexadecimal; raises as `open_regular` does."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -89,6 +148,14 @@ def write_atomic(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` so that a reader sees the old file or the whole new one."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def clear_leftovers(folders: Iterable[Path]) -> None:
+    """Delete the temporary files that a kill left in these folders, whose lock the caller holds."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stfmri.study.files import write_atomic
+from stfmri.study.files import NotRegularFileError, open_text, write_atomic
 
 T = TypeVar("T")
 
@@ -25,17 +26,32 @@ def read(path: Path) -> dict[str, list[float]]:
     Returns:
         One list a column, all of the same length, by the column's name; NaN where a cell is empty,
         as in a column that began later. Without any column where the file is missing, has no epoch
-        or is broken: what a kill cut off is written again when the run is resumed.
+        or is broken, which an infinite figure tells too: what a kill cut off is written again when
+        the run is resumed.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_text(path, newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
         columns: dict[str, list[float]] = {}
         for name in rows[0] if rows else ():
-            columns[name] = [float(row[name] if row[name] != "" else "nan") for row in rows]
-    except (FileNotFoundError, ValueError, TypeError, csv.Error):
+            columns[name] = [_figure(row[name]) for row in rows]
+    except (FileNotFoundError, NotRegularFileError, ValueError, TypeError, csv.Error):
         return {}
     return columns
+
+
+def _figure(cell: str) -> float:
+    """A cell's number; NaN where it is empty.
+
+    Raises:
+        ValueError: where it is no finite number.
+    """
+    if cell == "":
+        return math.nan
+    number = float(cell)
+    if not math.isfinite(number):
+        raise ValueError(f"{cell} is no figure of an epoch")
+    return number
 
 
 class History:

@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from stfmri.study.errors import RunHeldError
-from stfmri.study.files import private_dir
+from stfmri.study.errors import ConfigError, RunHeldError
+from stfmri.study.files import private_dir, read_text
+from stfmri.study.serialise import from_dict
 
 FILE_NAME = "lock"
 TOUCH_S = 30.0  # between two signs of life
@@ -132,9 +133,11 @@ def _drop_if_older(path: Path, age_s: float) -> None:
 
 def _read(path: Path) -> Holder | None:
     try:
-        return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, TypeError):
-        return None  # nobody, or a file that no holder wrote
+        return from_dict(Holder, json.loads(read_text(path)), file=str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ConfigError, ValueError, TypeError, RecursionError):
+        return None  # a file that no holder wrote
 
 
 def _is_alive(found: Holder, path: Path) -> bool:

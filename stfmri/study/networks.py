@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stfmri.study.errors import ConfigError
+from stfmri.study.files import read_text
 from stfmri.study.serialise import from_dict, load_yaml
 
 FILES = Path(__file__).resolve().parents[2] / "conf" / "model"
@@ -44,7 +45,7 @@ def networks() -> Mapping[str, About]:
     found = {}
     for path in sorted(FILES.glob("*.yaml")):
         try:
-            values = load_yaml(path.read_text(encoding="utf-8"), str(path))
+            values = load_yaml(read_text(path), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read {path}: {error}") from error
         if isinstance(values, dict) and "about" in values:

@@ -3,7 +3,8 @@
 `predictions.csv` holds one row for each test subject of the run's fold:
 `subject_id, patient_id, source, fold, split, label, prediction, prob_<class> …`. `split` is
 `test`; `label` and `prediction` are class names; the probabilities lie in [0, 1] and sum to 1.
-The file is written last, so a valid one marks its run as done. Only the standard library is
+The file is written last, so a valid one marks its run as done. `launch/predict.py` writes the same
+table of another cohort, whose `split` is `external`; it is no run's. Only the standard library is
 imported, so that a thousand runs are looked through in about a second.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stfmri.study.errors import UserError
-from stfmri.study.files import write_atomic
+from stfmri.study.files import NotRegularFileError, read_text, write_atomic
 
 if TYPE_CHECKING:
     from stfmri.study.splits import Subject
@@ -27,6 +28,7 @@ FILE_NAME = "predictions.csv"
 FIXED_COLUMNS = ("subject_id", "patient_id", "source", "fold", "split", "label", "prediction")
 PROBABILITY_PREFIX = "prob_"
 SPLIT = "test"
+EXTERNAL = "external"  # scans of another cohort, predicted by networks that are finished
 # How far a row's probabilities may sum from 1: half precision keeps about three digits.
 SUM_TOLERANCE = 1e-3
 
@@ -63,7 +65,11 @@ class PredictionTable:
 
 
 def of_subject(
-    subject: Subject, fold: int, classes: Sequence[str], probabilities: tuple[float, ...]
+    subject: Subject,
+    fold: int,
+    classes: Sequence[str],
+    probabilities: tuple[float, ...],
+    split: str = SPLIT,
 ) -> Prediction:
     """The row of one test subject; predicted is the likeliest class."""
     return Prediction(
@@ -71,7 +77,7 @@ def of_subject(
         patient_id=subject.patient_id,
         source=subject.source,
         fold=fold,
-        split=SPLIT,
+        split=split,
         label=subject.label,
         prediction=classes[probabilities.index(max(probabilities))],
         probabilities=probabilities,
@@ -85,6 +91,7 @@ def write(
     fold: int,
     classes: Sequence[str],
     probabilities: Iterable[Sequence[float]],
+    split: str = SPLIT,
 ) -> None:
     """Write the predictions of one fold; a reader sees the whole file or none.
 
@@ -94,6 +101,7 @@ def write(
         fold: number of the fold, from 0.
         classes: the K class names, in the order of the columns of `probabilities`.
         probabilities: shape (N, K), in [0, 1], each row summing to 1.
+        split: `SPLIT`, or `EXTERNAL` for subjects of another cohort.
 
     Raises:
         PredictionError: if the table would not pass `validate`; nothing is written then.
@@ -109,9 +117,9 @@ def write(
                 f"{subject.subject_id!r}, found {list(printed)}, for {path}; did the training "
                 "diverge?"
             )
-        rows.append(of_subject(subject, fold, classes, printed))
+        rows.append(of_subject(subject, fold, classes, printed, split))
     table = PredictionTable(path, tuple(classes), tuple(rows))
-    validate(table, classes, fold, {row.subject_id for row in rows})
+    validate(table, classes, fold, {row.subject_id for row in rows}, split)
     write_atomic(path, _as_csv(table))
 
 
@@ -122,11 +130,13 @@ def read(path: Path) -> PredictionTable:
         PredictionError: if the file is missing, cut off, or not such a table.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise PredictionError(f"expected the predictions of a run in {path}, found none") from error
     except UnicodeDecodeError as error:
         raise PredictionError(f"expected UTF-8 text in {path}, found {error}") from error
+    except NotRegularFileError as error:
+        raise PredictionError(str(error)) from error
     header, records = _parse(text, path)
     classes = tuple(name.removeprefix(PROBABILITY_PREFIX) for name in header[len(FIXED_COLUMNS) :])
     rows = tuple(_prediction(record, path) for record in records)
@@ -138,6 +148,7 @@ def validate(
     classes: Sequence[str],
     fold: int,
     expected_subjects: Collection[str],
+    split: str = SPLIT,
 ) -> None:
     """Check that `table` is the evidence of `fold`: each expected subject exactly once.
 
@@ -146,6 +157,7 @@ def validate(
         classes: the class names of the sweep, in their order.
         fold: number of the fold, from 0.
         expected_subjects: subject ids of the fold's test set.
+        split: what every row must say.
 
     Raises:
         PredictionError: naming the file, the subject, what was expected and what was found.
@@ -163,7 +175,7 @@ def validate(
                 f"{row.subject_id!r} more than once"
             )
         seen.add(row.subject_id)
-        _validate_row(row, table, fold)
+        _validate_row(row, table, fold, split)
     expected = set(expected_subjects)
     _refuse("no row for", expected - seen, table.path)
     _refuse("rows for subjects outside the test set:", seen - expected, table.path)
@@ -177,8 +189,8 @@ def is_done(run_dir: Path, fold: int | None = None) -> bool:
     """
     path = run_dir / FILE_NAME
     try:
-        _, records = _parse(path.read_text(encoding="utf-8"), path)
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, PredictionError):
+        _, records = _parse(read_text(path), path)
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, UserError):
         return False
     number, split = FIXED_COLUMNS.index("fold"), FIXED_COLUMNS.index("split")
     return all(
@@ -255,7 +267,7 @@ def _prediction(record: list[str], path: Path) -> Prediction:
         ) from error
 
 
-def _validate_row(row: Prediction, table: PredictionTable, fold: int) -> None:
+def _validate_row(row: Prediction, table: PredictionTable, fold: int, split: str) -> None:
     """Check one row by itself."""
 
     def wrong(expected: str, found: object) -> PredictionError:
@@ -265,8 +277,8 @@ def _validate_row(row: Prediction, table: PredictionTable, fold: int) -> None:
 
     if row.fold != fold:
         raise wrong(f"fold {fold}", row.fold)
-    if row.split != SPLIT:
-        raise wrong(f"split {SPLIT!r}", row.split)
+    if row.split != split:
+        raise wrong(f"split {split!r}", row.split)
     if row.label not in table.classes:
         raise wrong(f"a label out of {list(table.classes)}", row.label)
     if not all(0.0 <= value <= 1.0 for value in row.probabilities):

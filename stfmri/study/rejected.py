@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stfmri.study.files import write_atomic
+from stfmri.study.files import open_text, write_atomic
 from stfmri.study.shards import CacheError
 
 FILE_NAME = "rejected.csv"
@@ -49,7 +49,7 @@ def read_rejected(cache: Path) -> tuple[Rejected, ...] | None:
     """
     path = cache / FILE_NAME
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_text(path, newline="") as file:
             table = csv.reader(file, strict=True)
             header, *rows = [*table] or [[]]
     except FileNotFoundError:

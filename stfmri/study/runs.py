@@ -28,7 +28,7 @@ from stfmri.study import predictions, selection
 from stfmri.study.candidates import Candidate, inner_config
 from stfmri.study.config import CHAIN_KEYS, Config, TrainConfig
 from stfmri.study.errors import ConfigError, UserError
-from stfmri.study.files import private_dir, safe_name, write_atomic
+from stfmri.study.files import private_dir, read_bytes, read_text, safe_name, write_atomic
 from stfmri.study.naming import folder_part, variant_name, volumes_names
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
@@ -432,7 +432,7 @@ def load_sweep(folder: Path) -> Sweep:
     if not path.is_file():
         raise UserError(_no_sweep(folder))
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = load_yaml(read_text(path), str(path))
         _refuse_earlier(content["config"], folder)
         config = from_dict(Config, content["config"], file=str(path))
         # Not resolved: runs/ may be a link to another disk, and data/ lies beside the link.
@@ -448,11 +448,34 @@ def load_sweep(folder: Path) -> Sweep:
         blind = tuple(content.get("blind", ()))
         candidates = tuple(Candidate(**item) for item in content.get("candidates", ()))
         typed = tuple(content["typed"])
+        _require_every_run(config, runs)
         return Sweep(config, runs, content["choice"], typed, baselines, blind, candidates)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); restore it, or use another --name"
         ) from error
+
+
+def _require_every_run(config: Config, runs: Sequence[Run]) -> None:
+    """Refuse a list of runs that is not what its own configuration expands to.
+
+    Raises:
+        ValueError: saying how many there are.
+    """
+    sweep = config.sweep
+    variants = len(sweep.models) * len(sweep.weights)
+    for values in sweep.axes.values():
+        variants *= len(values)
+    folds = sweep.folds or tuple(range(config.split.folds))
+    trainings = {(run.seed, run.fold) for run in runs}
+    wanted = set(itertools.product(_seeds(config), folds))
+    names = {run.name for run in runs}
+    expected = variants * len(wanted)
+    if trainings != wanted or len(names) != expected or len(runs) != expected:
+        raise ValueError(
+            f"lists {len(runs)} runs of the folds {sorted({run.fold for run in runs})}, expected "
+            f"{expected} of the folds {sorted(folds)}"
+        )
 
 
 def _refuse_earlier(config: Mapping[str, Any], folder: Path) -> None:
@@ -523,9 +546,11 @@ def append_jobs(sweep_folder: Path, lines: Sequence[Submission]) -> None:
 def submissions(sweep_folder: Path) -> list[Submission]:
     """Every line of jobs.csv, in order; what a cut-off line leaves is passed over."""
     path = sweep_folder / JOBS_FILE
-    if not path.is_file():
+    try:
+        text = read_bytes(path).decode(errors="replace")
+    except FileNotFoundError:
         return []
-    lines = map(JOB_LINE.fullmatch, path.read_text(encoding="utf-8", errors="replace").split("\n"))
+    lines = map(JOB_LINE.fullmatch, text.split("\n"))
     return [
         Submission(
             line["run"], line["job"], int(line["index"]) if line["index"] else None, line["at"]

@@ -28,7 +28,7 @@ from stfmri.study import predictions, splits
 from stfmri.study.candidates import candidate_name, grid
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, TrainingError, UserError
-from stfmri.study.files import private_dir, sha256_of, write_atomic
+from stfmri.study.files import private_dir, read_text, sha256_of, write_atomic
 from stfmri.study.predictions import PredictionTable
 
 FOLDER = "select"
@@ -204,13 +204,13 @@ def read(run: Path) -> Selection | None:
     """
     path = run / FILE_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         content["candidates"] = tuple(Judged(**item) for item in content["candidates"])
         selection = Selection(**content)
         _ = selection.winner
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); delete it, and the run chooses again by its inner runs"
         ) from error

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from stfmri.study.errors import ConfigError
+from stfmri.study.errors import ConfigError, first_line
 
 T = TypeVar("T")
 
 # The C versions write and read a sweep of a thousand runs ten times faster.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DEEPEST = 50  # levels of a YAML text; the C loader calls itself for each, until the process dies
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -107,10 +108,22 @@ def load_yaml(text: str, file: str) -> Any:
     """The plain values of a YAML text.
 
     Raises:
-        ConfigError: naming `file`, where the text is no YAML.
+        ConfigError: naming `file`, where the text is no YAML, or nested deeper than `DEEPEST`.
     """
     try:
+        _refuse_deep(text)
         return yaml.load(text, Loader=_LOADER)
     # ValueError: a date that is none; RecursionError: brackets in brackets without end.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} is not valid YAML: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{file} is not valid YAML: {first_line(error)}") from error
+
+
+def _refuse_deep(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} levels deep")

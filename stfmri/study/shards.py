@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stfmri.study.errors import UserError
-from stfmri.study.files import replacing, write_atomic
+from stfmri.study.files import open_regular, open_text, replacing, write_atomic
 
 FORMAT_VERSION = 2
 # Column of an index with data.missing=zeros: the contrasts whose channel is 0, between blanks.
@@ -123,6 +123,7 @@ def open_shard(path: Path) -> Shard:
     import h5py
 
     try:
+        open_regular(path).close()
         # Published shards never change, and locks fail on NFS and Lustre.
         with h5py.File(path, "r", locking=False) as file:
             version = int(file.attrs["format_version"])
@@ -183,13 +184,13 @@ def read_index(cache: Path) -> list[IndexRow]:
         CacheError: where there is none, it is empty, lacks a column or names a subject twice.
     """
     path = cache / "index.csv"
-    if not path.is_file():
+    if not path.exists():
         raise CacheError(
             f"no preprocessed volumes at {cache} (index.csv is missing); build them first: "
             "python -m preprocessing with the same data and preprocessing choices"
         )
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with open_text(path, newline="") as file:
             table = csv.DictReader(file, strict=True)
             missing = [name for name in INDEX_COLUMNS if name not in (table.fieldnames or ())]
             if missing:
@@ -250,6 +251,30 @@ class Volumes:
                 "run python -m preprocessing again"
             )
         return shard.volumes[row.row]
+
+    def verify(self, subject_id: str) -> None:
+        """Check that the subject's stored voxels are those that were indexed.
+
+        Raises:
+            CacheError: where they are not, or the shard cannot be read.
+        """
+        found, row = voxel_sha256(self[subject_id]), self._rows[subject_id]
+        if found != row.sha256:
+            shard = (row.folder or self._cache) / row.shard
+            raise CacheError(
+                f"{shard} is damaged: the volume of {subject_id} (row {row.row}) has the sha256 "
+                f"{found[:12]}, expected {row.sha256[:12]} as in index.csv; delete the shard and "
+                "run python -m preprocessing again to rebuild it"
+            )
+
+    def in_stored_order(self) -> list[str]:
+        """The subjects as their volumes lie on the disk."""
+        rows = sorted(self._rows.values(), key=lambda r: (str(r.folder), r.shard, r.row))
+        return [row.subject_id for row in rows]
+
+    def reopened(self) -> Volumes:
+        """The same volumes, with shards mapped by themselves."""
+        return Volumes(self._cache, tuple(self._rows.values()))
 
     def affine(self, subject_id: str) -> NDArray[np.float64]:
         """The subject's affine, float64 (4, 4): (w, h, d, 1) → RAS millimetres.

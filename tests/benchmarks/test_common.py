@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import common
 import pytest
+import torch
 
 
 def test_actions_take_turns_in_reversed_order_and_warm_up_is_left_out() -> None:
@@ -45,3 +46,14 @@ def test_every_line_of_the_table_is_equally_long() -> None:
 )
 def test_durations_are_told_in_the_unit_that_suits_them(seconds: float, text: str) -> None:
     assert common.seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("version", "judged"), [(90701, True), (90800, False), (91400, False), (91501, True)]
+)
+def test_versions_of_cudnn_that_the_peer_does_without_are_named(
+    version: int, judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: version)
+    assert bool(common.peer_off_cudnn(torch.device("cuda"))) is not judged
+    assert common.peer_off_cudnn(torch.device("cpu")) == ""

@@ -35,7 +35,7 @@ def test_a_figure_outside_its_limits_stops_the_part_and_is_written(
         report.add("second", value, **limits)
     written = json.loads(report.out.read_text(encoding="utf-8"))
     assert [figure["name"] for figure in written["figures"]] == ["first", "second"]
-    assert "second" in written["stopped"]
+    assert "second" in written["outside"][0]
 
 
 def test_figures_of_toy_sizes_are_not_judged(tmp_path: Path) -> None:
@@ -53,4 +53,5 @@ def test_no_part_runs_after_one_that_fails_and_the_reason_is_written(tmp_path: P
     parts = [Part(letter, "title", broken) for letter in "XY"]
     assert gpu_check.check(report, parts) == 1
     assert ran == ["X"]
-    assert "a kernel is missing" in json.loads(report.out.read_text(encoding="utf-8"))["stopped"]
+    [failed] = json.loads(report.out.read_text(encoding="utf-8"))["outside"]
+    assert "a kernel is missing" in failed

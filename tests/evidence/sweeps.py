@@ -76,6 +76,9 @@ def make_sweep(
         fractions: of the training part, an axis; the chance of a right prediction grows with them.
     """
     accuracies = accuracies or {"r3d_18-scratch": 0.8, "r3d_18-kinetics": 0.9}
+    # What the names hold beyond network and weights, as values of an axis of its own.
+    further = dict.fromkeys(part for variant in accuracies for part in variant.split("-")[2:])
+    axes = {"augment": tuple(further)} if further else {}
     config = Config(
         root=str(root),
         data=DataConfig(name="tiny", classes=classes),
@@ -86,7 +89,7 @@ def make_sweep(
             models=tuple(dict.fromkeys(variant.split("-")[0] for variant in accuracies)),
             weights=tuple(dict.fromkeys(variant.split("-")[1] for variant in accuracies)),
             seeds=seeds,
-            axes={TRAIN_FRACTION: fractions} if fractions else {},
+            axes={TRAIN_FRACTION: fractions} if fractions else axes,
         ),
         reference=ReferenceConfig(reference),
     )

@@ -31,6 +31,7 @@ from stfmri.study import predictions
 from stfmri.study.config import Config, DataConfig, SweepConfig
 from stfmri.study.errors import ConfigError
 from stfmri.study.shards import (
+    CacheError,
     IndexRow,
     Volumes,
     read_index,
@@ -40,6 +41,7 @@ from stfmri.study.shards import (
 )
 from stfmri.study.splits import Fold, Subject
 from tests.evidence.sweeps import PAPER_CLASSES, PAPER_SOURCES, subjects_of
+from tests.tiny import damage_volume
 
 SIDE = 16  # voxels
 SPACING_MM = 4.0  # so that a block of 8 mm is 2 voxels wide
@@ -590,3 +592,11 @@ def test_a_baseline_trains_on_the_training_part_alone(
     fold = task_of(Config(), cohort, 0, found)
     assert [subject.subject_id for subject in fold.train] == list(ids[20:])
     assert [subject.subject_id for subject in fold.test] == list(ids[:10])
+
+
+def test_features_of_a_damaged_volume_are_refused_naming_it(tmp_path: Path) -> None:
+    subjects = write_cohort(tmp_path, told_by_nothing, count=6)
+    damage_volume(tmp_path, 4, b"\x01")
+    with pytest.raises(CacheError, match=r"is damaged: the volume of .* \(row 4\)"):
+        volume_features(tmp_path, SPACING_MM, subjects, [counted([])])
+    assert not (tmp_path / "features" / "features.npz").exists()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,11 @@ from stfmri.evidence.report import render, tables_of, texts_of
 from stfmri.evidence.summarise import summarise
 from stfmri.study import locks
 from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.study.errors import UserError
+from stfmri.study.files import replacing
+from stfmri.study.results import are_current
 from stfmri.study.runs import write_sweep
+from stfmri.study.splits import read_file, require_unchanged
 from tests.evidence.sweeps import make_sweep
 
 
@@ -107,13 +113,13 @@ def test_an_incomplete_sweep_is_written_and_marked_on_request(
     sweep = make_sweep(tmp_path)
     (sweep.runs[4].folder / "predictions.csv").unlink()
     assert run(tmp_path, "--allow-partial") == 0
-    results = tmp_path / "results" / "full"
-    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    written = tmp_path / "results" / "full"
+    summary = json.loads((written / "summary.json").read_text(encoding="utf-8"))
     assert summary["complete"] is False
     assert summary["missing"] == ["r3d_18-kinetics/fold1"]
     assert summary["variants"]["r3d_18-kinetics"]["folds"] == 2
     assert summary["leader"] == "r3d_18-scratch"
-    page = (results / "report.html").read_text(encoding="utf-8")
+    page = (written / "report.html").read_text(encoding="utf-8")
     assert "Incomplete" in page
     assert "missing: no predictions" in page
 
@@ -308,3 +314,90 @@ def test_a_collection_ends_with_the_table_and_the_caution(
     told = capsys.readouterr().out
     for words in ("Macro and weighted F1", "ResNet3D", "Source only", "Of no meaning."):
         assert words in told
+
+
+def test_results_are_current_until_predictions_change(
+    tmp_path: Path, without_figures: None
+) -> None:
+    sweep = make_sweep(tmp_path)
+    file = sweep.runs[4].folder / "predictions.csv"
+    content = file.read_bytes()
+    file.unlink()
+    assert run(tmp_path, "--allow-partial") == 0
+    assert are_current(sweep)
+    file.write_bytes(content)  # the run has finished since
+    assert not are_current(sweep)
+    assert run(tmp_path) == 0
+    assert are_current(sweep)
+    (tmp_path / "results/full/summary.json").write_text("[" * 100_000)
+    assert not are_current(sweep)
+
+
+@pytest.mark.parametrize("last", ["summary.json", "report.html", "scores.csv"])
+def test_a_collection_that_was_killed_is_not_taken_for_complete(
+    tmp_path: Path, without_figures: None, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """The kill comes before the last step of writing one file; its temporary file is left."""
+    sweep = make_sweep(tmp_path)
+    file = sweep.runs[4].folder / "predictions.csv"
+    content = file.read_bytes()
+    file.unlink()
+    assert run(tmp_path, "--allow-partial") == 0
+    file.write_bytes(content)
+
+    @contextmanager
+    def killed(path: Path) -> Iterator[Path]:
+        if path.name == last:
+            (path.parent / f".{path.name}.ab12cd34.tmp").write_text("half")
+            raise KeyboardInterrupt
+        with replacing(path) as temporary:
+            yield temporary
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stfmri.evidence.write.replacing", killed)
+        assert run(tmp_path) == 130
+    assert not are_current(sweep)
+    assert list((tmp_path / "results").rglob(".*.tmp"))
+    assert run(tmp_path) == 0
+    assert are_current(sweep)
+    assert not list((tmp_path / "results").rglob(".*.tmp"))
+
+
+def test_a_binary_record_of_what_was_written_is_no_obstacle(
+    tmp_path: Path, without_figures: None
+) -> None:
+    sweep = make_sweep(tmp_path)
+    record = sweep.folder / "collect" / "written.txt"
+    record.parent.mkdir()
+    record.write_bytes(bytes(range(256)) + b"\n../../precious\n")
+    precious = tmp_path / "results" / "precious"
+    precious.parent.mkdir()
+    precious.write_text("")
+    assert run(tmp_path) == 0
+    assert precious.exists()
+    assert "summary.json" in record.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seed", 7), ("kind", "kfold"), ("joined", [["s", "t", 0.99]]), ("val_fraction", 0.5)],
+)
+def test_a_split_that_was_edited_after_training_is_no_evidence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
+) -> None:
+    sweep = make_sweep(tmp_path)
+    split = replace(sweep.config.split, sha256=read_file(sweep.splits).sha256)
+    write_sweep(replace(sweep, config=replace(sweep.config, split=split)))
+    content = json.loads(sweep.splits.read_text(encoding="utf-8"))
+    sweep.splits.write_text(json.dumps(content | {key: value}), encoding="utf-8")
+    assert run(tmp_path) == 2
+    assert "is not the split that this sweep was submitted with" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_split_is_refused_by_the_hash_of_earlier_versions_too(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path)
+    file = read_file(sweep.splits)
+    require_unchanged(file, file.folds_sha256)
+    with pytest.raises(UserError, match="edited"):
+        require_unchanged(replace(file, classes=file.classes[::-1]), file.folds_sha256)

@@ -108,6 +108,20 @@ def test_one_fold_is_an_external_test_without_a_training_part(tmp_path: Path) ->
     assert evidence.baselines == ()
 
 
+def test_scans_of_another_cohort_are_called_an_external_test(tmp_path: Path) -> None:
+    rows = [row | {"fold": 0, "split": "external"} for row in scikit_learn_rows()]
+    evidence = read_evidence(
+        [write_rows(tmp_path / "predictions.csv", rows)], variant="mine", notes=["Two refused."]
+    )
+    assert evidence.split.startswith("external test: 90 scans of 90 patients")
+    assert evidence.split_notes == ("Two refused.",)
+    assert [variant.name for variant in evidence.variants] == ["mine"]
+    assert "in the external test; 95 % interval" in headline(summarise(evidence))[0]
+    rows[1] = rows[1] | {"split": "test"}
+    with pytest.raises(UserError, match=r"row 3 of .* has the split 'test', others have 'external"):
+        read_evidence([write_rows(tmp_path / "predictions.csv", rows)])
+
+
 @pytest.mark.parametrize("folds", [1, 3])
 def test_a_fixed_test_part_is_reported_without_the_variance_of_training(
     folds: int, tmp_path: Path

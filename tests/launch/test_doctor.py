@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from launch import doctor
-from launch.doctor import Finding
+from launch.doctor_gpus import has_kernels
+from launch.finding import Finding
 from slurm.errors import ClusterError
 from stfmri.study import networks
 
@@ -100,4 +101,4 @@ def test_a_package_below_its_floor_fails(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_gpu_needs_kernels_of_its_own_generation(
     capability: tuple[int, int], kernels: list[str], runs: bool
 ) -> None:
-    assert doctor.has_kernels(capability, kernels) == runs
+    assert has_kernels(capability, kernels) == runs

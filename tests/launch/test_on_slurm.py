@@ -44,6 +44,7 @@ SMALL = (
     "cluster.train.cpus=1",
     "cluster.train.mem_gb=1",
     "cluster.train.array_parallelism=2",
+    "cluster.train.gres=null",  # nothing can compute on the fake GPUs
 )
 
 
@@ -190,6 +191,24 @@ def test_runs_that_share_a_job_time_out_and_go_on_together(cluster: DevCluster, 
         assert len(starts) == 2
         assert starts[0].startswith("0 of 8")
         assert not starts[1].startswith("0 of 8")
+
+
+def test_a_job_that_got_a_gpu_on_which_nothing_computes_fails_at_once_and_status_says_why(
+    cluster: DevCluster, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = ("cluster.runs_per_gpu=2", "cluster.train.gres=gpu:1", "sweep.models=[mc3_18,sfcn]")
+    assert submit.main(submission(root, *SMALL[:-1], *packed)) == 0
+    jobs = jobs_of(root)
+    assert len({line.array_index for name, line in jobs.items() if name != "collect"}) == 2
+    wait_for_runs(jobs)
+    capsys.readouterr()
+    assert status.main(["--sweep", "demo", "--root", str(root)]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "4 runs: 4 failed" in told
+    assert told.count("a GPU was asked for (cluster.train.gres=gpu:1) and none is seen on") == 4
+    assert "CUDA_VISIBLE_DEVICES=0" in told
+    for run in load_sweep(root / "runs/demo").runs:
+        assert not (run.folder / "metrics.csv").exists()
 
 
 @pytest.fixture

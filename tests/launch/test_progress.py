@@ -60,8 +60,9 @@ def test_many_runs_are_a_line_a_variant_and_all_of_them_when_asked() -> None:
     folded = printed(progress_table(MANY))
     assert len(folded) == 1 + 3
     assert folded[0].split() == ["variant", "done", "alive", "failed", "epoch", "loss", "left"]
-    # The mean epoch is (20 × 10 + 4 × 5 + 2) / 35; (4 × 5 + 8 + 10 × 10) minutes at 4 at a time.
-    assert " ".join(folded[1].split()) == "r3d_18-scratch 20/35 14 1 6.3/10 0.5000 32 min"
+    # The mean epoch is (20 × 10 + 4 × 5 + 2) / 35. Of four at a time each has 5 minutes left; then
+    # one takes a run of 8 and two of 10 minutes, two others three of 10.
+    assert " ".join(folded[1].split()) == "r3d_18-scratch 20/35 14 1 6.3/10 0.5000 35 min"
     assert max(map(len, folded)) <= 80
     assert len(printed(progress_table(MANY, unfold=True), 120)) == 1 + len(MANY)
     assert len(printed(progress_table(MANY[:MOST_LINES]), 120)) == 1 + MOST_LINES
@@ -87,6 +88,16 @@ def test_the_whole_takes_as_long_as_its_epochs_at_so_many_a_time_and_as_its_long
     assert overall_left([slow, row(NEW, variant="b")]) == (15 * 600, 1)
     assert overall_left([row(NEW), row(RUNNING)]) is None
     assert overall_left([row(DONE, 10)]) is None
+
+
+def test_runs_of_one_job_start_together_and_the_next_job_when_the_last_of_them_has_ended() -> None:
+    first = [replace(row(RUNNING, finished, fold=finished), job="7_0") for finished in (2, 8)]
+    then = [replace(row(PENDING, fold=fold), job="7_1") for fold in (3, 4, 5)]
+    # 8 minutes until the slower of the two ends, and 10 for the three together.
+    assert overall_left([*first, *then]) == (18 * 60, 2)
+    # Two such jobs at a time, of two GPUs each, say.
+    second = [replace(row(RUNNING, 7, fold=fold), job="7_2") for fold in (6, 9)]
+    assert overall_left([*first, *then, *second]) == (13 * 60, 4)
 
 
 def test_epochs_losses_and_pace_come_from_the_metrics(tmp_path: Path) -> None:
@@ -124,7 +135,8 @@ def test_of_many_failures_the_first_are_shown_and_the_others_counted() -> None:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    config = compose([], sweep="demo", root=tmp_path)
+    asked = ["sweep.models=[r3d_18]", "split.n=2"]
+    config = compose(asked, sweep="demo", root=tmp_path)
     runs = [run_of("a", fold, tmp_path / "runs/demo") for fold in range(2)]
     made = Sweep(config, runs, "demo")
     write_sweep(made)

@@ -26,7 +26,9 @@ DONE_TABLE = (
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
-    config = compose([], sweep="demo", root=tmp_path)
+    # As many variants as there are states to be in.
+    asked = ["sweep.models=[r3d_18]", "sweep.axes={train.epochs:[1,2,3,4,5,6,7,8]}"]
+    config = compose(asked, sweep="demo", root=tmp_path)
     names = ("done", "running", "pending", "failed", "stopped", "new", "killed", "local")
     runs = [
         Run(name, "r3d_18", "scratch", 0, private_dir(tmp_path / "runs/demo" / name / "fold0"))

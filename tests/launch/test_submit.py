@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from launch import submit
 from launch.freeze import freeze_code
 from launch.plan import resume_sweep
 from stfmri.study import config as configuration
-from stfmri.study import locks
+from stfmri.study import locks, predictions, splits
 from stfmri.study.compose import compose
+from stfmri.study.files import private_dir
+from stfmri.study.results import PREDICTIONS_SHA256, predictions_sha256
 from stfmri.study.runs import Run, Sweep, load_sweep
 from tests.launch.conftest import TINY, submission
 from tests.tiny import CLASSES, SOURCES, tiny_cache, tiny_config
@@ -281,7 +284,7 @@ def test_a_submission_that_another_overtook_goes_by_the_other_ones_sweep(
 ) -> None:
     check = submit.inputs.check
 
-    def overtaken(sweep: Sweep) -> None:
+    def overtaken(sweep: Sweep, here: Sequence[str]) -> None:
         monkeypatch.setattr(submit.inputs, "check", check)
         submit.main(submission(root, "sweep.folds=[1]"))
         handed_over.clear()
@@ -414,3 +417,50 @@ def test_fp16_without_a_gpu_is_refused_before_anything_is_written(
     assert submit.main(submission(root, "cluster=local", "train.precision=fp16")) == 2
     assert "needs a CUDA device" in capsys.readouterr().err
     assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize("classes", ["[a,b]", "[young,old,ancient]", "[young]"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_classes_of_another_cohort_are_a_wrong_call_before_anything_is_preprocessed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: str, more: tuple[str, ...]
+) -> None:
+    table = tmp_path / "cohort.csv"
+    table.write_text("subject_id,path,label\na,a.nii,young\nb,b.nii,old\n")
+    asked = ("data=table", f"data.table={table}", f"data.classes={classes}", "sweep.baselines=[]")
+    call = ["--sweep", "demo", "--root", str(tmp_path), *asked, "data.folder=null", *more]
+    assert submit.main(call) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "data.classes" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_results_of_other_predictions_are_written_again(
+    root: Path, handed_over: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit.main(submission(root))
+    sweep = load_sweep(root / "runs/demo")
+    for run in sweep.runs:
+        config = sweep.config_of(run)
+        split = splits.check(config)
+        tested = [split.subjects[name] for name in split.folds[run.fold].test]
+        predictions.write(
+            run.folder / predictions.FILE_NAME,
+            subjects=tested,
+            fold=run.fold,
+            classes=split.classes,
+            probabilities=[[0.5, 0.3, 0.2]] * len(tested),
+        )
+    collected: list[str] = []
+    monkeypatch.setattr("launch.submit.collect_here", lambda one: collected.append(one.name) or 0)
+    handed_over.clear()
+    summary = private_dir(sweep.config.results_folder) / "summary.json"
+    for content, again in (
+        ('{"complete": true}', True),  # of an earlier version
+        (f'{{"{PREDICTIONS_SHA256}": "of a partial collection"}}', True),
+        (f'{{"{PREDICTIONS_SHA256}": "{predictions_sha256(sweep)}"}}', False),
+    ):
+        collected.clear()
+        summary.write_text(content)
+        assert submit.main(submission(root)) == 0
+        assert collected == (["demo"] if again else [])
+    assert handed_over == []

@@ -92,7 +92,7 @@ def test_killed_within_a_candidate_between_and_within_the_run_it_predicts_the_sa
     assert selection.read(killed.folder) is not None
     assert not (killed.folder / "metrics.csv").exists()
     until_killed("checkpoint", "save", 2)
-    assert [path.name for path in (killed.folder / "checkpoint").glob("epoch-*")] == ["epoch-0002"]
+    assert (killed.folder / "checkpoint" / "epoch-0002").is_dir()
     AcceleratorState._reset_state(reset_partial_state=True)
     choosing.train(killed.config_file, side_by_side=2)
 

@@ -14,6 +14,7 @@ import pytest
 
 from preprocessing.build import build, build_part, publish
 from preprocessing.cohorts import find_scans
+from preprocessing.qc import measures_file, read_measures
 from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError, UserError
 from stfmri.study.locks import lock
@@ -279,3 +280,11 @@ def test_fsl_that_is_asked_for_and_absent_is_a_wrong_call(
     scans = [dataclasses.replace(scan, stripped=False) for scan in find_scans(config.data)]
     with pytest.raises(UserError, match="load its module"):
         build(dataclasses.replace(config, preprocessing=asked), scans, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\0", b"[" * 100_000, b"[]", b"{}"])
+def test_a_damaged_quality_record_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    keep = measures_file(tmp_path, "key")
+    keep.parent.mkdir()
+    keep.write_bytes(content)
+    assert read_measures(tmp_path, "key") is None

@@ -175,8 +175,8 @@ def test_what_is_no_table_is_refused_and_never_waited_for(tmp_path: Path) -> Non
     workbook(tmp_path / "cut.xlsx", *map(tuple, ROWS))
     (tmp_path / "cut.xlsx").write_bytes((tmp_path / "cut.xlsx").read_bytes()[:-400])
     cases = {
-        "pipe.csv": "must be a file",
-        "folder.csv": "must be a file",
+        "pipe.csv": "found a pipe",
+        "folder.csv": "found a folder",
         "latin.csv": "save it as UTF-8",
         "false.xlsx": "save it again as XLSX",
         "cut.xlsx": "save it again as XLSX",

@@ -82,7 +82,7 @@ def test_a_missing_an_empty_and_an_unreadable_file_are_told_apart(tmp_path: Path
         read_bytes(tmp_path / "empty.nii")
     os.mkfifo(tmp_path / "pipe.nii")  # reading it would wait for ever
     for irregular in (tmp_path, tmp_path / "pipe.nii", Path("/dev/zero")):
-        with pytest.raises(ScanError, match="no regular file"):
+        with pytest.raises(ScanError, match="expected a regular file, found"):
             read_bytes(irregular)
 
 
@@ -112,3 +112,13 @@ def test_the_stored_scale_is_applied_and_either_code_places_the_scan() -> None:
         image.set_qform(AFFINE, qform)
         image.set_sform(AFFINE, sform)
         assert parse(image.to_bytes()).oriented is oriented
+
+
+@pytest.mark.parametrize("slope", [math.inf, -math.inf])
+def test_an_infinite_scale_is_refused(slope: float) -> None:
+    raw = bytearray(nib.Nifti1Image(brain_values(0), AFFINE).to_bytes())
+    struct.pack_into("<f", raw, 112, slope)  # scl_slope
+    with pytest.raises(ScanError, match="scale is not finite"):
+        parse(bytes(raw))
+    struct.pack_into("<f", raw, 112, math.nan)  # which means none
+    assert parse(bytes(raw)).slope == 1

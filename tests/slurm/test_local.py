@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm.errors import ClusterError
-from slurm.local import local_gpus, run_local
+from slurm.local import run_local
 from tests.slurm import calls
 from tests.slurm.conftest import lines_of, wait_for
 
@@ -89,13 +89,6 @@ def test_without_gpus_to_hand_out_all_stay_visible(
     report = calls.Report(tmp_path / "0")
     run_local([report], limit=1, folder=tmp_path / "logs", workdir=workdir)
     assert json.loads(report.path.read_text())["CUDA_VISIBLE_DEVICES"] is None
-
-
-def test_gpus_are_those_that_the_user_left_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-x")
-    assert local_gpus() == ["3", "GPU-x"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert local_gpus() == []
 
 
 MAIN = """

@@ -208,3 +208,10 @@ def test_a_file_of_conf_spoilt_by_hand_is_one_clear_line(
 def test_a_number_must_be_finite(value: str) -> None:
     with pytest.raises(ConfigError, match=r"train\.learning_rate must be a finite number"):
         compose([f"train.learning_rate={value}"])
+
+
+def test_a_value_nested_without_end_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the value in sweep\.models") as caught:
+        compose([f"sweep.models={'[' * 3000}{']' * 3000}"])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000

@@ -49,6 +49,9 @@ def test_what_the_history_writes_is_read_back(tmp_path: Path) -> None:
         b"epoch,train_loss\n1,low\n",
         b'epoch,train_loss\n1,"0.5\n',
         b"\xff\xfe\0",
+        b"epoch,train_loss\n1,inf\n",
+        b"epoch,train_loss\n1e999,0.5\n",
+        b"epoch,train_loss\n1,nan\n",
     ],
 )
 def test_a_broken_table_has_no_epochs(tmp_path: Path, content: bytes) -> None:

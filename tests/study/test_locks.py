@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -130,3 +131,21 @@ def test_of_many_that_find_a_dead_holder_one_wins(tmp_path: Path) -> None:
     for racer in racers:
         racer.join()
     assert answers == ["held", *["refused"] * 5]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe\x00binary",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"host": "HOST", "pid": "x", "started": null, "job": "", "since": ""}',
+        b'{"host": "HOST", "pid": 1, "started": null, "job": "", "since": ""}',
+    ],
+)
+def test_a_lock_that_no_holder_wrote_is_nobodys(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content.replace(b"HOST", socket.gethostname().encode()))
+    assert locks.holder(tmp_path) is None
+    with locks.lock(tmp_path):
+        assert locks.holder(tmp_path).pid == os.getpid()

@@ -48,6 +48,17 @@ def test_what_is_written_is_read_back_and_valid(tmp_path: Path) -> None:
     np.testing.assert_allclose([row.probabilities for row in table.rows], PROBABILITIES, atol=1e-9)
 
 
+def test_a_table_of_another_cohort_is_valid_as_such_and_no_run_s(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    wanted = {"subjects": SUBJECTS, "fold": 0, "classes": CLASSES, "probabilities": PROBABILITIES}
+    predictions.write(path, **wanted, split=predictions.EXTERNAL)  # type: ignore[arg-type]
+    table = predictions.read(path)
+    predictions.validate(table, CLASSES, 0, IDS, predictions.EXTERNAL)
+    with pytest.raises(PredictionError, match="split 'test'"):
+        predictions.validate(table, CLASSES, 0, IDS)
+    assert not predictions.is_done(tmp_path, 0)
+
+
 def test_float32_probabilities_are_kept_to_the_bit(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     exact = generator.dirichlet(np.ones(3), size=3).astype(np.float32)

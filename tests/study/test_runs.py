@@ -249,6 +249,21 @@ def test_a_run_that_would_leave_its_sweep_is_refused(tmp_path: Path) -> None:
         load_sweep(sweep.folder)
 
 
+@pytest.mark.parametrize("loss", ["fold", "variant", "all", "twice"])
+def test_a_sweep_file_that_lost_runs_is_refused(tmp_path: Path, loss: str) -> None:
+    sweep = make_sweep(tmp_path)
+    kept = {
+        "fold": [run for run in sweep.runs if run.fold != 1],
+        "variant": [run for run in sweep.runs if run.variant != sweep.runs[-1].variant],
+        "all": [],
+        "twice": [*sweep.runs[:-1], sweep.runs[0]],
+    }
+    write_sweep(replace(sweep, runs=kept[loss]))
+    with pytest.raises(UserError, match=r"sweep\.yaml is damaged .*lists \d+ runs") as caught:
+        load_sweep(sweep.folder)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_thousand_runs_are_expanded_written_and_read_in_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     axes = "sweep.axes={augment:[light,none,heavy],train.learning_rate:[1e-4,1e-5]}"

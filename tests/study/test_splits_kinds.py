@@ -377,7 +377,7 @@ def test_a_file_of_the_first_format_is_read_as_before(tmp_path: Path) -> None:
     assert content.pop("n") == 2
     split.path.write_text(json.dumps({**content, "format": 1}))
     assert splits.ensure(config).folds == split.folds
-    assert splits.ensure(config).sha256 == split.sha256
+    assert splits.ensure(config).file.folds_sha256 == split.file.folds_sha256
     split.path.write_text(json.dumps({**content, "format": 3}))
     with pytest.raises(UserError, match="split format 3, this program reads 1 and 2"):
         splits.ensure(config)

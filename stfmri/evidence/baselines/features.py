@@ -18,14 +18,28 @@ import numpy.typing as npt
 
 from stfmri.evidence.baselines.record import Extractor, Float32Array, FloatArray
 from stfmri.study import locks
-from stfmri.study.files import private_dir, replacing
+from stfmri.study.files import (
+    NotRegularFileError,
+    clear_leftovers,
+    open_regular,
+    private_dir,
+    replacing,
+)
 from stfmri.study.shards import IndexRow, Volumes
 from stfmri.study.splits import Subject, rows_in
 
 FOLDER = "features"  # in the cache: the file, and the lock of who extracts
 FILE_NAME = "features.npz"
 WAIT_S = 3600.0  # for another process that extracts
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    NotRegularFileError,
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Progress = Callable[[Sequence[Subject]], Iterable[Subject]]
 
@@ -77,6 +91,7 @@ def volume_features(
     known = _read(file)
     if _lacking(known, subjects, extractors):
         with locks.lock(private_dir(file.parent), wait_s=WAIT_S):
+            clear_leftovers([file.parent])
             known = _read(file)  # again: another process may have extracted them meanwhile
             lacking = _lacking(known, subjects, extractors)
             if lacking:
@@ -127,6 +142,7 @@ def _extract(
     for subject in progress(sorted(subjects, key=lambda one: places[one.subject_id])):
         if places[subject.subject_id][:2] != shard:
             volumes, shard = Volumes(cache, rows), places[subject.subject_id][:2]
+        volumes.verify(subject.subject_id)
         volume_CDHW = volumes[subject.subject_id].astype(np.float32)
         for extractor in extractors:
             table = known.setdefault(_key(extractor), {})
@@ -139,7 +155,7 @@ def _read(file: Path) -> _Known:
     """What the file holds; nothing where it is missing or damaged."""
     try:
         # Opened here: of a file that is no archive NumPy forgets to close its own.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with open_regular(file) as stream, np.load(stream, allow_pickle=False) as arrays:
             kinds = [name for name in arrays.files if f"{name}.sha256" in arrays.files]
             return {
                 kind: dict(zip(arrays[f"{kind}.sha256"].tolist(), arrays[kind], strict=True))

@@ -22,7 +22,7 @@ from stfmri.evidence.baselines.record import Baseline, Fitted, Task
 from stfmri.evidence.cohort import Cohort, read_cohort
 from stfmri.study import locks, predictions
 from stfmri.study.config import Config
-from stfmri.study.files import private_dir, write_atomic
+from stfmri.study.files import clear_leftovers, private_dir, write_atomic
 from stfmri.study.git import code_state
 from stfmri.study.predictions import PredictionTable, of_subject
 from stfmri.study.runs import Run, Sweep
@@ -166,6 +166,7 @@ def _run(inputs: _Inputs, run: Run) -> None:
     with locks.lock(private_dir(run.folder)):
         if run.is_done():  # by another process, meanwhile
             return
+        clear_leftovers([run.folder])
         cohort = inputs.cohort
         task = task_of(inputs.config, cohort, run.fold, inputs.features, run.train_fraction)
         began = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from stfmri.learning import checkpoint
 from stfmri.learning.models.registry import build, require_library
 from stfmri.learning.weights import WeightsError
 from stfmri.study import selection
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError, first_line
+from stfmri.study.files import read_text, sha256_of
+from stfmri.study.quality import TrainingScan
 from stfmri.study.serialise import load_yaml
+
+MODEL_FILE = "model.pt"  # in the folder of a run that is done
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Trained:
         config: the run's own.
         chain: what a training volume of the run went through, as its shard had it.
         trained_on: sha256 of the voxels of each training volume.
+        training_scans: what quality control measured of the training volumes; empty for a run
+            that does not say.
     """
 
     network: nn.Module
@@ -35,6 +43,7 @@ class Trained:
     config: Config
     chain: dict[str, Any]
     trained_on: frozenset[str]
+    training_scans: tuple[TrainingScan, ...] = ()
 
 
 def load_trained(run: Path) -> Trained:
@@ -45,19 +54,21 @@ def load_trained(run: Path) -> Trained:
             library that builds its network is not installed.
     """
     config = selection.config_of(run)
-    file = run / "model.pt"
-    if not file.is_file():
+    file = run / MODEL_FILE
+    if not file.exists():
         raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
     require_library(config.model.name)
+    content = checkpoint.read_tensors(file, torch.device("cpu"))
+    _require_own(file, run)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
         # A model of an earlier version does not tell; the chain, below, does.
         contrasts = tuple(content.get("contrasts", config.data.channels))
         network = build(config.model, len(classes), seed=0, channels=len(contrasts))
         network.load_state_dict(content["state_dict"])
         chain = dict(load_yaml(content.get("chain", "{}"), f"{file} (chain)"))
-    except Exception as error:  # torch.load raises many kinds; each means this file is no model
+        scans = tuple(map(TrainingScan.of_plain, content.get("training_scans", ())))
+    except Exception as error:  # of many kinds; each means that this file is no model of the run
         raise WeightsError(
             f"{file} does not fit {run / 'config.yaml'}: {first_line(error)}"
         ) from error
@@ -68,4 +79,21 @@ def load_trained(run: Path) -> Trained:
             f"make them with {config.chain[key]}: use the code that the sweep was submitted with, "
             "in its folder code-…, or train again"
         )
-    return Trained(network.eval(), classes, contrasts, config, chain, trained_on)
+    return Trained(network.eval(), classes, contrasts, config, chain, trained_on, scans)
+
+
+def _require_own(file: Path, run: Path) -> None:
+    """Refuse a model that is not the one whose hash the run wrote down; earlier versions did not.
+
+    Raises:
+        UserError: naming the file.
+    """
+    try:
+        said = json.loads(read_text(run / "provenance.json")).get("model_sha256")
+    except (OSError, ValueError, AttributeError):
+        said = None  # without it, the model's own checksums are all there is
+    if said is not None and sha256_of(file) != said:
+        raise UserError(
+            f"{file} is not the model that this run wrote (sha256 in provenance.json: "
+            f"{str(said)[:12]}): restore it, or delete predictions.csv and submit the sweep again"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 from stfmri.study import pretrained
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError
-from stfmri.study.files import private_dir, write_atomic
+from stfmri.study.files import private_dir, read_text, write_atomic
 from stfmri.study.overrides import flatten
 from stfmri.study.serialise import dump_yaml, load_yaml
 from stfmri.study.words import listed
@@ -68,7 +68,7 @@ def keep(request: Request) -> None:
     if not file.is_file():
         write_atomic(file, dump_yaml(request.values))
         return
-    before = load_yaml(file.read_text(encoding="utf-8"), str(file)) or {}
+    before = load_yaml(read_text(file), str(file)) or {}
     # As YAML has them, in which a tuple is a list.
     now = load_yaml(dump_yaml(request.values), str(file))
     differing = [

@@ -19,7 +19,7 @@ from typing import Any
 
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import UserError
-from stfmri.study.files import write_atomic
+from stfmri.study.files import read_text, write_atomic
 from stfmri.study.splits.record import Fold
 
 FORMAT = 2
@@ -51,13 +51,30 @@ class SplitFile:
 
     @property
     def sha256(self) -> str:
-        """Hash of the folds, the classes and the cohort, however the file is laid out."""
-        content = {
+        """Hash of everything that the file says, however it is laid out."""
+        pairs = {"near_duplicates": self.near_duplicates, "joined": self.joined}
+        return _hash(
+            {
+                **self.settings,
+                **self._divided,
+                **{key: [asdict(pair) for pair in listed] for key, listed in pairs.items()},
+                "kind": self.kind,
+                "label": self.label,
+            }
+        )
+
+    @property
+    def folds_sha256(self) -> str:
+        """Hash of folds, classes and cohort alone, which sweeps of earlier versions hold."""
+        return _hash(self._divided)
+
+    @property
+    def _divided(self) -> dict[str, object]:
+        return {
             "classes": self.classes,
             "cohort_sha256": self.cohort_sha256,
             "folds": [asdict(fold) for fold in self.folds],
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def differences(self, expected: SplitFile) -> list[str]:
         """What was drawn otherwise than `expected`, in words; the folds apart."""
@@ -100,7 +117,7 @@ def read(path: Path) -> SplitFile:
         UserError: where it is missing, is none, or is of a later format.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         number = content.pop("format", 1)
         found = SplitFile(
             path=path,
@@ -139,12 +156,16 @@ def require_unchanged(split: SplitFile, sha256: str) -> None:
     Raises:
         UserError: naming the file.
     """
-    if sha256 and split.sha256 != sha256:
+    if sha256 and sha256 not in (split.sha256, split.folds_sha256):
         raise UserError(
             f"{split.path} is not the split that this sweep was submitted with (sha256 "
             f"{split.sha256[:12]}, expected {sha256[:12]}): it was edited or drawn again since. "
             "Restore the file, or submit another sweep with --name"
         )
+
+
+def _hash(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _fold(content: Any) -> Fold:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from stfmri.learning import models
-from stfmri.learning.convolutions import WideNorm, _as_pictures, reform
+from stfmri.learning.convolutions import WideNorm, reform
+from stfmri.learning.convolutions.cpu import _as_pictures
 from stfmri.study.config import ModelConfig
 from tests.conftest import need_library
 

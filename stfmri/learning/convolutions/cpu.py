@@ -22,13 +22,12 @@ convolution over slices runs in float32 instead, or in the matrix products above
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stfmri.learning import device
+from stfmri.learning.convolutions.shared import EveryVoxel, SameWeights, WideNorm, factorised
 
 VECTOR = 16  # channels
 WIDE = 256  # channels: from there on volumes are small, and to copy the weights costs what it gains
@@ -47,22 +46,17 @@ def reform(network: nn.Module) -> nn.Module:
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv3d) and (form := _form(child)) is not None:
                 setattr(parent, name, form(child))
-    for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            _widen(module)
+    _widen(network)
     return network
 
 
-def _widen(sequence: nn.Sequential) -> None:
+def _widen(network: nn.Module) -> None:
     """Round up the channels between a convolution of slices and the one across them."""
-    layers = list(sequence)
-    for first in range(len(layers) - 3):
-        before, norm, activation, after = layers[first : first + 4]
+    for sequence, first in factorised(network):
+        before, norm, _, after = list(sequence)[first : first + 4]
         if (
             isinstance(before, SliceConvolution)
-            and isinstance(norm, nn.BatchNorm3d)
-            and isinstance(activation, nn.ReLU)
-            and isinstance(after, _SameWeights)
+            and isinstance(after, SameWeights)
             and before.out_channels < WIDE
             and before.out_channels % VECTOR
         ):
@@ -70,9 +64,9 @@ def _widen(sequence: nn.Sequential) -> None:
             sequence[first + 1] = WideNorm(norm)
 
 
-def _form(module: nn.Conv3d) -> type[_SameWeights] | None:
+def _form(module: nn.Conv3d) -> type[SameWeights] | None:
     # torchvision's own subclasses of Conv3d all keep its forward.
-    if isinstance(module, _SameWeights):
+    if isinstance(module, SameWeights):
         return None
     if module.kernel_size[0] == 1 and module.padding[0] == 0:
         return SliceConvolution
@@ -82,51 +76,13 @@ def _form(module: nn.Conv3d) -> type[_SameWeights] | None:
     return VolumeConvolution if module.kernel_size[0] >= 3 else None
 
 
-class _TakesOver(nn.Module):
-    """A module with everything that another holds: parameters, buffers, settings."""
-
-    def __init__(self, original: nn.Module) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(original.__dict__)
-
-
-class _SameWeights(_TakesOver, nn.Conv3d):
-    """A convolution that takes over another's weights, and may have channels beyond them."""
-
-    extra_inputs = extra_outputs = 0
-
-    def widened(self) -> Tensor:
-        """The weights, and zeros for channels that were added."""
-        if not (self.extra_inputs or self.extra_outputs):
-            return self.weight
-        return F.pad(self.weight, (0,) * 6 + (0, self.extra_inputs, 0, self.extra_outputs))
-
-
-class WideNorm(_TakesOver, nn.BatchNorm3d):
-    """Batch norm of more channels than it has parameters for; the others are zero and stay so."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, C, T, H, W) → the same shape."""
-        own, extra = self.num_features, (0, input.shape[1] - self.num_features)
-        held = dict(self.named_buffers())
-        mean, variance = (F.pad(held[name], extra) for name in ("running_mean", "running_var"))
-        weight, bias = F.pad(self.weight, extra), F.pad(self.bias, extra)
-        momentum = cast("float", self.momentum)
-        y = F.batch_norm(input, mean, variance, weight, bias, self.training, momentum, self.eps)
-        if self.training:
-            held["running_mean"].copy_(mean[:own])
-            held["running_var"].copy_(variance[:own])
-            held["num_batches_tracked"].add_(1)
-        return y
-
-
-class SliceConvolution(_SameWeights):
+class SliceConvolution(SameWeights):
     """A (1, k, k) convolution as a 2-D one over all slices of all volumes."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, C', T', H', W')."""
         every = self.stride[0]
-        x_BCTHW = _EverySlice.apply(input, every) if every > 1 else input
+        x_BCTHW = EveryVoxel.apply(input, (every, 1, 1)) if every > 1 else input
         batch, channels, slices, height, width = x_BCTHW.shape
         pictures = x_BCTHW.transpose(1, 2).reshape(batch * slices, channels, height, width)
         y = F.conv2d(
@@ -142,27 +98,7 @@ class SliceConvolution(_SameWeights):
         return y_BCTHW.contiguous(memory_format=layout)
 
 
-class _EverySlice(torch.autograd.Function):
-    """Every n-th slice of (B, C, T, H, W), with a gradient whose channels come last as well."""
-
-    @staticmethod
-    def forward(ctx, x, every):
-        ctx.every, ctx.shape = every, x.shape
-        return x[:, :, ::every]
-
-    @staticmethod
-    def backward(ctx, gradient):
-        whole = torch.empty(
-            ctx.shape,
-            dtype=gradient.dtype,
-            device=gradient.device,
-            memory_format=torch.channels_last_3d,
-        ).zero_()
-        whole[:, :, :: ctx.every] = gradient
-        return whole, None
-
-
-class VolumeConvolution(_SameWeights):
+class VolumeConvolution(SameWeights):
     """A convolution over slices that leaves bf16 where oneDNN's weight gradient is wrong in it."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -199,7 +135,7 @@ def _as_pictures(x_BCTHW: Tensor, height: int, width: int) -> Tensor:
     return x_BTHWC.reshape(*x_BTHWC.shape[:2], height, width, -1).permute(0, 4, 1, 2, 3)
 
 
-class AcrossSlices(_SameWeights):
+class AcrossSlices(SameWeights):
     """A (3, 1, 1) convolution: its weight gradient as matrix products, or its pictures in rows."""
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,0 +1,108 @@
+"""Which finished runs answer: those of a run, of a variant, or of a sweep's leading variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stfmri.study.errors import UserError
+from stfmri.study.files import absolute
+from stfmri.study.runs import SWEEP_FILE
+
+CONFIG = "config.yaml"
+ENSEMBLE = "+ensemble"  # what the mean over a variant's seeds is called in the results
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The runs whose probabilities are averaged.
+
+    Attributes:
+        name: of the variants they belong to.
+        runs: folders, each once.
+        notes: what a reader should know of the choice, a sentence each.
+    """
+
+    name: str
+    runs: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each run, as short as tells them apart."""
+        short = [_name_of(run) for run in self.runs]
+        if len(set(short)) == len(short):
+            return tuple(short)
+        return tuple(str(run) for run in self.runs)
+
+
+def choose(folders: Sequence[Path]) -> Chosen:
+    """The runs in all of the folders together.
+
+    Args:
+        folders: runs, variants and sweeps.
+
+    Raises:
+        UserError: where one is none of these, or a sweep was not collected yet.
+    """
+    runs: dict[Path, None] = {}
+    names: dict[str, None] = {}
+    notes: list[str] = []
+    for given in folders:
+        folder = absolute(given).resolve()
+        if (folder / SWEEP_FILE).is_file():
+            folder, found = _leading_variant(folder)
+            notes += found
+        own = [folder] if (folder / CONFIG).is_file() else list(_runs_of_variant(folder))
+        if not own:
+            raise UserError(
+                f"--run {given} must be a run (runs/<sweep>/<variant>/fold<k>), a variant "
+                f"(runs/<sweep>/<variant>) or a sweep (runs/<sweep>); found no {CONFIG} there"
+            )
+        for run in own:
+            if not (run / "model.pt").is_file():
+                raise UserError(
+                    f"no model at {run / 'model.pt'}: the run has not finished, or is a "
+                    "baseline's; see launch/status.py, or name the finished runs with several --run"
+                )
+            runs[run] = None
+            names[_variant_of(run)] = None
+    return Chosen("+".join(names), tuple(runs), tuple(notes))
+
+
+def _runs_of_variant(folder: Path) -> Iterator[Path]:
+    """Every run of a variant, finished or not: submitting writes its configuration."""
+    found = [*folder.glob(f"fold*/{CONFIG}"), *folder.glob(f"seed*/fold*/{CONFIG}")]
+    yield from sorted(file.parent for file in found)
+
+
+def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
+    """The folder of the variant that the sweep's results put first, and notes on it."""
+    # SciPy and scikit-learn take seconds to import.
+    from stfmri.evidence.summary_json import read_leader
+
+    results = sweep.parent.parent / "results" / sweep.name
+    leader = read_leader(results)
+    if leader.variant is None:
+        raise UserError(
+            f"{results} names no leading variant; collect the sweep when runs have finished, or "
+            "name a variant with --run"
+        )
+    notes = [f"{leader.variant} is the leading variant of the sweep {sweep.name} ({results})"]
+    if not leader.is_complete:
+        notes.append(
+            f"the results of {sweep.name} are incomplete: another variant may lead once all of its "
+            "runs have finished"
+        )
+    return sweep / leader.variant.removesuffix(ENSEMBLE), notes
+
+
+def _variant_of(run: Path) -> str:
+    inner = run.parent
+    return inner.parent.name if inner.name.startswith("seed") else inner.name
+
+
+def _name_of(run: Path) -> str:
+    parts = run.parts[-3:] if run.parent.name.startswith("seed") else run.parts[-2:]
+    return "/".join(parts)

@@ -1,0 +1,40 @@
+"""Whether results/<sweep>/ tell of the predictions that the sweep has now.
+
+summary.json is written last and holds a hash of the predictions that everything beside it was made
+from. A collection that was killed, or that was made when runs were missing, has another hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from stfmri.study import predictions
+from stfmri.study.files import NotRegularFileError, read_text, sha256_of
+from stfmri.study.runs import Sweep
+
+SUMMARY_FILE = "summary.json"
+PREDICTIONS_SHA256 = "predictions_sha256"  # its key there
+ABSENT = "absent"
+
+
+def predictions_sha256(sweep: Sweep) -> str:
+    """Hash of the predictions of every run that the sweep expects, absent ones included."""
+    digest = hashlib.sha256()
+    for run in sweep.all_runs:
+        try:
+            found = sha256_of(run.folder / predictions.FILE_NAME)
+        except (FileNotFoundError, NotADirectoryError, NotRegularFileError):
+            found = ABSENT
+        digest.update(f"{run.name} {found}\n".encode())
+    return digest.hexdigest()
+
+
+def are_current(sweep: Sweep) -> bool:
+    """Whether the sweep's results are complete, and made from the predictions as they are now."""
+    try:
+        summary = json.loads(read_text(sweep.config.results_folder / SUMMARY_FILE))
+    except (OSError, ValueError, RecursionError, NotRegularFileError):
+        return False
+    said = summary.get(PREDICTIONS_SHA256) if isinstance(summary, dict) else None
+    return said == predictions_sha256(sweep)
