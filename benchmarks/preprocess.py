@@ -12,6 +12,7 @@ record and picture included) runs in one process and in two; their memory is rea
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import sys
@@ -41,9 +42,10 @@ from numpy.typing import NDArray
 from scans import TOY_SHAPE, find_scans, write_mask
 from scipy import ndimage
 
+from preprocessing import child
 from preprocessing.chain import Chain, Processed, process, read
 from preprocessing.cohorts import SCAN, Scan
-from preprocessing.worker import Worker, one_thread, start
+from preprocessing.worker import Worker, one_thread
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig
 
 PACKAGES = ("torchio", "monai", "nibabel", "numpy", "SimpleITK")
@@ -225,7 +227,10 @@ def two_cores(worker: Worker, scans: Sequence[Scan], rounds: int) -> list[Row]:
     """One worker process against two, once both have started; and their memory."""
     context = get_context("spawn")
     pools = {
-        jobs: ProcessPoolExecutor(jobs, mp_context=context, initializer=start) for jobs in (1, 2)
+        jobs: ProcessPoolExecutor(
+            jobs, mp_context=context, initializer=child.start, initargs=(os.getpid(),)
+        )
+        for jobs in (1, 2)
     }
     peaks: list[float] = []
 
