@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import track
 
 from launch.cli import entry_point
-from launch.prediction.runs import choose
+from launch.prediction.runs import choose, default_folder
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
+from stfmri.study.results import REPORT_RECORD
 
 if TYPE_CHECKING:
     from launch.prediction.examine import Examined
@@ -126,8 +127,8 @@ def _check(options: argparse.Namespace) -> None:
     files = {"--report": options.report}
     if options.table is None:
         files["--out"] = options.out
-    elif options.out is not None and options.out.exists() and not absolute(options.out).is_dir():
-        raise UserError(f"--out {options.out}: with --table it must be a folder, found a file")
+    else:
+        _require_own_folder(options.out or Path(default_folder(options.table)))
     for flag, path in files.items():
         if path is None:
             continue
@@ -135,6 +136,15 @@ def _check(options: argparse.Namespace) -> None:
             raise UserError(f"{flag} {path}: there is no folder {absolute(path).parent}")
         if absolute(path).exists() and not absolute(path).is_file():
             raise UserError(f"{flag} {path} must be a file; it is a folder, a pipe or a device")
+
+
+def _require_own_folder(out: Path) -> None:
+    """Refuse a folder in which results would take the place of other files of the same names."""
+    folder = absolute(out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {out}: with --table it must be a folder, found a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT_RECORD).is_file():
+        raise UserError(f"--out {out} holds other files; name a new folder, or an empty one")
 
 
 def _scans(options: argparse.Namespace, first: Trained) -> list[Scan]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
-from stfmri.study.runs import SWEEP_FILE
+from stfmri.study.results import are_current
+from stfmri.study.runs import SWEEP_FILE, load_sweep
 
 CONFIG = "config.yaml"
 ENSEMBLE = "+ensemble"  # what the mean over a variant's seeds is called in the results
@@ -71,6 +72,11 @@ def choose(folders: Sequence[Path]) -> Chosen:
     return Chosen("+".join(names), tuple(runs), tuple(notes))
 
 
+def default_folder(table: Path) -> str:
+    """Where an external test on a table is written."""
+    return f"external-{table.stem}"
+
+
 def _runs_of_variant(folder: Path) -> Iterator[Path]:
     """Every run of a variant, finished or not: submitting writes its configuration."""
     found = [*folder.glob(f"fold*/{CONFIG}"), *folder.glob(f"seed*/fold*/{CONFIG}")]
@@ -90,6 +96,11 @@ def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
             "name a variant with --run"
         )
     notes = [f"{leader.variant} is the leading variant of the sweep {sweep.name} ({results})"]
+    if not are_current(load_sweep(sweep)):
+        notes.append(
+            f"the results of {sweep.name} were not made from the predictions that it has now: "
+            "collect it again, as another variant may lead"
+        )
     if not leader.is_complete:
         notes.append(
             f"the results of {sweep.name} are incomplete: another variant may lead once all of its "

@@ -14,7 +14,7 @@ from launch.prediction import external, page, sheet
 from launch.prediction.answers import Answer
 from launch.prediction.examine import Examined
 from launch.prediction.familiar import ordinal
-from launch.prediction.runs import Chosen
+from launch.prediction.runs import Chosen, default_folder
 from stfmri.learning.models import Trained
 from stfmri.study.files import absolute, write_atomic
 
@@ -111,7 +111,7 @@ def as_external_test(told: Told, table: Path, folder: Path | None) -> None:
         LeakageError: where a network was trained on one of the scans.
         UserError: where no scan was answered.
     """
-    target = absolute(folder or f"external-{table.stem}")
+    target = absolute(folder or default_folder(table))
     written = external.write(
         target,
         told.answers,

@@ -41,6 +41,7 @@ def report_predictions(
     from stfmri.evidence.imported import read_evidence
     from stfmri.evidence.summarise import summarise
     from stfmri.evidence.write import write_results
+    from stfmri.study.results import REPORT_RECORD
     from stfmri.study.splits import require_columns
 
     evidence = read_evidence(
@@ -54,4 +55,4 @@ def report_predictions(
     )
     require_columns(evidence.cohort.used, subgroups, "subgroups")
     results = summarise(evidence, subgroups)
-    return write_results(results, out, out / ".written.txt")
+    return write_results(results, out, out / REPORT_RECORD)

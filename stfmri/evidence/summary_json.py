@@ -12,7 +12,7 @@ from typing import Any
 from stfmri.evidence import chosen
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.study.errors import UserError
-from stfmri.study.files import safe_name
+from stfmri.study.files import read_text, safe_name
 
 FILE_NAME = "summary.json"
 
@@ -36,7 +36,7 @@ def read_leader(results: Path) -> Leader:
     """
     path = results / FILE_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         leader = content["leader"]
         name = None if leader is None else safe_name(leader, f"{path}: leader")
         return Leader(name, bool(content["complete"]))
@@ -45,7 +45,7 @@ def read_leader(results: Path) -> Leader:
             f"no results at {path}: collect the sweep first, python -m stfmri.collect --sweep "
             f"{results.name}"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error!r}); collect the sweep again") from error
 
 

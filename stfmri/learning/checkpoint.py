@@ -25,6 +25,8 @@ from stfmri.study.files import open_regular, private_dir
 
 # What loading the state of another network, or of no network, raises.
 UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+# What says nothing of a file: memory, or the GPU, that other work has taken.
+OF_THE_MACHINE = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 # A file that is not there; and a place in it that cannot be, as a damaged archive may name.
 _OF_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
 _PUBLISHED = re.compile(r"epoch-(\d{4,})")
@@ -97,8 +99,8 @@ def write_tensors(file: Path, content: dict[str, Any]) -> None:
         raise OSError(cause.errno, cause.strerror, str(file)) from error
 
 
-def read_tensors(file: Path, device: torch.device) -> Any:
-    """What `write_tensors` wrote, every byte of it checked against its checksum.
+def read_tensors(file: Path) -> Any:
+    """What `write_tensors` wrote, on the CPU, every byte of it checked against its checksum.
 
     Raises:
         UserError: naming `file`, where it has changed since, or is no such file.
@@ -110,24 +112,26 @@ def read_tensors(file: Path, device: torch.device) -> Any:
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} in it has changed since it was written")
-        return torch.load(file, map_location=device, weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OF_THE_MACHINE:
+        raise
     except Exception as error:  # zipfile and torch raise many kinds; each means the same
         if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
             raise
         raise UserError(f"{file} is damaged, or no file of tensors: {first_line(error)}") from error
 
 
-def newest_first(
-    run: Path, device: torch.device, warn: Callable[[str], None]
-) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The complete checkpoints and their states; one that cannot be read counts as absent.
+def newest_first(run: Path, warn: Callable[[str], None]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The complete checkpoints and their states, on the CPU.
+
+    One that cannot be read counts as absent.
 
     Args:
         warn: told of each of these.
     """
     for _, folder in reversed(_published(run / "checkpoint")):
         try:
-            state = read_tensors(folder / "state.pt", device)
+            state = read_tensors(folder / "state.pt")
         except UserError as error:
             warn(f"warning: this checkpoint counts as absent: {error}")
             continue

@@ -159,8 +159,14 @@ def forget_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes of device memory at the peak since it was forgotten; for a CPU, of this process."""
+def peak_memory(device: torch.device, captured: bool = False) -> int:
+    """Bytes of device memory at the peak since it was forgotten; for a CPU, of this process.
+
+    Args:
+        captured: whether steps are CUDA graphs, whose memory is reserved once, not allocated anew.
+    """
+    if device.type == "cuda" and captured:
+        return torch.cuda.max_memory_reserved(device)
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

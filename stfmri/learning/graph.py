@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stfmri.study.errors import TrainingError, first_line
+
 # As they are, in steps that count like all others: cuDNN compares its algorithms in the first one,
 # and the optimiser and the loss scaler create their state.
 FIRST_STEPS = 3
@@ -76,7 +78,13 @@ class CapturedStep:
         """Record a step; nothing is computed."""
         self._input, self._label = input_BCTHW.clone(), label_B.clone()
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: a loader's thread may pin memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._loss = self._step(self._input, self._label)
+        try:
+            # Of this thread alone: a loader's thread may pin memory meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._loss = self._step(self._input, self._label)
+        except RuntimeError as error:  # of memory, or of a layer that waits for the device
+            raise TrainingError(
+                f"a step could not be captured as a CUDA graph ({first_line(error)}); use "
+                "train.cuda_graph=false"
+            ) from error
         return graph

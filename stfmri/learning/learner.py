@@ -134,11 +134,17 @@ class Learner:
         self._batch = (self._batch + 1) % self.batches
         input_BCTHW = self._training_input(batch)
         # Runs that share a GPU would spoil each other's choice of cuDNN's algorithms.
-        with contextlib.nullcontext() if self._has_stepped else gpu_lock.alone_on(self.device):
+        with contextlib.nullcontext() if self._has_stepped else self._turn():
             self._has_stepped = True
             if self._captured is not None:
                 return self._captured(input_BCTHW, batch.label_B)
             return self._compute(input_BCTHW, batch.label_B, group, moves)
+
+    def _turn(self) -> contextlib.AbstractContextManager[None]:
+        """Processes of one run wait for each other in a step, and so for no other run."""
+        if self.accelerator.num_processes > 1:
+            return contextlib.nullcontext()
+        return gpu_lock.alone_on(self.device)
 
     def _compute(self, input_BCTHW: Tensor, label_B: Tensor, group: int, moves: bool) -> Tensor:
         """Gradients of one batch of a group and, after the last one, new weights."""

@@ -45,7 +45,7 @@ from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
 from stfmri.study.verify import Verification
 
-FIRST_HALVINGS = 8  # of the loss scale, in the first epoch: from 2¹⁶ to 2⁸
+FIRST_HALVINGS = 8  # of the loss scale, beside a tenth of the steps: from 2¹⁶ to 2⁸
 
 
 def train_run(config_file: Path, side_by_side: int = 1) -> None:
@@ -258,7 +258,7 @@ class Run:
         row = {"epoch": learner.epoch, "epochs": learner.epochs, "train_loss": loss_mean}
         row |= {"seconds": seconds, "samples_per_s": samples / seconds}
         row |= {"wait_share": waiting.seconds / seconds}
-        row |= {"peak_memory_bytes": device.peak_memory(self.device)}
+        row |= {"peak_memory_bytes": device.peak_memory(self.device, self.learner.is_captured)}
         if accelerator.scaler is not None:
             row |= self._scaled_steps(learner.steps_taken() - taken_before)
         if self.val_part is not None:
@@ -276,13 +276,15 @@ class Run:
         learner, scaler = self.learner, self.accelerator.scaler
         skipped = learner.steps_in_epoch - taken
         scale = scaler.get_scale()
-        # At first it may halve the scale a few times.
-        allowed = max(learner.steps_in_epoch / 10, FIRST_HALVINGS if learner.epoch == 1 else 1)
-        if scale < 1 or skipped > allowed:
+        steps = learner.epoch * learner.steps_in_epoch
+        left_out = steps - learner.steps_taken()
+        # At first the scaler may halve the scale a few times; but some step must be taken at last.
+        too_many = left_out > FIRST_HALVINGS + steps / 10
+        if scale < 1 or too_many or (left_out == steps and learner.epoch == learner.epochs):
             raise DivergedError(
-                f"{self.folder}: gradients overflow in fp16: epoch {learner.epoch} left out "
-                f"{skipped} of {learner.steps_in_epoch} steps and ended with a loss scale of "
-                f"{scale:g}; use train.precision=bf16 or fp32"
+                f"{self.folder}: gradients overflow in fp16: {left_out} of {steps} steps were left "
+                f"out until epoch {learner.epoch}, which ended with a loss scale of {scale:g}; use "
+                "train.precision=bf16 or fp32"
             )
         return {"loss_scale": scale, "steps": taken, "skipped_steps": skipped}
 
@@ -317,10 +319,12 @@ class Run:
         """Go on from the newest checkpoint that is whole and of this run, if there is one."""
         fresh: dict[str, Any] | None = None
         warn = self.accelerator.print
-        for folder, state in checkpoint.newest_first(self.folder, self.device, warn):
+        for folder, state in checkpoint.newest_first(self.folder, warn):
             fresh = fresh or copy.deepcopy(self.learner.state())
             try:
                 self._restore(state)
+            except checkpoint.OF_THE_MACHINE:
+                raise  # and not the checkpoint's fault
             except checkpoint.UNFIT as error:
                 warn(f"warning: this checkpoint counts as absent: {folder}: {first_line(error)}")
                 self.learner.load_state(fresh)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stfmri.study.files import write_atomic
+from stfmri.study.files import NotRegularFileError, open_text, write_atomic
 
 FILE_NAME = "qc.csv"
 NUMBERS_FROM = 3  # columns before the measures: subject, source and class
@@ -92,13 +92,13 @@ def read(cache: Path) -> dict[str, Quality]:
     somebody has edited stops no run.
     """
     try:
-        with (cache / FILE_NAME).open(newline="", encoding="utf-8") as file:
+        with open_text(cache / FILE_NAME, newline="") as file:
             header, *lines = csv.reader(file, strict=True)
         names = header[NUMBERS_FROM:]
         return {
             line[0]: _quality(dict(zip(names, line[NUMBERS_FROM:], strict=True))) for line in lines
         }
-    except (OSError, csv.Error, ValueError, IndexError):
+    except (OSError, csv.Error, ValueError, IndexError, NotRegularFileError):
         return {}
 
 

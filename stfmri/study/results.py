@@ -13,6 +13,7 @@ from stfmri.study import predictions
 from stfmri.study.files import NotRegularFileError, read_text, sha256_of
 from stfmri.study.runs import Sweep
 
+REPORT_RECORD = ".written.txt"  # in a folder of a report alone: what was written there
 SUMMARY_FILE = "summary.json"
 PREDICTIONS_SHA256 = "predictions_sha256"  # its key there
 ABSENT = "absent"

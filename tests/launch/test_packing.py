@@ -74,7 +74,7 @@ def test_what_is_submitted_is_packed_scaled_and_says_that_a_gpu_was_asked_for(
         return [Job(str(len(arrays)), index) for index, _ in enumerate(calls)]
 
     monkeypatch.setattr(cluster, "submit_array", submit_array)
-    monkeypatch.setattr(submit, "check_queue", lambda sweep: None)
+    monkeypatch.setattr(submit, "check_queue", lambda sweep, states: None)
     typed = ("cluster=slurm", "cluster.runs_per_gpu=2", "sweep.folds=[0,1]")
     assert submit.main(submission(root, *typed)) == 0
     ([call], asked), *_ = arrays

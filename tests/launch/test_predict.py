@@ -357,9 +357,9 @@ REFUSED = {
     "stripped without the flag": "looks brain-extracted already; say so with --stripped",
     "a head with it": "looks like a whole head",
     "four dimensions": "expected a 3-D volume",
-    "a pipe": "it is no regular file",
-    "a pipe as mask": "it is no regular file",
-    "a device": "it is no regular file",
+    "a pipe": "expected a regular file, found a",
+    "a pipe as mask": "expected a regular file, found a",
+    "a device": "expected a regular file, found a",
     "a piece of a brain": "look at the scan, its voxel size and its mask",
     "another contrast by name": "expected FILE, found flair=",
 }
@@ -606,6 +606,16 @@ def test_answers_go_into_regular_files_of_folders_that_are_there(
     assert ("a pipe or a device" in said) == (kind == "a pipe")
 
 
+def test_an_external_test_is_not_written_among_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cohort.csv").write_text("mine")
+    words = ["--run", "anything", "--table", str(tmp_path / "cohort.csv"), "--out", str(tmp_path)]
+    assert predict.main(words) == 2
+    assert "holds other files; name a new folder" in capsys.readouterr().err
+    assert (tmp_path / "cohort.csv").read_text() == "mine"
+
+
 def test_a_bad_scan_is_named_and_the_others_go_on(
     root: Path, other: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -629,7 +639,7 @@ def test_a_bad_scan_is_named_and_the_others_go_on(
         (["--table", "c.csv", "a.nii.gz"], "give scans, or a labelled cohort with --table"),
         (["--table", "c.csv", "--mask", "m.nii.gz"], "use its column mask"),
         (["--label", "age", "a.nii.gz"], "--label is the column of the class in --table"),
-        (["--table", "/dev/null"], "it is a folder, a pipe or a device"),
+        (["--table", "/dev/null"], "expected a regular file, found a device"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(

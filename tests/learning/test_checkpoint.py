@@ -48,7 +48,7 @@ def names(folder: Path) -> list[str]:
 
 
 def newest(run: Path) -> dict[str, Any] | None:
-    return next((state for _, state in checkpoint.newest_first(run, CPU, print)), None)
+    return next((state for _, state in checkpoint.newest_first(run, print)), None)
 
 
 def save_two(run: Path) -> Path:
@@ -110,6 +110,20 @@ def test_a_checkpoint_that_the_system_does_not_give_is_not_taken_for_absent(
         newest(tmp_path)
 
 
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_memory_that_other_work_has_taken_is_not_the_checkpoints_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    save_two(tmp_path)
+
+    def without_memory(*_: object, **__: object) -> None:
+        raise error("out of memory")
+
+    monkeypatch.setattr(torch, "load", without_memory)
+    with pytest.raises(error):
+        newest(tmp_path)
+
+
 def test_no_flipped_bit_changes_what_is_read_without_a_word(tmp_path: Path) -> None:
     file = tmp_path / "state.pt"
     content = {"w": torch.arange(300.0), "n": torch.ones(5, dtype=torch.int64), "epoch": 3}
@@ -120,7 +134,7 @@ def test_no_flipped_bit_changes_what_is_read_without_a_word(tmp_path: Path) -> N
         file.write_bytes(whole)
         flip(file, place // 8, place % 8)
         try:
-            read = checkpoint.read_tensors(file, CPU)
+            read = checkpoint.read_tensors(file)
         except UserError:
             found += 1
             continue

@@ -182,8 +182,18 @@ def test_a_run_whose_steps_are_left_out_ends_and_names_the_way_out(
         return 1e9 * weighted_loss(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(learner, "weighted_loss", far_too_large)
-    run.train_epoch()  # in the first one the scaler may look for a scale
-    batches = run.learner.batches
-    expected = f"left out {batches} of {batches} steps .* train.precision=bf16 or fp32"
+    run.train_epoch()  # in the first steps the scaler may look for a scale
+    steps = 2 * run.learner.batches
+    expected = f"{steps} of {steps} steps were left out .* train.precision=bf16 or fp32"
     with pytest.raises(DivergedError, match=expected):
+        run.train_epoch()
+
+
+def test_a_run_that_takes_no_step_at_all_does_not_end_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with(tmp_path, accelerator_with())
+    monkeypatch.setattr(learner, "weighted_loss", lambda *given: 1e9 * weighted_loss(*given))
+    run.learner.epochs = 1
+    with pytest.raises(DivergedError, match="until epoch 1"):
         run.train_epoch()

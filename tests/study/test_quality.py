@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def test_what_is_written_is_read_whatever_the_class_s_column_is_called(
 def test_a_missing_or_damaged_table_is_an_empty_one(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / FILE_NAME).write_bytes(content)
+    assert read(tmp_path) == {}
+
+
+def test_a_pipe_in_the_place_of_the_table_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
     assert read(tmp_path) == {}
 
 

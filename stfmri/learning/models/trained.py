@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from stfmri.learning import checkpoint
@@ -58,7 +57,7 @@ def load_trained(run: Path) -> Trained:
     if not file.exists():
         raise UserError(f"no model at {file}: the run has not finished; see launch/status.py")
     require_library(config.model.name)
-    content = checkpoint.read_tensors(file, torch.device("cpu"))
+    content = checkpoint.read_tensors(file)
     _require_own(file, run)
     try:
         classes, trained_on = tuple(content["classes"]), frozenset(content["trained_on"])
