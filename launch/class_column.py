@@ -120,9 +120,15 @@ def cut(sheet: Sheet, label: str, edges: Sequence[float]) -> tuple[Path, str, li
     for row in rows:
         if math.isnan(number_of(row.cells[label])):
             raise UserError(f"{row.where}: {label} must be a number, found {row.cells[label]!r}")
-    column = f"{label}_group"
+    free = [name for name in (f"{label}_group", f"{label}_cut") if name not in sheet.header]
+    if not free:
+        raise UserError(
+            f"{sheet.path} has columns {label}_group and {label}_cut already; rename one, or use "
+            "one with --label"
+        )
+    column = free[0]
     text = io.StringIO()
-    named = [name for name in sheet.header if name and name != column]
+    named = [name for name in sheet.header if name]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*named, column])
     for row in rows:

@@ -200,6 +200,7 @@ def _with_table(data: DataConfig, options: argparse.Namespace) -> DataConfig:
     require_class_column(sheet, data.label, asked=options.label is not None)
     if options.cut:
         table, label, classes = cut(sheet, data.label, options.cut)
+        console().print(f"wrote {table}: the table with a column {label}", soft_wrap=True)
         data = replace(data, table=str(table), label=label, classes=tuple(classes))
     else:
         words = [*options.cohort, "--label", data.label]

@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lacking = [*inputs.missing(sweep), *here, *inputs.to_fetch(sweep)]
         show_plan(out, opened, states_of(sweep), on_slurm=on_slurm)
         caution(out, [*inputs.notes(sweep), *(f"before submitting: {line}" for line in lacking)])
+        out.print("dry run: nothing was written or submitted")
         return 0
     if not all(run.is_done() for run in sweep.all_runs):
         inputs.check(sweep, here)

@@ -154,5 +154,5 @@ def _of_brain(scan: Scan, brain: str, training: TrainingScans, first: Trained) -
 
 def _remedy(known: dict[str, int]) -> str:
     if "given" in known:
-        return "give a mask of the same kind with --mask"
+        return "give a mask of the same kind with --mask, or in the column mask of a --table"
     return "give scans as the training had them"

@@ -31,6 +31,7 @@ from stfmri.study.splits.groups import group_subjects
 
 BY_HEART = 8  # volumes
 LEARNED = 0.05  # loss at which they are known by heart
+ENOUGH_STEPS = 12  # to know that they cannot be learned by heart
 PARTS = 4  # of the training part, one of which is held out
 PERMUTATIONS = 2000
 CHANCE = 0.05  # level at which a score on held-out subjects is above chance
@@ -84,6 +85,12 @@ class Diagnosis:
 
     @property
     def _finding(self) -> tuple[str, str]:
+        if not self.recommended.succeeded and len(self.recommended.losses) < ENOUGH_STEPS:
+            return "too little time", (
+                f"{len(self.recommended.losses)} steps were taken within "
+                f"{self.recommended.seconds:.0f} s, too few to learn anything by heart; give it "
+                "more --seconds, or a machine with less other work"
+            )
         if not self.recommended.succeeded:
             return "bug", (
                 f"not even {BY_HEART} volumes can be learned by heart (loss "
@@ -272,9 +279,12 @@ def diagnose(
     tell(f"{BY_HEART} volumes by heart, with train=recommended")
     heart = pipeline.by_heart(recommended, seconds)
     tell(f"loss {heart.losses[-1]:.3f} after {len(heart.losses)} steps")
-    tell(f"{BY_HEART} volumes by heart, with this run's settings")
-    mine = pipeline.by_heart(own, seconds)
-    tell(f"loss {mine.losses[-1]:.3f} after {len(mine.losses)} steps")
+    if own == replace(recommended, threads=own.threads, seed=own.seed):
+        mine = heart
+    else:
+        tell(f"{BY_HEART} volumes by heart, with this run's settings")
+        mine = pipeline.by_heart(own, seconds)
+        tell(f"loss {mine.losses[-1]:.3f} after {len(mine.losses)} steps")
     train = own if mine.succeeded else recommended
     epochs = pipeline.epochs_within(train, seconds)
     found = []

@@ -13,7 +13,14 @@ from accelerate.state import AcceleratorState
 from sklearn.metrics import roc_auc_score
 
 from stfmri import check
-from stfmri.learning.diagnosis import Pipeline, diagnose, macro_auc
+from stfmri.learning.diagnosis import (
+    ByHeart,
+    Diagnosis,
+    HeldOut,
+    Pipeline,
+    diagnose,
+    macro_auc,
+)
 from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.config import Config, ModelConfig, SplitConfig, TrainConfig
@@ -88,7 +95,7 @@ def test_volumes_that_are_all_alike_look_like_a_bug(tmp_path: Path) -> None:
     alike[np.arange(len(rows)), 0, 0, 0, 0] = np.arange(len(rows)) * 1e-3
     rewrite(replace(config, split=replace(config.split, near_duplicates="apart")), rows, alike)
     apart = replace(config, split=replace(config.split, near_duplicates="apart"))
-    assert verdict(apart, seconds=2).startswith("bug: not even 8 volumes")
+    assert verdict(apart, seconds=4).startswith("bug: not even 8 volumes")
 
 
 def test_the_area_of_every_dealing_is_scikit_learns() -> None:
@@ -133,3 +140,10 @@ def test_the_command_prints_the_verdict_and_says_it_by_its_exit_status(
     with pytest.raises(SystemExit) as stopped:
         check.main(["--config", str(file), "--seconds", "0"])
     assert stopped.value.code == 2
+
+
+def test_few_steps_in_the_time_given_are_no_sign_of_a_bug() -> None:
+    slow = ByHeart((0.69, 0.4), 20.0)
+    found = HeldOut(0.84, 0.001, 19)
+    said = Diagnosis(slow, slow, found, HeldOut(0.54, 0.4, 19)).verdict
+    assert said.startswith("too little time: 2 steps were taken within 20 s")
