@@ -43,7 +43,8 @@ def draw(drawable: Drawable) -> Iterator[DrawnFigure]:
         "Share of right predictions against the probability of the predicted class, in "
         "bins of equal width; on the diagonal the probabilities can be taken at their "
         f"word. Hollow: fewer than {FEW} predictions. Below: how many predictions have which "
-        "probability. ECE: expected calibration error, the mean distance from the diagonal.",
+        "probability. ECE: expected calibration error, the mean distance from the diagonal, of all "
+        "folds together; the table has its mean over folds.",
         _figure(compared),
     )
 
