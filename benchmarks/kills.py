@@ -5,8 +5,8 @@ submission and collection are each killed (SIGKILL, half of the time the leading
 after a time drawn from zero to what the step took untouched, started again, killed again, and now
 and then let through. Whenever a step ends, its files must equal those of the untouched pipeline:
 voxel hashes, predictions to the last digit, every table. No process and no temporary file may be
-left over. With `--slurm` the same is done to a local SLURM cluster: to the process that submits,
-and to the processes of its jobs.
+left over. Then the same is done to a local SLURM cluster: to the process that submits, and to the
+processes of its jobs.
 
 Training is in fp32 on one thread, where equal means equal bit for bit.
 """
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,7 +171,9 @@ def main() -> int:
     parser = new_parser(__doc__ or "", "Takes about half an hour on two cores.")
     parser.add_argument("--kills", type=int, default=sum(SHARES.values()), help="default 200")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default 0)")
-    parser.add_argument("--slurm", action="store_true", help="also on a local SLURM cluster")
+    parser.add_argument(
+        "--stages", nargs="+", choices=SHARES, default=[*SHARES], help="default: all of them"
+    )
     options = parser.parse_args()
     share = (5 if options.quick else options.kills) / sum(SHARES.values())
     draw = random.Random(options.seed)
@@ -180,7 +182,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
-            for stage in everything(folder, share, draw, options.slurm):
+            for stage in everything(folder, share, draw, options.stages):
                 rows.append(row_of(stage))
         except WrongError as error:
             wrong = str(error)
@@ -190,8 +192,10 @@ def main() -> int:
     return publish("kills", rows, quick=False, packages=("torch",), notes=[wrong] if wrong else [])
 
 
-def everything(folder: Path, share: float, draw: random.Random, slurm: bool) -> Iterator[Stage]:
-    """Every stage, tormented."""
+def everything(
+    folder: Path, share: float, draw: random.Random, chosen: Sequence[str]
+) -> Iterator[Stage]:
+    """The chosen stages, tormented."""
     environment = marked_environment()
     heads = folder / "heads"
     plain = Pipeline(folder / "untouched", heads, environment)
@@ -205,6 +209,10 @@ def everything(folder: Path, share: float, draw: random.Random, slurm: bool) -> 
         took["collection"] = plain.through(plain.collection())
     target = Pipeline(folder / "killed", heads, environment)
     for stage in stages():
+        if stage.name not in chosen:
+            if stage.name in ("preprocessing", "submission"):
+                target.through(stage.command(target))  # for those that follow
+            continue
         stage.seconds = took[stage.name]
         started = time.perf_counter()
         with said_on_stderr(f"{stage.name}, which takes {stage.seconds:.0f} s"):
@@ -213,7 +221,7 @@ def everything(folder: Path, share: float, draw: random.Random, slurm: bool) -> 
             torment(stage, target, expected[stage.name], round(SHARES[stage.name] * share), draw)
         stage.seconds = time.perf_counter() - started
         yield stage
-    if slurm:
+    if "SLURM" in chosen:
         with DevCluster(folder / "slurm", accounting=False) as cluster:
             environment = {**environment, **cluster.environment()}
             on_cluster = Pipeline(folder / "on_slurm", heads, environment, cluster=ON_SLURM)
