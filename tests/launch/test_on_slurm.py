@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from launch import preprocess, status, submit
@@ -22,7 +24,6 @@ from stfmri.study.predictions import read as read_predictions
 from stfmri.study.runs import Submission, last_jobs, load_sweep
 from stfmri.study.shards import read_index
 from tests.launch.conftest import submission
-from tests.launch.test_predict import GRID, write_scan
 from tests.slurm.conftest import (
     cluster,
     cluster_folder,
@@ -36,6 +37,8 @@ from tests.slurm.conftest import (
 __all__ = ["cluster", "cluster_folder", "dev_cluster"]  # fixtures
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
+SHAPE = (40, 48, 36)
+GRID = ("preprocessing.spacing_mm=8", "preprocessing.field_mm=[96,104,80]")
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOMS = ("launch", "stfmri", "preprocessing", "slurm", "conf")
 # A limit under ten minutes makes submitit take every USR2 for a time-out.
@@ -46,6 +49,16 @@ SMALL = (
     "cluster.train.array_parallelism=2",
     "cluster.train.gres=null",  # nothing can compute on the fake GPUs
 )
+
+
+def write_scan(path: Path, level: float, seed: int) -> None:
+    """A stripped ellipsoid brain of 2 mm voxels, brighter on top by `level`."""
+    generator = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
+    brain = sum(axis**2 for axis in axes) < 0.8
+    values = 100 + level * axes[2] + 10 * generator.standard_normal(SHAPE)
+    image = nib.Nifti1Image(np.where(brain, values, 0).astype(np.float32), np.diag([2, 2, 2, 1]))
+    nib.save(image, path)
 
 
 def jobs_of(root: Path, name: str = "demo") -> dict[str, Submission]:
