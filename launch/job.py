@@ -24,6 +24,7 @@ from stfmri.study import locks
 from stfmri.study.config import GPU_ASKED, Config
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir
+from stfmri.study.naming import CONFIG_FILE
 from stfmri.study.runs import Run, load_sweep
 
 POLL_S = 0.5
@@ -141,7 +142,7 @@ def _is_left_to_another(run: Path) -> bool:
 
     The run that chooses does not wait for the job of a candidate to start.
     """
-    is_inner = configuration.load(run / "config.yaml").split.inner > 0
+    is_inner = configuration.load(run / CONFIG_FILE).split.inner > 0
     return is_inner and locks.holder(run) is not None
 
 

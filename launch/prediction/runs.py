@@ -8,10 +8,10 @@ from pathlib import Path
 
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
-from stfmri.study.results import are_current
+from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
+from stfmri.study.results import are_current, read_leader
 from stfmri.study.runs import SWEEP_FILE, load_sweep
 
-CONFIG = "config.yaml"
 ENSEMBLE = "+ensemble"  # what the mean over a variant's seeds is called in the results
 
 
@@ -55,14 +55,14 @@ def choose(folders: Sequence[Path]) -> Chosen:
         if (folder / SWEEP_FILE).is_file():
             folder, found = _leading_variant(folder)
             notes += found
-        own = [folder] if (folder / CONFIG).is_file() else list(_runs_of_variant(folder))
+        own = [folder] if (folder / CONFIG_FILE).is_file() else list(_runs_of_variant(folder))
         if not own:
             raise UserError(
                 f"--run {given} must be a run (runs/<sweep>/<variant>/fold<k>), a variant "
-                f"(runs/<sweep>/<variant>) or a sweep (runs/<sweep>); found no {CONFIG} there"
+                f"(runs/<sweep>/<variant>) or a sweep (runs/<sweep>); found no {CONFIG_FILE} there"
             )
         for run in own:
-            if not (run / "model.pt").is_file():
+            if not (run / MODEL_FILE).is_file():
                 raise UserError(
                     f"no model at {run / 'model.pt'}: the run has not finished, or is a "
                     "baseline's; see launch/status.py, or name the finished runs with several --run"
@@ -79,15 +79,12 @@ def default_folder(table: Path) -> str:
 
 def _runs_of_variant(folder: Path) -> Iterator[Path]:
     """Every run of a variant, finished or not: submitting writes its configuration."""
-    found = [*folder.glob(f"fold*/{CONFIG}"), *folder.glob(f"seed*/fold*/{CONFIG}")]
+    found = [*folder.glob(f"fold*/{CONFIG_FILE}"), *folder.glob(f"seed*/fold*/{CONFIG_FILE}")]
     yield from sorted(file.parent for file in found)
 
 
 def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
     """The folder of the variant that the sweep's results put first, and notes on it."""
-    # SciPy and scikit-learn take seconds to import.
-    from stfmri.evidence.summary_json import read_leader
-
     results = sweep.parent.parent / "results" / sweep.name
     leader = read_leader(results)
     if leader.variant is None:

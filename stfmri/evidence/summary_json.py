@@ -3,50 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stfmri.evidence import chosen
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
-from stfmri.study.errors import UserError
-from stfmri.study.files import read_text, safe_name
-
-FILE_NAME = "summary.json"
-
-
-@dataclass(frozen=True)
-class Leader:
-    """The variant that a sweep's results put first; None where no run had predictions."""
-
-    variant: str | None
-    is_complete: bool
-
-
-def read_leader(results: Path) -> Leader:
-    """The leading variant of a collected sweep.
-
-    Args:
-        results: `results/<sweep>`.
-
-    Raises:
-        UserError: where the sweep was not collected, or its summary is damaged.
-    """
-    path = results / FILE_NAME
-    try:
-        content = json.loads(read_text(path))
-        leader = content["leader"]
-        name = None if leader is None else safe_name(leader, f"{path}: leader")
-        return Leader(name, bool(content["complete"]))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"no results at {path}: collect the sweep first, python -m stfmri.collect --sweep "
-            f"{results.name}"
-        ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); collect the sweep again") from error
 
 
 def as_json(results: Results) -> dict[str, Any]:

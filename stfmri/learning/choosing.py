@@ -67,13 +67,13 @@ def _choose(run: Path, config: Config, side_by_side: int) -> Path:
 def _chosen_before(run: Path) -> Path:
     """As `_choose`, for one of several processes, which would have to choose as one."""
     chosen = selection.read(run)
-    if chosen is None or not (run / selection.CONFIG_FILE).is_file():
+    if chosen is None or not (run / selection.SELECTED_FILE).is_file():
         raise UserError(
             f"{run} has still to choose among the candidates of sweep.select, which one process "
             "does: start it once without accelerate or torchrun, and on several GPUs when "
-            f"{run / selection.CONFIG_FILE} is there"
+            f"{run / selection.SELECTED_FILE} is there"
         )
-    return run / selection.CONFIG_FILE
+    return run / selection.SELECTED_FILE
 
 
 def _judge_all(files: list[Path], side_by_side: int) -> None:

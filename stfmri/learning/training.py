@@ -29,7 +29,6 @@ from stfmri.learning import checkpoint, device, forms, gpu, models, provenance, 
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
-from stfmri.learning.models.trained import MODEL_FILE
 from stfmri.learning.pretraining import loading
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
@@ -38,6 +37,7 @@ from stfmri.study.config import Config
 from stfmri.study.errors import DivergedError, UserError, first_line
 from stfmri.study.files import clear_leftovers, replacing, sha256_of, write_atomic
 from stfmri.study.history import History, Stopwatch
+from stfmri.study.naming import MODEL_FILE
 from stfmri.study.pretrained import Pretrained
 from stfmri.study.quality import TrainingScan
 from stfmri.study.ready_weights import READY_WEIGHTS

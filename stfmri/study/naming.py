@@ -1,4 +1,4 @@
-"""What variants and their volumes are called: in folders, tables and figures."""
+"""What variants, their volumes and the files of a run are called."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from stfmri.study.files import safe_name
 
+CONFIG_FILE, MODEL_FILE = "config.yaml", "model.pt"  # in a run's folder
 CONTRASTS = "data.contrasts"
 MOST_LETTERS = 50  # of what volumes are called in a folder's name
 

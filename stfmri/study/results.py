@@ -1,4 +1,4 @@
-"""Whether results/<sweep>/ tell of the predictions that the sweep has now.
+"""What results/<sweep>/summary.json says, and whether of the predictions that the sweep has now.
 
 summary.json is written last and holds a hash of the predictions that everything beside it was made
 from. A collection that was killed, or that was made when runs were missing, has another hash.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 from stfmri.study import predictions
-from stfmri.study.files import NotRegularFileError, read_text, sha256_of
+from stfmri.study.errors import UserError
+from stfmri.study.files import NotRegularFileError, read_text, safe_name, sha256_of
 from stfmri.study.runs import Sweep
 
 REPORT_RECORD = ".written.txt"  # in a folder of a report alone: what was written there
@@ -39,3 +42,35 @@ def are_current(sweep: Sweep) -> bool:
         return False
     said = summary.get(PREDICTIONS_SHA256) if isinstance(summary, dict) else None
     return said == predictions_sha256(sweep)
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The variant that a sweep's results put first; None where no run had predictions."""
+
+    variant: str | None
+    is_complete: bool
+
+
+def read_leader(results: Path) -> Leader:
+    """The leading variant of a collected sweep.
+
+    Args:
+        results: `results/<sweep>`.
+
+    Raises:
+        UserError: where the sweep was not collected, or its summary is damaged.
+    """
+    path = results / SUMMARY_FILE
+    try:
+        content = json.loads(read_text(path))
+        leader = content["leader"]
+        name = None if leader is None else safe_name(leader, f"{path}: leader")
+        return Leader(name, bool(content["complete"]))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"no results at {path}: collect the sweep first, python -m stfmri.collect --sweep "
+            f"{results.name}"
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); collect the sweep again") from error

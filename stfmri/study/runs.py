@@ -29,7 +29,7 @@ from stfmri.study.candidates import Candidate, inner_config
 from stfmri.study.config import CHAIN_KEYS, Config, TrainConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import private_dir, read_bytes, read_text, safe_name, write_atomic
-from stfmri.study.naming import folder_part, variant_name, volumes_names
+from stfmri.study.naming import CONFIG_FILE, folder_part, variant_name, volumes_names
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
 from stfmri.study.splits import read_file
@@ -74,7 +74,7 @@ class Run:
     @property
     def config_file(self) -> Path:
         """The run's complete, frozen configuration."""
-        return self.folder / "config.yaml"
+        return self.folder / CONFIG_FILE
 
     def is_done(self) -> bool:
         """Whether its predictions are there, whole, and of its fold.

@@ -29,11 +29,12 @@ from stfmri.study.candidates import candidate_name, grid
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, TrainingError, UserError
 from stfmri.study.files import private_dir, read_text, sha256_of, write_atomic
+from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
 from stfmri.study.predictions import PredictionTable
 
 FOLDER = "select"
 FILE_NAME = "selection.json"
-CONFIG_FILE = "selected.yaml"
+SELECTED_FILE = "selected.yaml"
 DIVERGED_FILE = "diverged.txt"
 LEAST_PROBABILITY = 1e-12  # predictions.csv prints 9 digits, so that a tiny one reads as 0
 
@@ -91,7 +92,7 @@ def inner_config_files(run: Path, config: Config) -> list[Path]:
         UserError: where one is missing.
     """
     files = [
-        inner_folder(run, candidate_name(values)) / "config.yaml"
+        inner_folder(run, candidate_name(values)) / CONFIG_FILE
         for values in grid(config.sweep.select)
     ]
     for file in files:
@@ -259,8 +260,8 @@ def apply(run: Path, config: Config, selection: Selection) -> Path:
             f"{run / FILE_NAME} was made on other predictions of {', '.join(changed)} than there "
             f"are in {run / FOLDER}; restore them, or delete {FILE_NAME} to choose again"
         )
-    target = run / CONFIG_FILE
-    chosen = inner_folder(run, selection.chosen) / "config.yaml"
+    target = run / SELECTED_FILE
+    chosen = inner_folder(run, selection.chosen) / CONFIG_FILE
     if chosen.is_file() or not target.is_file():
         inner = configuration.load(chosen)
         configuration.save(splits.whole(inner), target)
@@ -272,7 +273,7 @@ def tidy(run: Path, names: Iterable[str]) -> None:
     for name in names:
         folder = inner_folder(run, name)
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        (folder / "model.pt").unlink(missing_ok=True)
+        (folder / MODEL_FILE).unlink(missing_ok=True)
 
 
 def config_of(run: Path) -> Config:
@@ -281,5 +282,5 @@ def config_of(run: Path) -> Config:
     Raises:
         ConfigError: where there is none.
     """
-    selected = run / CONFIG_FILE
-    return configuration.load(selected if selected.is_file() else run / "config.yaml")
+    selected = run / SELECTED_FILE
+    return configuration.load(selected if selected.is_file() else run / CONFIG_FILE)

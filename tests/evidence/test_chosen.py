@@ -43,7 +43,7 @@ def choosing_sweep(root: Path, chosen: Sequence[int], key: str = "train.learning
         selection.write(run.folder, record)
         inner = sweep.inner_runs(run)[number]
         trained = replace(sweep.config_of(inner), split=sweep.config_of(run).split)
-        configuration.save(trained, run.folder / selection.CONFIG_FILE)
+        configuration.save(trained, run.folder / selection.SELECTED_FILE)
     return sweep
 
 

@@ -129,7 +129,7 @@ def _chosen(sweep: Sweep, variant: str) -> tuple[Config, ...]:
     return tuple(
         selection.config_of(run.folder)
         for run in sweep.runs
-        if run.variant == variant and (run.folder / selection.CONFIG_FILE).is_file()
+        if run.variant == variant and (run.folder / selection.SELECTED_FILE).is_file()
     )
 
 

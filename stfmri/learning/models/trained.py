@@ -16,10 +16,9 @@ from stfmri.study import selection
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError, first_line
 from stfmri.study.files import read_text, sha256_of
+from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
 from stfmri.study.quality import TrainingScan
 from stfmri.study.serialise import load_yaml
-
-MODEL_FILE = "model.pt"  # in the folder of a run that is done
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def load_trained(run: Path) -> Trained:
         scans = tuple(map(TrainingScan.of_plain, content.get("training_scans", ())))
     except Exception as error:  # of many kinds; each means that this file is no model of the run
         raise WeightsError(
-            f"{file} does not fit {run / 'config.yaml'}: {first_line(error)}"
+            f"{file} does not fit {run / CONFIG_FILE}: {first_line(error)}"
         ) from error
     if differing := [key for key, value in config.chain.items() if chain.get(key) != value]:
         key = differing[0]
