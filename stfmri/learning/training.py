@@ -244,7 +244,8 @@ class Run:
         device.forget_peak_memory(self.device)
         started = time.perf_counter()
         order = self._order(Use.ORDER, learner.epoch)
-        taken_before = learner.steps_taken()
+        # A number on the device, which only the loss scaler makes worth waiting for.
+        taken_before = learner.steps_taken() if accelerator.scaler is not None else 0
         waiting = Stopwatch()
         loss_sum = learner.learn(waiting.over(self.train_part.batches(order, learner.epoch)))
         samples = sum(len(samples) for samples in order) * accelerator.num_processes
@@ -260,24 +261,26 @@ class Run:
         row |= {"wait_share": waiting.seconds / seconds}
         row |= {"peak_memory_bytes": device.peak_memory(self.device, self.learner.is_captured)}
         if accelerator.scaler is not None:
-            row |= self._scaled_steps(learner.steps_taken() - taken_before)
+            row |= self._scaled_steps(taken_before)
         if self.val_part is not None:
             row |= self._validate(self.val_part)
         self.history.add(row, publish=accelerator.is_main_process)
         if self.config.train.early_stopping and self._best_epoch() == learner.epoch:
             learner.keep_best()
 
-    def _scaled_steps(self, taken: int) -> dict[str, float]:
+    def _scaled_steps(self, taken_before: int) -> dict[str, float]:
         """What the loss scaler made of an epoch's steps.
+
+        Args:
+            taken_before: the steps that the run had taken when the epoch began.
 
         Raises:
             DivergedError: where it left out so many that the run would only seem to train.
         """
         learner, scaler = self.learner, self.accelerator.scaler
-        skipped = learner.steps_in_epoch - taken
-        scale = scaler.get_scale()
+        scale, taken = scaler.get_scale(), learner.steps_taken()
         steps = learner.epoch * learner.steps_in_epoch
-        left_out = steps - learner.steps_taken()
+        left_out = steps - taken
         # At first the scaler may halve the scale a few times; but some step must be taken at last.
         too_many = left_out > FIRST_HALVINGS + steps / 10
         if scale < 1 or too_many or (left_out == steps and learner.epoch == learner.epochs):
@@ -286,7 +289,12 @@ class Run:
                 f"out until epoch {learner.epoch}, which ended with a loss scale of {scale:g}; use "
                 "train.precision=bf16 or fp32"
             )
-        return {"loss_scale": scale, "steps": taken, "skipped_steps": skipped}
+        own = taken - taken_before
+        return {
+            "loss_scale": scale,
+            "steps": own,
+            "skipped_steps": learner.steps_in_epoch - own,
+        }
 
     def _validate(self, part: Part) -> dict[str, float]:
         """Loss and accuracy on the validation part, with the network as it is now.
