@@ -74,11 +74,11 @@ def called_better_than_chance(root: Path, seed: int) -> list[str]:
         preprocessing=PreprocessingConfig(spacing_mm=10, field_mm=(120, 120, 120)),
         split=SplitConfig(kind="kfold", n=3, seed=seed),
         train=TrainConfig(
-            epochs=2, batch_size=8, precision="fp32", threads=1, learning_rate=1e-3, seed=seed
+            epochs=4, batch_size=8, precision="fp32", threads=1, learning_rate=1e-3, seed=seed
         ),
     )
-    config = replace(config, model=replace(config.model, name="mc3_18"))
-    config = replace(config, sweep=replace(config.sweep, name="noise", models=("mc3_18",)))
+    config = replace(config, model=replace(config.model, name="sfcn"))
+    config = replace(config, sweep=replace(config.sweep, name="noise", models=("sfcn",)))
     write_cache(config, seed)
     subjects = subjects_in(splits.rows_of(config), config.data.label)
     sweep = Sweep(
