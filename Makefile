@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
+# A process a core, each with whole files, as their fixtures are dear; PYTEST='-x tests/study' runs others
+PYTEST ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 # Where the tests find real scans (see CONTRIBUTING.md, "Real scans in tests")
 export STFMRI_TEST_DATA ?= ../shared/data
 
