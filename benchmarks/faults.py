@@ -41,7 +41,8 @@ from pipeline import (
 from scene import Scene, expect, expect_words, published
 
 from slurm.devcluster.cluster import DevCluster
-from stfmri.study.runs import Run, last_jobs
+from stfmri.study.jobs import last_jobs
+from stfmri.study.runs import Run
 
 QUICK = ("train.epochs=1",)
 STUDY = ("train.epochs=10",)

@@ -28,10 +28,12 @@ from stfmri.evidence.summarise import summarise
 from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
-from stfmri.study.runs import Sweep, expand, write_sweep
+from stfmri.study.expansion import expand
+from stfmri.study.runs import Sweep
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 from stfmri.study.splits import subjects_in
+from stfmri.study.sweep_file import write_sweep
 
 CLASSES = ("a", "b")
 SUBJECTS = 48

@@ -20,9 +20,10 @@ from stfmri.study.networks import lacking
 from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
-from stfmri.study.runs import SWEEP_FILE, Run, Sweep
+from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import IndexRow, read_index
 from stfmri.study.splits import Split
+from stfmri.study.sweep_file import SWEEP_FILE
 from stfmri.study.words import listed as listed_words
 from stfmri.study.words import plural
 

@@ -24,7 +24,7 @@ from stfmri.study.compose import CONF, compose, parse_overrides
 from stfmri.study.config import Config, DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute, safe_name, write_atomic
-from stfmri.study.runs import SWEEP_FILE, sweep_folder
+from stfmri.study.sweep_file import SWEEP_FILE, sweep_folder
 from stfmri.study.words import listed, percent, plural
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from stfmri.study import locks
 from stfmri.study.errors import exit_on_error
 from stfmri.study.files import absolute
 from stfmri.study.results import predictions_sha256
-from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep, sweep_folder
 
 if TYPE_CHECKING:
     from stfmri.evidence.collected import RunRecord

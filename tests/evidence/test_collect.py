@@ -24,8 +24,8 @@ from stfmri.study.config import ModelConfig, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing
 from stfmri.study.results import are_current
-from stfmri.study.runs import write_sweep
 from stfmri.study.splits import read_file, require_unchanged
+from stfmri.study.sweep_file import write_sweep
 from tests.evidence.sweeps import make_sweep
 
 

@@ -15,7 +15,9 @@ from launch.states import states_of
 from slurm.queue import Job, JobState
 from stfmri.study import config as configuration
 from stfmri.study import locks, predictions, selection, splits
-from stfmri.study.runs import Run, Submission, append_jobs, load_sweep
+from stfmri.study.jobs import Submission, append_jobs
+from stfmri.study.runs import Run
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
