@@ -22,7 +22,8 @@ from cohort import CLASSES, PAPER_SUBJECTS, config_for, write_cache
 from common import Row, new_parser, publish, said_on_stderr, seconds_text
 
 from stfmri.study import predictions, splits
-from stfmri.study.config import Config, SweepConfig
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import SweepConfig
 from stfmri.study.expansion import expand
 from stfmri.study.files import write_atomic
 from stfmri.study.runs import Run, Sweep

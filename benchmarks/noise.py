@@ -27,7 +27,10 @@ from stfmri.evidence.statistics import select_best
 from stfmri.evidence.summarise import summarise
 from stfmri.study import config as configuration
 from stfmri.study import splits
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.expansion import expand
 from stfmri.study.runs import Sweep
 from stfmri.study.serialise import dump_yaml

@@ -14,7 +14,10 @@ from slurm.gpus import local_gpus
 from stfmri.learning import weights
 from stfmri.study import pretrained, splits
 from stfmri.study.candidates import inner_config
-from stfmri.study.config import FP16_NEEDS_CUDA, ClusterConfig, Config, DataConfig, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.sweep import ClusterConfig
+from stfmri.study.config.training import FP16_NEEDS_CUDA, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.networks import lacking
 from stfmri.study.ready_weights import READY_WEIGHTS

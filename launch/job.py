@@ -21,7 +21,8 @@ from preprocessing.cohorts import Scan
 from slurm.gpus import local_gpus
 from stfmri.study import config as configuration
 from stfmri.study import locks
-from stfmri.study.config import GPU_ASKED, Config
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import GPU_ASKED
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir
 from stfmri.study.naming import CONFIG_FILE

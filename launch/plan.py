@@ -12,7 +12,8 @@ from stfmri.study import splits
 from stfmri.study.caches import caches_of
 from stfmri.study.candidates import candidates_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, groups, parse_overrides
-from stfmri.study.config import ClusterConfig, Config
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.expansion import expand
 from stfmri.study.files import SAFE_NAME, safe_name

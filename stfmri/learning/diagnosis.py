@@ -23,7 +23,8 @@ from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
-from stfmri.study.config import AugmentConfig, Config, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from stfmri.study.config import Config, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.errors import ConfigError
 from stfmri.study.naming import variant_name
 from stfmri.study.overrides import flatten, replaced

@@ -20,7 +20,7 @@ from stfmri.evidence.figures import draw_all
 from stfmri.evidence.report import render, tables_of, texts_of
 from stfmri.evidence.summarise import summarise
 from stfmri.study import locks
-from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.study.config.training import ModelConfig, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing
 from stfmri.study.results import are_current

@@ -15,7 +15,8 @@ from stfmri import collect
 from stfmri.evidence.baselines.run import run_baselines
 from stfmri.learning import training
 from stfmri.study import splits
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 from stfmri.study.runs import Sweep
 from stfmri.study.shards import read_index, write_index

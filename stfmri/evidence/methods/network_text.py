@@ -9,7 +9,7 @@ from stfmri.evidence.methods.pretraining_text import FREEZE, LAYER_DECAY, pretra
 from stfmri.evidence.methods.settings import Phrase, Settings, plain
 from stfmri.evidence.methods.study import Study, Variant
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
-from stfmri.study.config import PRETRAINED
+from stfmri.study.config.training import PRETRAINED
 from stfmri.study.networks import networks as known_networks
 from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH
 from stfmri.study.words import counted as in_words

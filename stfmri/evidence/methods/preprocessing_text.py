@@ -11,7 +11,7 @@ from typing import Any
 from stfmri.evidence.methods.settings import Phrase, Settings
 from stfmri.evidence.methods.study import Study
 from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study.config.data import PreprocessingConfig
 
 TRUE = ("true", "yes", "1")
 # By the value of the setting; of one that is not listed, the value itself is printed.

@@ -22,7 +22,8 @@ from stfmri.learning.pretraining.tasks import TASKS, Task
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import cards, chains, duplicates, locks, pretrained, splits
 from stfmri.study.cards import Card, Seen
-from stfmri.study.config import PRETRAINED, Config
+from stfmri.study.config import Config
+from stfmri.study.config.training import PRETRAINED
 from stfmri.study.errors import UserError
 from stfmri.study.files import private_dir, replacing, sha256_of
 from stfmri.study.git import code_state

@@ -43,7 +43,8 @@ from stfmri.study.words import counted, listed
 
 if TYPE_CHECKING:
     # At run time it is the configuration that imports the kinds.
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 __all__ = [
     "FORMAT",
