@@ -13,14 +13,8 @@ from accelerate.state import AcceleratorState
 from sklearn.metrics import roc_auc_score
 
 from stfmri import check
-from stfmri.learning.diagnosis import (
-    ByHeart,
-    Diagnosis,
-    HeldOut,
-    Pipeline,
-    diagnose,
-    macro_auc,
-)
+from stfmri.learning.diagnosis import Pipeline, diagnose, macro_auc
+from stfmri.learning.findings import ByHeart, Diagnosis, HeldOut
 from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.config import Config
