@@ -20,7 +20,7 @@ from common import Row, new_parser, publish, said_on_stderr
 
 from stfmri.evidence.baselines import fitting_baselines
 from stfmri.evidence.baselines.run import run_baselines
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.metrics import macro_f1
 from stfmri.evidence.sentences import CHANCE_LEVEL
 from stfmri.evidence.statistics import select_best

@@ -62,7 +62,7 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib and SciPy take seconds to import: --help and a wrong name come first.
-    from stfmri.evidence.collected import collect_evidence
+    from stfmri.evidence.collecting import collect_evidence
     from stfmri.evidence.score_tables import scores_table
     from stfmri.evidence.sentences import beats_chance, headline
     from stfmri.evidence.summarise import summarise

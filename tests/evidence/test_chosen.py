@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stfmri.evidence.chosen import read_choices, selection_table
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.methods.method_text import method_paragraphs
 from stfmri.evidence.summarise import summarise
 from stfmri.evidence.summary_json import as_json

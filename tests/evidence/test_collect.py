@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stfmri import collect
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.figures import draw_all
 from stfmri.evidence.report import render, tables_of, texts_of

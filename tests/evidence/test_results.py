@@ -15,7 +15,7 @@ import pytest
 from sklearn import metrics as reference
 
 from stfmri.evidence import list_tables, metrics, report, score_tables
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.sentences import headline
 from stfmri.evidence.statistics import wilson
