@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.references import PrintedScores, their_place
 from stfmri.evidence.seed_table import seeds_table
 from stfmri.evidence.tables import Cell, Column, Interval, PValue, Row, Score, Table
+from stfmri.study.naming import path_part
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
 
@@ -173,7 +173,7 @@ def class_f1_table(results: Results, name: str) -> Table:
         rows.append(_row(summary, cells))
     number = evidence.cohort.classes.index(name)
     title = f"F1 of {name}" + their_place(evidence.reference, "class_f1", name)
-    return Table(f"f1_of_{number}_{file_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
+    return Table(f"f1_of_{number}_{path_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
 
 
 def all_f1_table(results: Results) -> Table:
@@ -279,11 +279,6 @@ def comparisons_table(results: Results) -> Table:
         "a paired test of the macro AUC; each corrected by Holm within its family."
     )
     return Table("comparisons", f"Differences of {PRIMARY.label}", columns, rows, caption)
-
-
-def file_part(name: str) -> str:
-    """A class name or model name as a part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip(".-_") or "class"
 
 
 def _row(summary: Summary, cells: Sequence[Cell]) -> Row:
