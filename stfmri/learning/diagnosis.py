@@ -9,14 +9,13 @@ subject is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.model_selection import StratifiedGroupKFold
 
 from stfmri.learning import models
 from stfmri.learning.data import Part, epoch_order, open_part
@@ -26,12 +25,11 @@ from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
 from stfmri.study.config import Config
 from stfmri.study.config.training import AugmentConfig, TrainConfig
-from stfmri.study.errors import UserError
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
-from stfmri.study.splits.groups import group_subjects
+from stfmri.study.splits.inner import divided
 
-PARTS = 4  # of the training part, one of which is held out
+HELD_OUT = 0.25  # of the training part
 PERMUTATIONS = 2000
 
 
@@ -43,9 +41,14 @@ class Pipeline:
     ) -> None:
         self._config, self._split, self._volumes = config, split, volumes
         self._accelerator = accelerator
-        self.subjects = split.fold_of(config.split).train
+        fold = split.fold_of(config.split)
+        self.subjects = fold.train
         self.labels = np.array(split.numbers(self.subjects))
-        self.groups = self._groups()
+        inner = divided(
+            *(fold, config.split.fold, split.file, split.subjects),
+            *(HELD_OUT, config.split.seed, "stfmri.check"),
+        )
+        self._learned, self._rest = self._numbers(inner.train), self._numbers(inner.test)
 
     def by_heart(self, train: TrainConfig, seconds: float) -> ByHeart:
         """Learn a few volumes of all classes until the loss is small or the time is up.
@@ -84,7 +87,7 @@ class Pipeline:
             shuffled: permute the labels of the subjects that are trained on.
             tell: is given a line of progress an epoch.
         """
-        learned, rest = self._parts()
+        learned, rest = self._learned, self._rest
         labels = self.labels.copy()
         drawn = generator(Use.ORDER, self._config.train.seed, int(shuffled))
         if shuffled:
@@ -103,10 +106,9 @@ class Pipeline:
 
     def epochs_within(self, train: TrainConfig, seconds: float) -> int:
         """How many epochs `held_out` has time for, by a step of a network that is thrown away."""
-        learned, _ = self._parts()
-        order = self._order(learned, train, 0)
-        learner = self._learner(train, self.labels[learned], batches=len(order))
-        part = self._part(learned, self.labels)
+        order = self._order(self._learned, train, 0)
+        learner = self._learner(train, self.labels[self._learned], batches=len(order))
+        part = self._part(self._learned, self.labels)
         first, *_ = part.batches(order[:1], 0)
         learner.step(first)  # the first step warms up
         started = time.perf_counter()
@@ -145,34 +147,17 @@ class Pipeline:
             workers=0,
         )
 
+    def _numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Places of these subjects in `subjects`."""
+        place = {name: number for number, name in enumerate(self.subjects)}
+        return np.array([place[name] for name in names])
+
     def _few(self) -> NDArray[np.int64]:
         """Volumes to learn by heart, of each class in turn."""
         by_class = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         longest = max(map(len, by_class))
         turns = [some[turn] for turn in range(longest) for some in by_class if turn < len(some)]
         return np.array(turns[:BY_HEART])
-
-    def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the subjects that are trained on and that are held out."""
-        fewest = min(len(set(self.groups[self.labels == label])) for label in set(self.labels))
-        if fewest < 2:
-            name = self._split.classes[int(np.argmin(np.bincount(self.labels)))]
-            raise UserError(
-                f"class {name!r} has fewer than 2 independent patients in the training part of "
-                f"fold {self._config.split.fold}: too few to hold one out"
-            )
-        seed = self._config.split.seed
-        folds = StratifiedGroupKFold(min(PARTS, fewest), shuffle=True, random_state=seed)
-        return next(folds.split(self.labels, self.labels, self.groups))
-
-    def _groups(self) -> NDArray[np.int64]:
-        """The number of each subject's group of patients that belong together."""
-        mine = [self._split.subjects[name] for name in self.subjects]
-        found = group_subjects(mine, self._split.file.joined)
-        number = {
-            subject.subject_id: group for group, members in enumerate(found) for subject in members
-        }
-        return np.array([number[name] for name in self.subjects])
 
 
 def diagnose(

@@ -123,7 +123,7 @@ def test_a_cohort_too_small_to_judge_on_is_refused_before_anything_is_written(
 ) -> None:
     tiny_cache(tiny_config(tmp_path), per_class=4)
     assert submit.main(submission(tmp_path, SELECT)) == 2
-    assert "sweep.select cannot judge candidates on 0.25 of the 8 training" in " ".join(
+    assert "sweep.select cannot judge on 0.25 of the 8 training" in " ".join(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "runs/demo/sweep.yaml").exists()
