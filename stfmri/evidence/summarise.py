@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -83,7 +84,9 @@ def summarise(evidence: Evidence, subgroup_columns: Sequence[str] = ()) -> Resul
     draws = _draw(evidence.cohort, everyone)
     owner_M = owners(everyone)
     contributions = np.stack([draws.by_cluster(one) for all_ in everyone for one in all_.networks])
-    drawn_DMKK = confusion_draws(contributions, draws.weights_DP, owner=owner_M)
+    # Of its name, so that its draws are the same whoever else there is.
+    streams = [zlib.crc32(one.name.encode()) for one in everyone for _ in one.networks]
+    drawn_DMKK = confusion_draws(contributions, draws.weights_DP, streams=streams)
     classes = evidence.cohort.classes
     score_draws = len(drawn_DMKK) if len(everyone) < MANY_VARIANTS else DRAWS_OF_MANY
     summaries = [
