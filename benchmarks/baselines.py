@@ -22,11 +22,14 @@ from cohort import PAPER_SUBJECTS, config_for, write_cache
 from common import Row, new_parser, publish, said_on_stderr, seconds_text
 
 from stfmri.evidence.baselines import fitting_baselines
-from stfmri.study.config import DataConfig, SweepConfig
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.sweep import SweepConfig
+from stfmri.study.expansion import expand
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import Sweep, expand, write_sweep
+from stfmri.study.runs import Sweep
 from stfmri.study.shards import read_index
 from stfmri.study.splits import subjects_of
+from stfmri.study.sweep_file import write_sweep
 
 PACKAGES = ("scikit-learn", "numpy", "scipy")
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stfmri.study import splits
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 

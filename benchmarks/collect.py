@@ -22,9 +22,12 @@ from cohort import CLASSES, PAPER_SUBJECTS, config_for, write_cache
 from common import Row, new_parser, publish, said_on_stderr, seconds_text
 
 from stfmri.study import predictions, splits
-from stfmri.study.config import Config, SweepConfig
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import SweepConfig
+from stfmri.study.expansion import expand
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import Run, Sweep, expand, write_sweep
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import write_sweep
 
 PACKAGES = ("scikit-learn", "pandas", "numpy", "scipy", "matplotlib")
 CHECKOUT = Path(__file__).resolve().parent.parent

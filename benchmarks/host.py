@@ -37,7 +37,7 @@ def observe(folder: Path, toy: bool) -> None:
     from stfmri.learning.data import Batch
     from stfmri.learning.graph import FIRST_STEPS
     from stfmri.learning.learner import Learner
-    from stfmri.study.config import AugmentConfig, ModelConfig
+    from stfmri.study.config.training import AugmentConfig, ModelConfig
     from tests.cuda.inside import counts
 
     torch.set_num_threads(1)

@@ -41,7 +41,8 @@ from stfmri.learning import augment
 from stfmri.learning import device as devices
 from stfmri.learning.data import epoch_order, open_part
 from stfmri.learning.seeds import Use
-from stfmri.study.config import AugmentConfig, Config
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig
 from stfmri.study.shards import Volumes, read_index
 
 PACKAGES = ("torch", "numpy", "h5py", "torchio", "monai")

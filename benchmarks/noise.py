@@ -20,18 +20,23 @@ from common import Row, new_parser, publish, said_on_stderr
 
 from stfmri.evidence.baselines import fitting_baselines
 from stfmri.evidence.baselines.run import run_baselines
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.metrics import macro_f1
 from stfmri.evidence.sentences import CHANCE_LEVEL
 from stfmri.evidence.statistics import select_best
 from stfmri.evidence.summarise import summarise
 from stfmri.study import config as configuration
 from stfmri.study import splits
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
-from stfmri.study.runs import Sweep, expand, write_sweep
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import TrainConfig
+from stfmri.study.expansion import expand
+from stfmri.study.runs import Sweep
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, voxel_sha256, write_index, write_shard
 from stfmri.study.splits import subjects_in
+from stfmri.study.sweep_file import write_sweep
 
 CLASSES = ("a", "b")
 SUBJECTS = 48

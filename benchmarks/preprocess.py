@@ -46,7 +46,8 @@ from preprocessing import child
 from preprocessing.chain import Chain, Processed, process, read
 from preprocessing.cohorts import SCAN, Scan
 from preprocessing.worker import Worker, one_thread
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 
 PACKAGES = ("torchio", "monai", "nibabel", "numpy", "SimpleITK")
 SAME_MARK = 1e-3  # of an intensity in [0, 1]: float16 has steps of half that near 1

@@ -31,7 +31,8 @@ from common import (
 from training_steps import MODELS, accelerator_for, let_go
 
 from stfmri.learning.training import Run
-from stfmri.study.config import CheckpointConfig, Config
+from stfmri.study.config import Config
+from stfmri.study.config.training import CheckpointConfig
 from stfmri.study.files import private_dir
 from stfmri.study.overrides import replaced
 

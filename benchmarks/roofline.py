@@ -28,7 +28,7 @@ from torchvision.models.video.resnet import BasicBlock
 
 from stfmri.learning import device as devices
 from stfmri.learning import models
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 COPY_BYTES = {"cuda": 2**31, "cpu": 2**28}
 ADAM_BYTES = 7 * 4  # read weight, gradient and both moments, write all but the gradient; float32

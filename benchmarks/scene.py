@@ -17,7 +17,9 @@ from pipeline import LIMIT_S, Pipeline, WrongError, asked, is_complete, kill, wa
 
 from slurm.devcluster.cluster import DevCluster
 from stfmri.study import locks
-from stfmri.study.runs import Run, Sweep, last_jobs, load_sweep
+from stfmri.study.jobs import last_jobs
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep
 
 ENDED = {"failed", "stopped"}
 RUN_LINE = re.compile(

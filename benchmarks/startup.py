@@ -27,7 +27,8 @@ from common import (
     seconds_text,
 )
 
-from stfmri.study.config import ModelConfig, save
+from stfmri.study.config import save
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.files import private_dir
 from stfmri.study.overrides import replaced
 

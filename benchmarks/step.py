@@ -39,7 +39,7 @@ from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for,
 
 from stfmri.learning import device as devices
 from stfmri.learning import models
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 SHAPE = (78, 120, 120)
 TOY_SHAPE = (8, 24, 24)

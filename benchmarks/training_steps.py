@@ -14,7 +14,8 @@ from stfmri.learning import device as devices
 from stfmri.learning import models
 from stfmri.learning.data import Batch
 from stfmri.learning.learner import Learner
-from stfmri.study.config import AugmentConfig, Config, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig, ModelConfig
 
 MODELS = ("r3d_18", "r2plus1d_18", "mc3_18")
 CLASSES = 3

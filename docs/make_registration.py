@@ -20,7 +20,8 @@ from scipy import ndimage
 
 from preprocessing.chain import Chain, process, read
 from preprocessing.cohorts import Scan
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 
 CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
 # Planes of the stored volume (D, H, W) through ventricles and lesion.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocessing.cohorts.contrasts import canonical
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.words import listed, percent, plural
 
 if TYPE_CHECKING:

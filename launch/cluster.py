@@ -14,9 +14,10 @@ from launch.states import LOGS, RunState, job_of
 from slurm.errors import ClusterError
 from slurm.executor import Resources, SubmissionError, submit_array
 from slurm.queue import Job, alive, has_slurm, jobs_in
-from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.config.sweep import ClusterConfig, StageResources
+from stfmri.study.jobs import Submission, append_jobs, last_jobs, now, submissions
 from stfmri.study.results import are_current
-from stfmri.study.runs import Run, Submission, Sweep, append_jobs, last_jobs, now, submissions
+from stfmri.study.runs import Run, Sweep
 from stfmri.study.words import plural
 
 COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash

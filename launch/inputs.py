@@ -14,15 +14,19 @@ from slurm.gpus import local_gpus
 from stfmri.learning import weights
 from stfmri.study import pretrained, splits
 from stfmri.study.candidates import inner_config
-from stfmri.study.config import FP16_NEEDS_CUDA, ClusterConfig, Config, DataConfig, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.sweep import ClusterConfig
+from stfmri.study.config.training import FP16_NEEDS_CUDA, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.networks import lacking
 from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
-from stfmri.study.runs import SWEEP_FILE, Run, Sweep
+from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import IndexRow, read_index
 from stfmri.study.splits import Split
+from stfmri.study.sweep_file import SWEEP_FILE
 from stfmri.study.words import listed as listed_words
 from stfmri.study.words import plural
 

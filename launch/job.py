@@ -21,11 +21,13 @@ from preprocessing.cohorts import Scan
 from slurm.gpus import local_gpus
 from stfmri.study import config as configuration
 from stfmri.study import locks
-from stfmri.study.config import GPU_ASKED, Config
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import GPU_ASKED
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir
 from stfmri.study.naming import CONFIG_FILE
-from stfmri.study.runs import Run, load_sweep
+from stfmri.study.runs import Run
+from stfmri.study.sweep_file import load_sweep
 
 POLL_S = 0.5
 ENDING_S = 3.0  # a packed run has this long to end after SIGTERM; the job itself has little more

@@ -22,7 +22,7 @@ from launch.progress import Row, asked_epochs, epochs_of, overall_left, progress
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
 from slurm.local import run_local
 from stfmri.collect import main as collect
-from stfmri.study.config import ClusterConfig
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
 
 REFRESH_S = 1.0  # between two looks at the runs' metrics

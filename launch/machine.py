@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 from slurm.gpus import local_gpus
-from stfmri.study.config import ClusterConfig, Config
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.words import plural
 
 SAMPLE_S = 0.5  # long enough for the kernel's ticks of 10 ms to tell a busy core from an idle one

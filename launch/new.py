@@ -21,10 +21,11 @@ from launch.cli import console, entry_point, new_parser, root_of
 from launch.study_file import BASE, MARK, here, overrides_of, settings_for, sweep_text
 from preprocessing.cohorts.sheet import read_sheet
 from stfmri.study.compose import CONF, compose, parse_overrides
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute, safe_name, write_atomic
-from stfmri.study.runs import SWEEP_FILE, sweep_folder
+from stfmri.study.sweep_file import SWEEP_FILE, sweep_folder
 from stfmri.study.words import listed, percent, plural
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from launch.packing import at_once, for_packs, packs_of, side_by_side
 from launch.progress import Paces, Row, asked_epochs, epochs_of, makespan, with_totals
 from launch.states import RunState
 from slurm.gpus import gpus_in, local_gpus
-from stfmri.study.config import ClusterConfig
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.words import plural
 

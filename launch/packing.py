@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from slurm.gpus import for_one_process, gpus_in
-from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.config.sweep import ClusterConfig, StageResources
 from stfmri.study.runs import Run
 from stfmri.study.words import listed, plural
 

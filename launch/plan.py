@@ -12,12 +12,15 @@ from stfmri.study import splits
 from stfmri.study.caches import caches_of
 from stfmri.study.candidates import candidates_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, groups, parse_overrides
-from stfmri.study.config import ClusterConfig, Config
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.expansion import expand
 from stfmri.study.files import SAFE_NAME, safe_name
 from stfmri.study.overrides import flatten
-from stfmri.study.runs import SWEEP_FILE, Sweep, expand, load_sweep, sweep_folder
+from stfmri.study.runs import Sweep
 from stfmri.study.splits import Subject, subjects_in
+from stfmri.study.sweep_file import SWEEP_FILE, load_sweep, sweep_folder
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
 SET_BY_SWEEP = {

@@ -12,7 +12,7 @@ from launch.packing import for_packs
 from launch.plan import Opened
 from launch.progress import count_states, styled
 from launch.states import PENDING, RunState, doubts
-from stfmri.study.config import ClusterConfig, StageResources
+from stfmri.study.config.sweep import ClusterConfig, StageResources
 from stfmri.study.runs import Run
 from stfmri.study.words import plural
 

@@ -13,7 +13,8 @@ from slurm.errors import ClusterError
 from slurm.logs import error_in, last_ending, last_error_line, log_paths
 from slurm.queue import Job, JobState, alive, has_slurm, remembered
 from stfmri.study import history, locks, selection
-from stfmri.study.runs import JOBS_FILE, Run, Submission, Sweep, last_jobs
+from stfmri.study.jobs import JOBS_FILE, Submission, last_jobs
+from stfmri.study.runs import Run, Sweep
 
 LOGS = "logs"  # in the sweep's folder: what SLURM and submitit write
 ERROR_LOG = "train.err"  # in the run's folder: the standard error of its last attempt

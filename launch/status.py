@@ -37,7 +37,8 @@ from launch.states import (
     with_slurms_word,
 )
 from stfmri.study import locks
-from stfmri.study.runs import Sweep, load_sweep, sweep_folder
+from stfmri.study.runs import Sweep
+from stfmri.study.sweep_file import load_sweep, sweep_folder
 
 EPILOG = """\
 states:

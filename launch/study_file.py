@@ -17,7 +17,8 @@ from slurm.errors import ClusterError
 from slurm.gpus import local_gpus
 from slurm.queue import alive, has_slurm
 from stfmri.study.compose import PATH_KEYS
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.serialise import to_dict
 from stfmri.study.table_columns import SEX_AND_AGE
 from stfmri.study.words import plural

@@ -21,7 +21,8 @@ from stfmri.study.compose import groups
 from stfmri.study.errors import ConfigError
 from stfmri.study.files import clear_leftovers, private_dir
 from stfmri.study.results import are_current
-from stfmri.study.runs import SWEEP_FILE, Run, Sweep, write_sweep
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import SWEEP_FILE, write_sweep
 
 EPILOG = """\
 examples:

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stfmri.study.errors import exit_on_error
 from stfmri.study.files import absolute
-from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep, sweep_folder
 
 if TYPE_CHECKING:
     from stfmri.study.splits import Subject

@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seconds must be above 0, found {options.seconds:g}")
     # torch is loaded only now, so that --help answers at once.
     from stfmri.learning import device
+    from stfmri.learning.acceleration import accelerator_of
     from stfmri.learning.diagnosis import Pipeline, diagnose
-    from stfmri.learning.training import accelerator_of
     from stfmri.study import config as configuration
     from stfmri.study import splits
     from stfmri.study.compose import compose

@@ -25,7 +25,8 @@ from stfmri.study import locks
 from stfmri.study.errors import exit_on_error
 from stfmri.study.files import absolute
 from stfmri.study.results import predictions_sha256
-from stfmri.study.runs import Run, Sweep, load_sweep, sweep_folder
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep, sweep_folder
 
 if TYPE_CHECKING:
     from stfmri.evidence.collected import RunRecord
@@ -61,7 +62,7 @@ def collect(folder: Path, results: Path, allow_partial: bool, console: Console) 
 
 def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console) -> int:
     # Matplotlib and SciPy take seconds to import: --help and a wrong name come first.
-    from stfmri.evidence.collected import collect_evidence
+    from stfmri.evidence.collecting import collect_evidence
     from stfmri.evidence.score_tables import scores_table
     from stfmri.evidence.sentences import beats_chance, headline
     from stfmri.evidence.summarise import summarise

@@ -10,8 +10,10 @@ from typing import Any
 from stfmri.study import config as configuration
 from stfmri.study import splits
 from stfmri.study.candidates import candidates_of
-from stfmri.study.config import Config, ModelConfig
-from stfmri.study.runs import Run, Sweep, write_sweep
+from stfmri.study.config import Config
+from stfmri.study.config.training import ModelConfig
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import write_sweep
 from tests.tiny import tiny_cache, tiny_config
 
 VARIANT = "mc3_18-scratch"

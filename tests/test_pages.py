@@ -24,7 +24,8 @@ from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image
 from preprocessing.qc.picture import montage
 from stfmri.collect import collect
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 from stfmri.study.shards import read_index
 from tests.conftest import skip_or_fail
 from tests.evidence.sweeps import make_sweep

@@ -8,7 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig, SplitConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import (
     IndexRow,

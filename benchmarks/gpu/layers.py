@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stfmri.learning import models
 from stfmri.learning.convolutions import reform
 from stfmri.learning.fused_norm import FusedNorm, fuse
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 CLASSES = 3
 Triple = tuple[int, int, int]

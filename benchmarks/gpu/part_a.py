@@ -9,7 +9,7 @@ from torch.backends import cudnn
 from gpu import convolving, norming
 from gpu.record import Part, Report
 from stfmri.learning import augment
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 SHAPE = (1, 1, 78, 120, 120)
 TOY_SHAPE = (1, 1, 8, 24, 24)

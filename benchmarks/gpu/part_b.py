@@ -25,7 +25,7 @@ from stfmri.learning.data import Batch
 from stfmri.learning.graph import FIRST_STEPS
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import weighted_loss
-from stfmri.study.config import AugmentConfig, ModelConfig
+from stfmri.study.config.training import AugmentConfig, ModelConfig
 
 SHAPE, HALF, TOY = (78, 120, 120), (39, 60, 60), (8, 24, 24)
 # Relative errors of a step's whole gradient that fp16 operands and results with sums in fp32 have,

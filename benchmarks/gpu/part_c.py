@@ -31,7 +31,8 @@ from stfmri.learning.graph import FIRST_STEPS
 from stfmri.learning.learner import LARGEST_SCALE
 from stfmri.study import config as configuration
 from stfmri.study import predictions
-from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import PreprocessingConfig
 from stfmri.study.overrides import replaced
 
 ROOT = Path(__file__).resolve().parents[2]

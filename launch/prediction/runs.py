@@ -10,7 +10,7 @@ from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
 from stfmri.study.results import are_current, read_leader
-from stfmri.study.runs import SWEEP_FILE, load_sweep
+from stfmri.study.sweep_file import SWEEP_FILE, load_sweep
 
 ENSEMBLE = "+ensemble"  # what the mean over a variant's seeds is called in the results
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from preprocessing.cohorts import Scan, find_scans
 from preprocessing.cohorts.contrasts import CONTRASTS, canonical
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.words import listed

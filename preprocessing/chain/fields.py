@@ -23,7 +23,7 @@ from preprocessing.brain import Mask, bounding_box
 from preprocessing.chain.geometry import Grid, Matrix, centre_of_mass, profile
 from preprocessing.chain.transforms import HALF, Sampler
 from preprocessing.nifti import ScanError
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study.config.data import PreprocessingConfig
 
 # Of the brain's volume, at either end of an axis: tails that do not decide where its middle is.
 TAIL = 1e-3

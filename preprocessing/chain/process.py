@@ -28,7 +28,8 @@ from preprocessing.chain.timing import timed
 from preprocessing.chain.transforms import COVERED, Sampler, carried_mask, scale
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import PreprocessingConfig
 from stfmri.study.serialise import dump_yaml
 
 # Of a brain, in the field of a template's space: less is a registration that went wrong.

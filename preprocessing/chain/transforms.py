@@ -20,7 +20,7 @@ from scipy import ndimage
 from preprocessing.brain import Mask, bounding_box
 from preprocessing.chain.geometry import Grid, Matrix, boxed_affine, inverse
 from preprocessing.nifti import Image, ScanError
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study.config.data import PreprocessingConfig
 
 # Source voxels kept around the brain: linear interpolation looks one voxel beyond it.
 MARGIN = 2

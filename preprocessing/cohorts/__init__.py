@@ -8,7 +8,7 @@ file in `conf/data/`.
 from preprocessing.cohorts.find import LAYOUTS, find_scans, layout_of
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import SCAN
+from stfmri.study.config.data import SCAN
 
 __all__ = [
     "LAYOUTS",

@@ -21,7 +21,7 @@ from preprocessing.cohorts.labels import joined, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan, path_columns
 from preprocessing.cohorts.sheet import read_sheet
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import read_text
 

@@ -11,7 +11,7 @@ from preprocessing.cohorts.labels import is_unknown, wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
 from preprocessing.cohorts.sheet import read_sheet
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 FOLDER = Key("folder", "DIR", "the folder that holds the cases and name_mapping.csv")

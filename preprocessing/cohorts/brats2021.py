@@ -15,7 +15,7 @@ from preprocessing.cohorts.folders import subfolders
 from preprocessing.cohorts.labels import TABLE, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 FOLDER = Key("folder", "DIR", "the folder that holds the cases")

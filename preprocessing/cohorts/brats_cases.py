@@ -10,7 +10,7 @@ from pathlib import Path
 from preprocessing.cohorts.contrasts import canonical, channels, pick
 from preprocessing.cohorts.folders import nifti_files
 from preprocessing.cohorts.scan import Scan, path_columns
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 
 CONTRASTS = ("t1", "t1ce", "t2", "flair")
 DEFAULT = "t1ce"

@@ -13,7 +13,7 @@ from preprocessing.cohorts.ixi import HEALTHY, read_heads
 from preprocessing.cohorts.labels import wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 
 CLASSES = (*GRADES, HEALTHY)
 BRATS = Key("brats", "DIR", "the folder that holds HGG and LGG, or that of BraTS 2020")

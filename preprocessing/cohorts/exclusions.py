@@ -7,7 +7,7 @@ from dataclasses import replace
 from preprocessing.cohorts.checks import one_line
 from preprocessing.cohorts.scan import Scan
 from preprocessing.cohorts.sheet import read_sheet
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.rejected import LEFT_OUT

@@ -19,7 +19,8 @@ from preprocessing.cohorts.checks import refuse_control_characters, refuse_dupli
 from preprocessing.cohorts.exclusions import without_excluded
 from preprocessing.cohorts.layout import Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig, one_of
+from stfmri.study.config.checks import one_of
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import safe_name
 from stfmri.study.shards import INDEX_COLUMNS

@@ -14,7 +14,7 @@ from preprocessing.cohorts.folders import nifti_files
 from preprocessing.cohorts.labels import wanted_classes, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan, path_columns
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 FOLDER = Key("folder", "DIR", "the folder that holds IXI-T1 and so on, or IXI*-T1.nii.gz itself")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute
 

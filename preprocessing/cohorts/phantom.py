@@ -8,7 +8,7 @@ from preprocessing.cohorts.ixi import HEALTHY
 from preprocessing.cohorts.labels import wanted_classes
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 FOLDER = Key("folder", "DIR", "made by python -m preprocessing.phantom --out DIR")

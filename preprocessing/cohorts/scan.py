@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stfmri.study.config import SCAN
+from stfmri.study.config.data import SCAN
 
 
 @dataclass(frozen=True)

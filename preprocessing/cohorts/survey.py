@@ -16,7 +16,7 @@ from preprocessing.cohorts.contrasts import CONTRASTS
 from preprocessing.cohorts.find import find_scans
 from preprocessing.cohorts.scan import Scan
 from preprocessing.nifti import ScanError, parse, read_bytes
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 SCANS_READ = 5

@@ -12,7 +12,7 @@ from preprocessing.cohorts.checks import one_line, refuse_control_characters, re
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import SCAN, Scan
 from preprocessing.cohorts.sheet import Row, Sheet, read_sheet
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import absolute
 from stfmri.study.shards import INDEX_COLUMNS

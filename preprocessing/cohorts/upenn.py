@@ -17,7 +17,7 @@ from preprocessing.cohorts.folders import nifti_files, subfolders
 from preprocessing.cohorts.labels import TABLE, with_table
 from preprocessing.cohorts.layout import Key, Layout
 from preprocessing.cohorts.scan import Scan, path_columns
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 
 FOLDER = Key("folder", "DIR", "the folder images_structural of UPENN-GBM, or the one that holds it")

@@ -12,7 +12,7 @@ from preprocessing.extraction.hdbet import HDBET
 from preprocessing.extraction.hdbet2 import HDBET2
 from preprocessing.extraction.record import Extractor
 from preprocessing.extraction.synthstrip import SYNTHSTRIP
-from stfmri.study.config import one_of
+from stfmri.study.config.checks import one_of
 
 EXTRACTORS = {extractor.name: extractor for extractor in (DEEPBET, HDBET, HDBET2, SYNTHSTRIP, FSL)}
 

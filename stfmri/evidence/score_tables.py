@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,13 @@ from stfmri.evidence import metrics
 from stfmri.evidence.collected import Evidence
 from stfmri.evidence.estimates import PRIMARY, Estimate, Results, Summary
 from stfmri.evidence.list_tables import cohort_table, literature_table, parameters_table
+from stfmri.evidence.metrics import Metric
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.references import PrintedScores, their_place
 from stfmri.evidence.seed_table import seeds_table
 from stfmri.evidence.tables import Cell, Column, Interval, PValue, Row, Score, Table
+from stfmri.study.naming import path_part
+from stfmri.study.words import enumerated
 
 OVER_FOLDS = "Mean ± standard deviation over folds."
 
@@ -130,7 +132,10 @@ def scores_table(results: Results) -> Table:
 
 def overall_table(results: Results, table: OverallTable) -> Table:
     """One of `OVERALL_TABLES`: every metric that belongs to it."""
-    shown = [metric for metric in metrics.overall() if metric.table == table.name]
+    count = len(results.evidence.cohort.classes)
+    of_table = [metric for metric in metrics.overall() if metric.table == table.name]
+    shown = metrics.telling(of_table, count)
+    left_out = [metric for metric in of_table if metric not in shown]
     columns = [Column("Variant")]
     columns += [
         Column(metric.label, best=True, spread=True, lower_is_better=not metric.higher_is_better)
@@ -146,8 +151,17 @@ def overall_table(results: Results, table: OverallTable) -> Table:
     remark = (
         results.evidence.reference.remarks.get(table.name) if results.evidence.reference else ""
     )
-    caption = " ".join(filter(None, [OVER_FOLDS, table.caption, remark]))
+    caption = " ".join(filter(None, [OVER_FOLDS, table.caption, _same(left_out), remark]))
     return Table(table.name, table.title, columns, rows, caption)
+
+
+def _same(left_out: Sequence[Metric]) -> str:
+    """What is not shown of two classes, since another column has the same numbers."""
+    pairs = [
+        f"{one.label_in_text} is {metrics.by_name(one.same_of_two).label_in_text}"
+        for one in left_out
+    ]
+    return f"Of two classes {enumerated(pairs)}." if pairs else ""
 
 
 def class_f1_table(results: Results, name: str) -> Table:
@@ -173,7 +187,7 @@ def class_f1_table(results: Results, name: str) -> Table:
         rows.append(_row(summary, cells))
     number = evidence.cohort.classes.index(name)
     title = f"F1 of {name}" + their_place(evidence.reference, "class_f1", name)
-    return Table(f"f1_of_{number}_{file_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
+    return Table(f"f1_of_{number}_{path_part(name)[:60]}", title, columns, rows, OVER_FOLDS)
 
 
 def all_f1_table(results: Results) -> Table:
@@ -198,15 +212,16 @@ def all_f1_table(results: Results) -> Table:
 
 def per_class_table(results: Results) -> Table:
     """Every metric of every class."""
+    shown = metrics.telling(metrics.per_class(), len(results.evidence.cohort.classes))
     columns = [Column("Class"), Column("Variant")]
-    columns += [Column(metric.label, spread=True) for metric in metrics.per_class()]
+    columns += [Column(metric.label, spread=True) for metric in shown]
     rows = [
         _row(
             summary,
             [
                 name,
                 summary.predicted.label,
-                *(_over_folds(summary.per_class[name][m.name]) for m in metrics.per_class()),
+                *(_over_folds(summary.per_class[name][m.name]) for m in shown),
             ],
         )
         for name in results.evidence.cohort.classes
@@ -279,11 +294,6 @@ def comparisons_table(results: Results) -> Table:
         "a paired test of the macro AUC; each corrected by Holm within its family."
     )
     return Table("comparisons", f"Differences of {PRIMARY.label}", columns, rows, caption)
-
-
-def file_part(name: str) -> str:
-    """A class name or model name as a part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip(".-_") or "class"
 
 
 def _row(summary: Summary, cells: Sequence[Cell]) -> Row:

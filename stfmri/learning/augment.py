@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from stfmri.learning import intensity
 from stfmri.learning.seeds import Use, generator
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 
 @dataclass(frozen=True)

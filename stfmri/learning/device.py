@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from stfmri.study.config import FP16_NEEDS_CUDA
+from stfmri.study.config.training import FP16_NEEDS_CUDA
 from stfmri.study.errors import ConfigError
 from stfmri.study.networks import networks
 

@@ -9,117 +9,28 @@ subject is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.model_selection import StratifiedGroupKFold
 
 from stfmri.learning import models
 from stfmri.learning.data import Part, epoch_order, open_part
+from stfmri.learning.findings import BY_HEART, LEARNED, ByHeart, Diagnosis, HeldOut
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
-from stfmri.study.config import AugmentConfig, Config, TrainConfig
-from stfmri.study.errors import UserError
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig, TrainConfig
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
-from stfmri.study.splits.groups import group_subjects
+from stfmri.study.splits.inner import divided
 
-BY_HEART = 8  # volumes
-LEARNED = 0.05  # loss at which they are known by heart
-ENOUGH_STEPS = 12  # to know that they cannot be learned by heart
-PARTS = 4  # of the training part, one of which is held out
+HELD_OUT = 0.25  # of the training part
 PERMUTATIONS = 2000
-CHANCE = 0.05  # level at which a score on held-out subjects is above chance
-
-
-@dataclass(frozen=True)
-class ByHeart:
-    """How learning eight volumes by heart went: loss over steps, and seconds."""
-
-    losses: tuple[float, ...]
-    seconds: float
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the loss fell below `LEARNED`."""
-        return self.losses[-1] < LEARNED
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a training found on the held-out part of the training subjects.
-
-    Attributes:
-        auc: macro one-versus-rest area under the ROC curve.
-        p: share of permutations of the held-out labels with an area at least as large.
-    """
-
-    auc: float
-    p: float
-    subjects: int
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The findings, and what they say together."""
-
-    own: ByHeart
-    recommended: ByHeart
-    true: HeldOut
-    shuffled: HeldOut
-
-    @property
-    def learns(self) -> bool:
-        """Whether what is learned holds for subjects that were held out."""
-        return self._finding[0] == "learns"
-
-    @property
-    def verdict(self) -> str:
-        """One line: what is likely, and what to do."""
-        return ": ".join(self._finding)
-
-    @property
-    def _finding(self) -> tuple[str, str]:
-        if not self.recommended.succeeded and len(self.recommended.losses) < ENOUGH_STEPS:
-            return "too little time", (
-                f"{len(self.recommended.losses)} steps were taken within "
-                f"{self.recommended.seconds:.0f} s, too few to learn anything by heart; give it "
-                "more --seconds, or a machine with less other work"
-            )
-        if not self.recommended.succeeded:
-            return "bug", (
-                f"not even {BY_HEART} volumes can be learned by heart (loss "
-                f"{self.recommended.losses[-1]:.3f} after {len(self.recommended.losses)} steps); "
-                "give it more --seconds, then look at qc.html for empty or identical volumes and "
-                "at the label column"
-            )
-        if self.shuffled.p <= CHANCE / 10:
-            return "bug", (
-                f"labels were shuffled and held-out subjects are still told apart (AUC "
-                f"{self.shuffled.auc:.2f}); some of them may be among the training subjects"
-            )
-        if not self.own.succeeded:
-            return "recipe", (
-                f"{BY_HEART} volumes are learned by heart with train=recommended "
-                f"({len(self.recommended.losses)} steps), but not with this run's settings (loss "
-                f"{self.own.losses[-1]:.3f} after {len(self.own.losses)} steps); use "
-                "train=recommended, or a larger train.learning_rate"
-            )
-        if self.true.p > CHANCE:
-            return "no signal", (
-                f"training volumes are learned, and nothing of it holds for the "
-                f"{self.true.subjects} held-out training subjects (AUC {self.true.auc:.2f}, "
-                f"p = {self.true.p:.2f}); more subjects, a finer grid or another contrast may help"
-            )
-        return "learns", (
-            f"on {self.true.subjects} held-out training subjects the AUC is {self.true.auc:.2f} "
-            f"(p = {self.true.p:.3f}), with shuffled labels {self.shuffled.auc:.2f}"
-        )
 
 
 class Pipeline:
@@ -130,9 +41,14 @@ class Pipeline:
     ) -> None:
         self._config, self._split, self._volumes = config, split, volumes
         self._accelerator = accelerator
-        self.subjects = split.fold_of(config.split).train
+        fold = split.fold_of(config.split)
+        self.subjects = fold.train
         self.labels = np.array(split.numbers(self.subjects))
-        self.groups = self._groups()
+        inner = divided(
+            *(fold, config.split.fold, split.file, split.subjects),
+            *(HELD_OUT, config.split.seed, "stfmri.check"),
+        )
+        self._learned, self._rest = self._numbers(inner.train), self._numbers(inner.test)
 
     def by_heart(self, train: TrainConfig, seconds: float) -> ByHeart:
         """Learn a few volumes of all classes until the loss is small or the time is up.
@@ -171,7 +87,7 @@ class Pipeline:
             shuffled: permute the labels of the subjects that are trained on.
             tell: is given a line of progress an epoch.
         """
-        learned, rest = self._parts()
+        learned, rest = self._learned, self._rest
         labels = self.labels.copy()
         drawn = generator(Use.ORDER, self._config.train.seed, int(shuffled))
         if shuffled:
@@ -190,10 +106,9 @@ class Pipeline:
 
     def epochs_within(self, train: TrainConfig, seconds: float) -> int:
         """How many epochs `held_out` has time for, by a step of a network that is thrown away."""
-        learned, _ = self._parts()
-        order = self._order(learned, train, 0)
-        learner = self._learner(train, self.labels[learned], batches=len(order))
-        part = self._part(learned, self.labels)
+        order = self._order(self._learned, train, 0)
+        learner = self._learner(train, self.labels[self._learned], batches=len(order))
+        part = self._part(self._learned, self.labels)
         first, *_ = part.batches(order[:1], 0)
         learner.step(first)  # the first step warms up
         started = time.perf_counter()
@@ -232,34 +147,17 @@ class Pipeline:
             workers=0,
         )
 
+    def _numbers(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Places of these subjects in `subjects`."""
+        place = {name: number for number, name in enumerate(self.subjects)}
+        return np.array([place[name] for name in names])
+
     def _few(self) -> NDArray[np.int64]:
         """Volumes to learn by heart, of each class in turn."""
         by_class = [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
         longest = max(map(len, by_class))
         turns = [some[turn] for turn in range(longest) for some in by_class if turn < len(some)]
         return np.array(turns[:BY_HEART])
-
-    def _parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the subjects that are trained on and that are held out."""
-        fewest = min(len(set(self.groups[self.labels == label])) for label in set(self.labels))
-        if fewest < 2:
-            name = self._split.classes[int(np.argmin(np.bincount(self.labels)))]
-            raise UserError(
-                f"class {name!r} has fewer than 2 independent patients in the training part of "
-                f"fold {self._config.split.fold}: too few to hold one out"
-            )
-        seed = self._config.split.seed
-        folds = StratifiedGroupKFold(min(PARTS, fewest), shuffle=True, random_state=seed)
-        return next(folds.split(self.labels, self.labels, self.groups))
-
-    def _groups(self) -> NDArray[np.int64]:
-        """The number of each subject's group of patients that belong together."""
-        mine = [self._split.subjects[name] for name in self.subjects]
-        found = group_subjects(mine, self._split.file.joined)
-        number = {
-            subject.subject_id: group for group, members in enumerate(found) for subject in members
-        }
-        return np.array([number[name] for name in self.subjects])
 
 
 def diagnose(

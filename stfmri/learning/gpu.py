@@ -17,7 +17,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from accelerate.utils.environment import get_driver_version
 
-from stfmri.study.config import GPU_ASKED
+from stfmri.study.config.sweep import GPU_ASKED
 from stfmri.study.errors import TrainingError
 
 HIDDEN = ("", "-1")  # CUDA_VISIBLE_DEVICES of somebody who wants the CPU

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stfmri.learning.seeds import Use, generator, mix
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 ORDER = 3  # of the shading's polynomial, as TorchIO's default
 

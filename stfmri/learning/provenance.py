@@ -12,7 +12,7 @@ import torch
 
 from stfmri.learning import device as devices
 from stfmri.learning import models
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.git import code_state
 
 PACKAGES = ("torch", "torchvision", "accelerate", "h5py", "numpy", "scikit-learn", "torchio")

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from stfmri.learning import models
-from stfmri.study.config import Config, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.errors import ConfigError
 
 

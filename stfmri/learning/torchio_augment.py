@@ -13,7 +13,7 @@ import torchio as tio
 from torch import Tensor
 
 from stfmri.learning.seeds import Use, mix
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 
 class HeavyAugmentation:

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import nn
 
-from stfmri.learning import checkpoint, device, forms, gpu, models, provenance, weights
+from stfmri.learning import checkpoint, device, forms, models, provenance, weights
+from stfmri.learning.acceleration import accelerator_of
 from stfmri.learning.data import Part, epoch_order, open_part
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import class_weights
+from stfmri.learning.loss_scale import scaled_steps
 from stfmri.learning.pretraining import loading
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import config as configuration
@@ -44,8 +43,6 @@ from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import Split
 from stfmri.study.verify import Verification
-
-FIRST_HALVINGS = 8  # of the loss scale, beside a tenth of the steps: from 2¹⁶ to 2⁸
 
 
 def train_run(config_file: Path, side_by_side: int = 1) -> None:
@@ -72,22 +69,6 @@ def train_run(config_file: Path, side_by_side: int = 1) -> None:
             Run(config, run, accelerator, side_by_side).finish()
     # Several processes part before they exit: one that is gone first may abort the others.
     accelerator.end_training()
-
-
-def accelerator_of(config: Config) -> Accelerator:
-    """Accelerate in the precision that this machine really has.
-
-    Raises:
-        NoGpuError: where a GPU was asked for and none is seen.
-    """
-    gpu.before_accelerate()
-    # As Accelerate will choose; it reads this variable only where it makes the state itself.
-    # Without it, each of several processes on CPUs would take itself for the only one.
-    several = "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or (several and not torch.cuda.is_available())
-    kind = PartialState(cpu=cpu).device.type
-    precision = device.resolve_precision(config.train.precision, kind, config.model.name)
-    return Accelerator(mixed_precision=device.ACCELERATE_NAMES[precision])
 
 
 @dataclass
@@ -261,40 +242,12 @@ class Run:
         row |= {"wait_share": waiting.seconds / seconds}
         row |= {"peak_memory_bytes": device.peak_memory(self.device, self.learner.is_captured)}
         if accelerator.scaler is not None:
-            row |= self._scaled_steps(taken_before)
+            row |= scaled_steps(learner, accelerator.scaler, taken_before, self.folder)
         if self.val_part is not None:
             row |= self._validate(self.val_part)
         self.history.add(row, publish=accelerator.is_main_process)
         if self.config.train.early_stopping and self._best_epoch() == learner.epoch:
             learner.keep_best()
-
-    def _scaled_steps(self, taken_before: int) -> dict[str, float]:
-        """What the loss scaler made of an epoch's steps.
-
-        Args:
-            taken_before: the steps that the run had taken when the epoch began.
-
-        Raises:
-            DivergedError: where it left out so many that the run would only seem to train.
-        """
-        learner, scaler = self.learner, self.accelerator.scaler
-        scale, taken = scaler.get_scale(), learner.steps_taken()
-        steps = learner.epoch * learner.steps_in_epoch
-        left_out = steps - taken
-        # At first the scaler may halve the scale a few times; but some step must be taken at last.
-        too_many = left_out > FIRST_HALVINGS + steps / 10
-        if scale < 1 or too_many or (left_out == steps and learner.epoch == learner.epochs):
-            raise DivergedError(
-                f"{self.folder}: gradients overflow in fp16: {left_out} of {steps} steps were left "
-                f"out until epoch {learner.epoch}, which ended with a loss scale of {scale:g}; use "
-                "train.precision=bf16 or fp32"
-            )
-        own = taken - taken_before
-        return {
-            "loss_scale": scale,
-            "steps": own,
-            "skipped_steps": learner.steps_in_epoch - own,
-        }
 
     def _validate(self, part: Part) -> dict[str, float]:
         """Loss and accuracy on the validation part, with the network as it is now.

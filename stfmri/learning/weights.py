@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing, safe_name, sha256_of
 from stfmri.study.ready_weights import READY_WEIGHTS

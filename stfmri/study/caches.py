@@ -8,7 +8,8 @@ from pathlib import Path
 
 from stfmri.study.compose import compose
 from stfmri.study.config import Config
-from stfmri.study.runs import Sweep, expand
+from stfmri.study.expansion import expand
+from stfmri.study.runs import Sweep
 
 
 def configurations(overrides: Sequence[str], sweep: str | None, root: Path | None) -> list[Config]:

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from stfmri.study import cards, duplicates
 from stfmri.study.cards import CARD_FILE, WEIGHTS_FILE, Card
-from stfmri.study.config import PRETRAINED, Config
+from stfmri.study.config import Config
+from stfmri.study.config.training import PRETRAINED
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.files import safe_name, sha256_of

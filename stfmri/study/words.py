@@ -17,14 +17,20 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def enumerated(items: Sequence[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`; nothing of an empty list."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {word} {items[-1]}"
+
+
 def listed(items: Sequence[object], most: int = 5) -> str:
     """`a, b and c`; of many, the first and how many more."""
     texts = [str(item) for item in items]
-    if len(texts) > most:
-        return f"{', '.join(texts[:most])} and {len(texts) - most} more"
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+    more = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return enumerated([*texts[:most], *more])
 
 
-def plural(count: int, what: str) -> str:
-    """1 fold, 2 folds."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 fold`, `1,204 folds`, `2 studies` with `many` given."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

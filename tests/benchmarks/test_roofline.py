@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from stfmri.learning import models
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 SHAPE = (1, 1, 8, 32, 32)
 

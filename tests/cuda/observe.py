@@ -20,9 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from stfmri import train
+from stfmri.learning.acceleration import accelerator_of
 from stfmri.learning.data import Batch
 from stfmri.learning.learner import Learner
-from stfmri.learning.training import Run, accelerator_of
+from stfmri.learning.training import Run
 from stfmri.study import config as configuration
 from stfmri.study.overrides import replaced
 from tests.cuda.cases import EPOCHS, RUNS, STEPS, STEPS_IN_EPOCH, Steps

@@ -10,11 +10,15 @@ import numpy as np
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from stfmri.study import predictions
-from stfmri.study.config import Config, DataConfig, ReferenceConfig, SplitConfig, SweepConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.sweep import ReferenceConfig, SweepConfig
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import TRAIN_FRACTION, Run, Sweep, load_sweep, run_part, write_sweep
+from stfmri.study.runs import TRAIN_FRACTION, Run, Sweep, run_part
 from stfmri.study.shards import IndexRow, write_index
 from stfmri.study.splits import Subject
+from stfmri.study.sweep_file import load_sweep, write_sweep
 
 PAPER_CLASSES = ("LGG", "HGG", "Healthy")
 # The paper's cohort by (source, class): only 2013 and TMC hold both grades. The other centres are

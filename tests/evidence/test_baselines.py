@@ -28,7 +28,9 @@ from stfmri.evidence.baselines.run import fitting_lookups, lookup_table, task_of
 from stfmri.evidence.baselines.shape import extent
 from stfmri.evidence.cohort import Cohort
 from stfmri.study import predictions
-from stfmri.study.config import Config, DataConfig, SweepConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.sweep import SweepConfig
 from stfmri.study.errors import ConfigError
 from stfmri.study.shards import (
     CacheError,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stfmri.evidence.chosen import read_choices, selection_table
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.methods.method_text import method_paragraphs
 from stfmri.evidence.summarise import summarise
 from stfmri.evidence.summary_json import as_json
@@ -18,8 +18,9 @@ from stfmri.study import config as configuration
 from stfmri.study import selection
 from stfmri.study.candidates import candidates_of
 from stfmri.study.files import write_atomic
-from stfmri.study.runs import Sweep, write_sweep
+from stfmri.study.runs import Sweep
 from stfmri.study.selection import Judged, Selection
+from stfmri.study.sweep_file import write_sweep
 from tests.evidence.sweeps import make_sweep
 
 RATES = (1e-4, 3e-4, 1e-3)

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from stfmri import collect
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.figures import draw_all
 from stfmri.evidence.report import render, tables_of, texts_of
 from stfmri.evidence.summarise import summarise
 from stfmri.study import locks
-from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.study.config.training import ModelConfig, TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.files import replacing
 from stfmri.study.results import are_current
-from stfmri.study.runs import write_sweep
 from stfmri.study.splits import read_file, require_unchanged
+from stfmri.study.sweep_file import write_sweep
 from tests.evidence.sweeps import make_sweep
 
 

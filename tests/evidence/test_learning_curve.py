@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.drawing import drawable_of
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.figures import draw_all

@@ -7,7 +7,7 @@ import pytest
 
 from stfmri.evidence import metrics
 from stfmri.evidence.cohort import Cohort
-from stfmri.evidence.collected import look_ups
+from stfmri.evidence.collected_baselines import look_ups
 from stfmri.study.splits import Fold, Subject
 from tests.evidence.sweeps import PAPER_CLASSES, PAPER_SOURCES, subjects_of
 

@@ -29,14 +29,9 @@ from stfmri.evidence.methods.study import CacheFacts, Study, Variant, read_cache
 from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.tables import Table, cell_text, to_csv
 from stfmri.study import splits
-from stfmri.study.config import (
-    AugmentConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    PreprocessingConfig,
-    TrainConfig,
-)
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.training import AugmentConfig, ModelConfig, TrainConfig
 from stfmri.study.rejected import Rejected, read_rejected, write_rejected
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import CacheError

@@ -22,7 +22,7 @@ from stfmri.evidence.methods.montage import (
     montage,
     picture_of,
 )
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.shards import Volumes
 from tests.evidence.test_methods import rendered
 from tests.tiny import tiny_cache, tiny_config

@@ -7,7 +7,8 @@ from stfmri.evidence.methods.network_text import INITIAL
 from stfmri.evidence.methods.pretraining_text import pretraining
 from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
-from stfmri.study.config import Config, ModelConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import ModelConfig, TrainConfig
 
 
 def study(cards: list[dict[str, Any] | None], **train: Any) -> Study:

@@ -15,7 +15,7 @@ import pytest
 from sklearn import metrics as reference
 
 from stfmri.evidence import list_tables, metrics, report, score_tables
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.estimates import Results
 from stfmri.evidence.sentences import headline
 from stfmri.evidence.statistics import wilson
@@ -365,6 +365,44 @@ def test_no_interval_has_zero_width_where_everybody_is_right(tmp_path: Path) -> 
     for estimates in perfect.per_class.values():
         for name in ("f1", "recall", "specificity", "auc", "average_precision"):
             assert estimates[name].high - estimates[name].low > 0.005, name
+
+
+def test_what_is_said_of_a_baselines_procedure_does_not_depend_on_the_networks(
+    tmp_path: Path,
+) -> None:
+    one = {"r3d_18-scratch": 0.6}
+    several = one | {"r3d_18-kinetics": 0.9, "mc3_18-scratch": 0.4, "mc3_18-kinetics": 0.7}
+    alone, among = (
+        results_of(make_sweep(tmp_path / str(len(some)), accuracies=some))
+        for some in (one, several)
+    )
+    for mine, same in zip(alone.baselines, among.baselines, strict=True):
+        ends = (same.primary.procedure_low, same.primary.procedure_high)
+        assert (mine.primary.procedure_low, mine.primary.procedure_high) == pytest.approx(ends)
+        assert ends[1] > ends[0]
+
+
+def test_columns_that_say_the_same_of_two_classes_are_shown_once(tmp_path: Path) -> None:
+    sources = {("A", "ill"): 20, ("B", "well"): 20, ("A", "well"): 8}
+    results = results_of(make_sweep(tmp_path, sources=sources, classes=("ill", "well")))
+    tables = {table.name: table for table in score_tables.all_tables(results)}
+    accuracy = tables["accuracy"]
+    assert [column.name for column in accuracy.columns] == [
+        "Variant",
+        "Accuracy",
+        "Balanced accuracy",
+    ]
+    assert "Of two classes mean one-vs-rest accuracy is accuracy and mean" in accuracy.caption
+    assert "Accuracy (class against rest)" not in [c.name for c in tables["per_class"].columns]
+    for summary in results.everyone:  # by hand
+        (hit, missed), (false, spared) = summary.predicted.pooled
+        overall = {name: one.pooled for name, one in summary.overall.items()}
+        right = (hit + spared) / (hit + missed + false + spared)
+        mean = (hit / (hit + missed) + spared / (false + spared)) / 2
+        assert overall["accuracy"] == pytest.approx(right)
+        assert overall["ovr_accuracy"] == pytest.approx(right)
+        assert overall["balanced_accuracy"] == pytest.approx(mean)
+        assert overall["macro_specificity"] == pytest.approx(mean)
 
 
 def test_a_baseline_of_another_version_is_missing_and_said_to_be(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from stfmri import collect
 from stfmri.evidence import metrics, score_tables
-from stfmri.evidence.collected import collect_evidence
+from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.estimates import Results, Summary
 from stfmri.evidence.seeds import complete_seeds
 from stfmri.evidence.sentences import headline

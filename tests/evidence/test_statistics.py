@@ -111,7 +111,7 @@ def test_variants_that_agree_on_all_patients_differ_little_and_not_for_certain_b
 
 
 def test_an_additional_patient_of_each_class_is_right_in_half_of_the_draws() -> None:
-    cells = extra_patients(variants=2, classes=3, draws=8000)
+    cells = extra_patients(streams=(0, 1), classes=3, draws=8000)
     assert ((cells > 0).sum(axis=-1) == 1).all()
     right = np.diagonal(cells, axis1=2, axis2=3) > 0
     assert right.mean() == pytest.approx(0.5, abs=0.01)

@@ -60,15 +60,16 @@ def test_identical_seeds_have_the_draws_of_one() -> None:
     weights = cluster_weights(40, draws=200)
     alone = metrics.macro_f1(confusion_draws(one, weights))
     three = np.repeat(one, 3, axis=0)
-    drawn = metrics.macro_f1(confusion_draws(three, weights, owner=np.zeros(3, dtype=int)))
+    drawn = metrics.macro_f1(confusion_draws(three, weights, streams=[0, 0, 0]))
     np.testing.assert_allclose(drawn, np.repeat(alone, 3, axis=1), rtol=1e-6)
     np.testing.assert_allclose(draws_of_one(drawn.T), alone[:, 0], rtol=1e-6)
 
 
 def test_seeds_of_noise_count_as_no_further_patients() -> None:
     counts = contributions_of(np.random.default_rng(1), 8, 60)
-    owner = np.zeros(8, dtype=int)
-    drawn = metrics.macro_f1(confusion_draws(counts, cluster_weights(60, draws=500), owner=owner))
+    drawn = metrics.macro_f1(
+        confusion_draws(counts, cluster_weights(60, draws=500), streams=[0] * 8)
+    )
     scores = metrics.macro_f1(counts.sum(axis=1))
     low, high = networks_interval(scores.mean(), draws_of_one(drawn.T))
     alone = networks_interval(scores, drawn)

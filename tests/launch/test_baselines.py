@@ -17,8 +17,9 @@ from slurm.devcluster.cluster import DevCluster
 from stfmri import baselines
 from stfmri.study import locks
 from stfmri.study.errors import UserError
+from stfmri.study.jobs import last_jobs
 from stfmri.study.predictions import read as read_predictions
-from stfmri.study.runs import last_jobs, load_sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.launch.test_on_slurm import SMALL, wait_for_runs
 from tests.slurm.conftest import cluster, cluster_folder, dev_cluster, wait_until_ended

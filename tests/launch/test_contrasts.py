@@ -15,10 +15,12 @@ from stfmri import collect
 from stfmri.evidence.baselines.run import run_baselines
 from stfmri.learning import training
 from stfmri.study import splits
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
-from stfmri.study.runs import Sweep, load_sweep
+from stfmri.study.runs import Sweep
 from stfmri.study.shards import read_index, write_index
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 

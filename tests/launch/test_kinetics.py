@@ -13,7 +13,7 @@ from torchvision.models import video
 
 from launch import local, submit
 from stfmri.study import config as configuration
-from stfmri.study.runs import load_sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 
 NAME = "mc3_18-a90a0ba3.pth"  # torchvision's

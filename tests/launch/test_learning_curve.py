@@ -11,7 +11,8 @@ from launch import submit
 from launch.job import RunBaselines, baselines_by_fold
 from stfmri.learning import training
 from stfmri.study import splits
-from stfmri.study.runs import Sweep, load_sweep
+from stfmri.study.runs import Sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 
 AXIS = "sweep.axes={split.train_fraction:[0.8,1.0]}"

@@ -9,7 +9,10 @@ import pytest
 
 from launch import machine
 from launch.machine import Machine, run_gb, shared, this_machine
-from stfmri.study.config import ClusterConfig, Config, PreprocessingConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import PreprocessingConfig
+from stfmri.study.config.sweep import ClusterConfig
+from stfmri.study.config.training import TrainConfig
 
 CLUSTER = ClusterConfig()
 LAPTOP = Machine(cores=8, busy=0.2, memory_gb=64.0)

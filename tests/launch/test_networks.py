@@ -11,8 +11,8 @@ import torch
 from launch import submit
 from stfmri.learning import models
 from stfmri.study import networks
-from stfmri.study.config import ModelConfig
-from stfmri.study.runs import load_sweep
+from stfmri.study.config.training import ModelConfig
+from stfmri.study.sweep_file import load_sweep
 from tests.conftest import need_library
 from tests.launch.conftest import submission
 

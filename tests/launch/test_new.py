@@ -19,7 +19,8 @@ from launch.study_file import MARK, MODELS_ON_A_CPU, Place, here, settings_for, 
 from preprocessing.cohorts.columns import Column
 from preprocessing.cohorts.survey import Looked, Survey
 from stfmri.study.compose import compose
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.overrides import flatten
 from tests.preprocessing.conftest import brain_values, write_scan
 

@@ -20,9 +20,10 @@ from launch.states import job_of, states_of
 from slurm.devcluster.cluster import DevCluster
 from slurm.logs import log_paths
 from slurm.queue import Job, alive
+from stfmri.study.jobs import Submission, last_jobs
 from stfmri.study.predictions import read as read_predictions
-from stfmri.study.runs import Submission, last_jobs, load_sweep
 from stfmri.study.shards import read_index
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.slurm.conftest import (
     cluster,

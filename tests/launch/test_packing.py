@@ -18,9 +18,10 @@ from launch.states import DONE, ERROR_LOG, NEW, STOPPED, RunState
 from slurm.executor import Resources
 from slurm.queue import Job
 from stfmri.study.compose import compose
-from stfmri.study.config import GPU_ASKED, ClusterConfig, StageResources
+from stfmri.study.config.sweep import GPU_ASKED, ClusterConfig, StageResources
 from stfmri.study.files import private_dir
-from stfmri.study.runs import Run, Sweep, load_sweep
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.nvidia import fake_nvidia_smi
 

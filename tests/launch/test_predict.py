@@ -25,7 +25,8 @@ from preprocessing.phantom.cohort import make_cohort
 from stfmri.learning import models
 from stfmri.learning.models import load_trained
 from stfmri.study import config as configuration
-from stfmri.study.config import DataConfig, ModelConfig
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from stfmri.study.predictions import is_done, read
 from stfmri.study.quality import read as read_quality

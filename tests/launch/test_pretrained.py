@@ -10,7 +10,8 @@ from launch import inputs, submit
 from launch.plan import open_sweep
 from stfmri.study import cards, pretrained, splits
 from stfmri.study.cards import Card, Seen
-from stfmri.study.config import Config, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.files import sha256_of
 from tests.launch.conftest import TINY, submission
 

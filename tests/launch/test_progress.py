@@ -26,7 +26,8 @@ from launch.states import DONE, FAILED, NEW, PENDING, RUNNING, UNCERTAIN
 from launch.status import Look, overview
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
-from stfmri.study.runs import Run, Sweep, write_sweep
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import write_sweep
 
 TOTAL = 10
 

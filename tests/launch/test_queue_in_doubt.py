@@ -13,7 +13,8 @@ import pytest
 from launch import status, submit
 from slurm import queue
 from stfmri import collect
-from stfmri.study.runs import last_jobs, load_sweep
+from stfmri.study.jobs import last_jobs
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 
 HEADER = "ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|START_TIME|TIME_LEFT|REASON|WORK_DIR"

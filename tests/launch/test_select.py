@@ -15,7 +15,9 @@ from launch.states import states_of
 from slurm.queue import Job, JobState
 from stfmri.study import config as configuration
 from stfmri.study import locks, predictions, selection, splits
-from stfmri.study.runs import Run, Submission, append_jobs, load_sweep
+from stfmri.study.jobs import Submission, append_jobs
+from stfmri.study.runs import Run
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.tiny import CLASSES, tiny_cache, tiny_config
 
@@ -121,7 +123,7 @@ def test_a_cohort_too_small_to_judge_on_is_refused_before_anything_is_written(
 ) -> None:
     tiny_cache(tiny_config(tmp_path), per_class=4)
     assert submit.main(submission(tmp_path, SELECT)) == 2
-    assert "sweep.select cannot judge candidates on 0.25 of the 8 training" in " ".join(
+    assert "sweep.select cannot judge on 0.25 of the 8 training" in " ".join(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "runs/demo/sweep.yaml").exists()

@@ -12,7 +12,8 @@ from launch import submit
 from launch.states import job_of
 from slurm.devcluster.cluster import DevCluster
 from stfmri.study import selection
-from stfmri.study.runs import last_jobs, load_sweep
+from stfmri.study.jobs import last_jobs
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 from tests.launch.test_on_slurm import SMALL, jobs_of, wait_for_all
 from tests.slurm.conftest import cluster, cluster_folder, dev_cluster, wait_for, wait_until_ended

@@ -16,8 +16,9 @@ from stfmri.study import config as configuration
 from stfmri.study import predictions, splits
 from stfmri.study.config import Config
 from stfmri.study.errors import UserError
-from stfmri.study.runs import Run, load_sweep, write_sweep
+from stfmri.study.runs import Run
 from stfmri.study.shards import read_index, write_index
+from stfmri.study.sweep_file import load_sweep, write_sweep
 from tests.launch.conftest import TINY, submission
 from tests.launch.test_submit import everything_in
 from tests.tiny import CLASSES, tiny_cache, tiny_config

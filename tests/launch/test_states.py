@@ -16,7 +16,9 @@ from slurm.queue import Job, JobState
 from stfmri.study import locks
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
-from stfmri.study.runs import Run, Submission, Sweep, append_jobs, write_sweep
+from stfmri.study.jobs import Submission, append_jobs
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import write_sweep
 
 DONE_TABLE = (
     "subject_id,patient_id,source,fold,split,label,prediction,prob_a,prob_b\n"

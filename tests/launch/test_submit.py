@@ -24,7 +24,8 @@ from stfmri.study import locks, predictions, splits
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
 from stfmri.study.results import PREDICTIONS_SHA256, predictions_sha256
-from stfmri.study.runs import Run, Sweep, load_sweep
+from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import TINY, submission
 from tests.tiny import CLASSES, SOURCES, tiny_cache, tiny_config
 

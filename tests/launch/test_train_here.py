@@ -11,7 +11,7 @@ import pytest
 
 from launch import local, status, submit
 from launch.job import JobError, TrainRuns
-from stfmri.study.runs import load_sweep
+from stfmri.study.sweep_file import load_sweep
 from tests.launch.conftest import submission
 
 pytestmark = pytest.mark.slow

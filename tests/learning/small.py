@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from stfmri.learning import models
 from stfmri.learning.models import Network
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 
 class SmallNetwork(nn.Module):

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from stfmri.learning import augment
 from stfmri.learning.torchio_augment import HeavyAugmentation
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 
 @pytest.mark.parametrize(

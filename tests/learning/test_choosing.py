@@ -21,7 +21,9 @@ from stfmri.learning.loss import class_weights, weighted_loss
 from stfmri.learning.training import train_run
 from stfmri.study import config as configuration
 from stfmri.study import predictions, selection, splits
-from stfmri.study.config import Config, SplitConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.errors import TrainingError, UserError
 from stfmri.study.locks import lock
 from stfmri.study.runs import Run, Sweep

@@ -12,7 +12,8 @@ from accelerate.state import AcceleratorState
 
 from stfmri.learning import choosing
 from stfmri.study import predictions, selection
-from stfmri.study.config import CheckpointConfig, SplitConfig, TrainConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import CheckpointConfig, TrainConfig
 from stfmri.study.runs import Sweep
 from tests.learning.small import small_network
 from tests.selecting import selecting_config, selecting_sweep

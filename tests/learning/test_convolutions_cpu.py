@@ -15,7 +15,7 @@ from torch import nn
 from stfmri.learning import models
 from stfmri.learning.convolutions import WideNorm, reform
 from stfmri.learning.convolutions.cpu import _as_pictures
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from tests.conftest import need_library
 
 

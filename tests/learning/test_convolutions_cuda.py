@@ -12,7 +12,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dSte
 
 from stfmri.learning import models
 from stfmri.learning.convolutions import WideNorm, cpu, cuda, reform
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18")
 EXACT = 1e-13  # relative, in fp64

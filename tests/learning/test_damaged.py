@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 
 from stfmri.learning import checkpoint, models, training
 from stfmri.study import config as configuration
-from stfmri.study.config import CheckpointConfig
+from stfmri.study.config.training import CheckpointConfig
 from stfmri.study.errors import UserError
 from stfmri.study.shards import CacheError, read_index
 from tests.learning.small import SMALL

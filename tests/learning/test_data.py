@@ -13,7 +13,7 @@ import torch
 
 from stfmri.learning.data import Mapped, Resident, Streamed, epoch_order, open_part
 from stfmri.learning.seeds import Use
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.shards import Volumes, read_index
 from tests.tiny import tiny_cache, tiny_config
 

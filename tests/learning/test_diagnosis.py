@@ -13,17 +13,13 @@ from accelerate.state import AcceleratorState
 from sklearn.metrics import roc_auc_score
 
 from stfmri import check
-from stfmri.learning.diagnosis import (
-    ByHeart,
-    Diagnosis,
-    HeldOut,
-    Pipeline,
-    diagnose,
-    macro_auc,
-)
+from stfmri.learning.diagnosis import Pipeline, diagnose, macro_auc
+from stfmri.learning.findings import ByHeart, Diagnosis, HeldOut
 from stfmri.study import config as configuration
 from stfmri.study import splits
-from stfmri.study.config import Config, ModelConfig, SplitConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import ModelConfig, TrainConfig
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, Volumes, voxel_sha256, write_index, write_shard
 from tests.tiny import CLASSES, tiny_cache, tiny_config

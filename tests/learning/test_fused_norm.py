@@ -19,7 +19,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dSte
 from stfmri.learning import models
 from stfmri.learning.convolutions import reform
 from stfmri.learning.fused_norm import FusedNorm, fuse, why_not
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from tests.conftest import skip_or_fail
 
 HERE = Path(__file__).parent

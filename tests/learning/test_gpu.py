@@ -11,10 +11,12 @@ import torch
 from accelerate.state import AcceleratorState
 
 from stfmri.learning import gpu
+from stfmri.learning.acceleration import accelerator_of
 from stfmri.learning.gpu import NoGpuError, asked_for, before_accelerate
-from stfmri.learning.training import accelerator_of
 from stfmri.study import config as configuration
-from stfmri.study.config import GPU_ASKED, Config, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import GPU_ASKED
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import TrainingError
 from stfmri.train import main
 from tests.nvidia import fake_nvidia_smi

@@ -5,7 +5,7 @@ import torch
 import torchio as tio
 
 from stfmri.learning import augment, intensity
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 
 STRONG = AugmentConfig(
     kind="none", intensity_probability=1.0, log_gamma=0.5, shading=0.4, noise=0.1

@@ -17,7 +17,8 @@ from stfmri.learning import models, optimise
 from stfmri.learning.data import Batch
 from stfmri.learning.learner import Learner
 from stfmri.learning.loss import weighted_loss
-from stfmri.study.config import AugmentConfig, Config, ModelConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig, ModelConfig, TrainConfig
 
 WEIGHT_K = torch.tensor([0.5, 0.7, 0.8])
 

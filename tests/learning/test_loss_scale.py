@@ -17,7 +17,8 @@ from stfmri.learning.learner import LARGEST_SCALE, Learner
 from stfmri.learning.loss import weighted_loss
 from stfmri.learning.training import Run
 from stfmri.study import history
-from stfmri.study.config import AugmentConfig, Config, ModelConfig, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import AugmentConfig, ModelConfig, TrainConfig
 from stfmri.study.errors import DivergedError
 from tests.learning.small import small_network  # noqa: F401
 from tests.tiny import tiny_cache, tiny_config

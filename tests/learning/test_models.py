@@ -11,7 +11,7 @@ from stfmri.learning import models
 from stfmri.learning.models.pooling import Halving
 from stfmri.learning.models.resnet import PaddedShortcut
 from stfmri.study import networks as known
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from tests.conftest import need_library
 

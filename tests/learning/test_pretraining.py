@@ -32,7 +32,8 @@ from stfmri.learning.weights import WeightsError
 from stfmri.pretrain import main
 from stfmri.study import cards, history, splits
 from stfmri.study import config as configuration
-from stfmri.study.config import Config, ModelConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.shards import IndexRow, read_index, write_index

@@ -9,7 +9,7 @@ import torch
 from torchvision.models import video
 
 from stfmri.learning import models
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from tests.conftest import need_library
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from stfmri.learning import models, stages
-from stfmri.study.config import ModelConfig, TrainConfig
+from stfmri.study.config.training import ModelConfig, TrainConfig
 from stfmri.study.errors import ConfigError
 
 

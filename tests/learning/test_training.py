@@ -24,15 +24,10 @@ from stfmri.learning.loss import class_weights, weighted_loss
 from stfmri.learning.seeds import Use
 from stfmri.study import config as configuration
 from stfmri.study import history, predictions, splits
-from stfmri.study.config import (
-    AugmentConfig,
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    SplitConfig,
-    TrainConfig,
-)
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import AugmentConfig, CheckpointConfig, ModelConfig, TrainConfig
 from stfmri.study.errors import ConfigError, RunHeldError, TrainingError, UserError
 from stfmri.study.locks import lock
 from stfmri.study.serialise import dump_yaml

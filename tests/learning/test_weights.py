@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stfmri.learning import weights
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from stfmri.study.ready_weights import KINETICS, MEDICALNET
 

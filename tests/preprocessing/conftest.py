@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 
 SHAPE = (44, 52, 44)  # voxels of 4 mm: 176 × 208 × 176 mm
 SPACING_MM = 4.0

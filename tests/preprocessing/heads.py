@@ -14,7 +14,8 @@ from scipy import ndimage
 from preprocessing.chain import Chain, Processed, process, read
 from preprocessing.cohorts import SCAN, Scan
 from preprocessing.nifti import Image
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 
 RADII_MM = (62.0, 78.0, 56.0)
 

@@ -12,7 +12,8 @@ from preprocessing.chain import Chain, read
 from preprocessing.cohorts import Scan
 from preprocessing.nifti import ScanError
 from preprocessing.worker import STEPS
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from tests.preprocessing.heads import (
     CONTRASTS,
     grid,

@@ -11,7 +11,7 @@ import yaml
 
 from preprocessing.cohorts import LAYOUTS, find_scans
 from stfmri.study.compose import CONF, PATH_KEYS, compose
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from tests.preprocessing.layouts import brats2019, case, ixi, write
 

@@ -9,7 +9,7 @@ import pytest
 from preprocessing.cohorts import find_scans
 from preprocessing.cohorts.bids import parse
 from preprocessing.cohorts.scan import Scan
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from tests.preprocessing.layouts import bids, touch, write
 

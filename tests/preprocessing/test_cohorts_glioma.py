@@ -8,7 +8,8 @@ import pytest
 
 from preprocessing.chain import Chain, process, read
 from preprocessing.cohorts import find_scans
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 from stfmri.study.shards import voxel_sha256
 from tests.preprocessing.layouts import MAPPING_HEADER, write
 

@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from preprocessing.cohorts import find_scans
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 
 

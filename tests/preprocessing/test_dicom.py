@@ -23,7 +23,7 @@ from pydicom.uid import RLELossless
 
 from preprocessing.cohorts import find_scans
 from preprocessing.dicom.__main__ import main
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from tests.preprocessing.dicom_export import (
     SECONDARY_CAPTURE,
     oblique_affine,

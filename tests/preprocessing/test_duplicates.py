@@ -15,7 +15,8 @@ from preprocessing.__main__ import tell
 from preprocessing.build import build
 from preprocessing.cohorts import find_scans
 from stfmri.study import duplicates
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 from stfmri.study.shards import read_index
 
 PEOPLE = 12

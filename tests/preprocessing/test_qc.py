@@ -16,7 +16,8 @@ from preprocessing.chain import Chain, Processed, Sources, process
 from preprocessing.cohorts import Scan, find_scans
 from preprocessing.nifti import Image
 from preprocessing.qc.measures import MEASURES, columns
-from stfmri.study.config import Config, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import PreprocessingConfig
 from stfmri.study.shards import IndexRow
 from tests.preprocessing.conftest import brain_values
 

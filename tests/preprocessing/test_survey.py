@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preprocessing.cohorts.survey import survey
-from stfmri.study.config import DataConfig
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import UserError
 from tests.preprocessing.conftest import brain_values, write_scan
 from tests.preprocessing.layouts import bids, write

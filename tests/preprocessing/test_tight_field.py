@@ -15,7 +15,7 @@ from preprocessing.nifti import ScanError
 from preprocessing.phantom.cohort import make_cohort
 from preprocessing.phantom.config import DEFAULT_PATH
 from stfmri.study.compose import compose
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study.config.data import PreprocessingConfig
 
 CHOICES = {2.0: "mm2_tight", 4.0: "mm4_tight", 8.0: "mm8_tight"}
 # The longest, the widest, and the highest brain of ixi_hh: 190, 150 and 150 mm.

@@ -13,7 +13,7 @@ from scipy import ndimage
 from preprocessing.brain import find_brain
 from preprocessing.chain.transforms import low_pass, resample, sigma_voxels
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
-from stfmri.study.config import PreprocessingConfig
+from stfmri.study.config.data import PreprocessingConfig
 from tests.preprocessing.conftest import brain_values
 from tests.preprocessing.heads import to_grid
 from tests.preprocessing.reference import reference_volume

@@ -11,7 +11,9 @@ from stfmri.study.candidates import candidate_names, candidates_of
 from stfmri.study.compose import compose
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError
-from stfmri.study.runs import Sweep, expand, load_sweep, write_sweep
+from stfmri.study.expansion import expand
+from stfmri.study.runs import Sweep
+from stfmri.study.sweep_file import load_sweep, write_sweep
 
 SMALL = ("sweep.models=[mc3_18]", "sweep.weights=[scratch]")
 

@@ -12,7 +12,8 @@ import yaml
 
 import stfmri.study.compose
 from stfmri.study.compose import CONF, compose, groups
-from stfmri.study.config import Config, DataConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.networks import networks
 from stfmri.study.overrides import flatten

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stfmri.study.config import (
-    AugmentConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    PreprocessingConfig,
-    SplitConfig,
-    StageResources,
-    SweepConfig,
-    load,
-    save,
-)
+from stfmri.study.config import Config, load, save
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.sweep import StageResources, SweepConfig
+from stfmri.study.config.training import AugmentConfig, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.overrides import flatten, replaced
 from stfmri.study.serialise import from_dict, to_dict

@@ -19,7 +19,7 @@ from stfmri.study.files import (
     replacing,
     sha256_of,
 )
-from stfmri.study.runs import submissions
+from stfmri.study.jobs import submissions
 from stfmri.study.serialise import DEEPEST, load_yaml
 from stfmri.study.shards import open_shard, read_index
 from stfmri.study.splits import read_file

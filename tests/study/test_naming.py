@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stfmri.study.config import Config, DataConfig, PreprocessingConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig, PreprocessingConfig
 from stfmri.study.naming import folder_part, variant_name, volumes_names
-from stfmri.study.runs import Sweep, load_sweep, write_sweep
-from tests.study.test_runs import make_sweep
+from stfmri.study.runs import Sweep
+from stfmri.study.sweep_file import load_sweep, write_sweep
+from tests.study.composed import make_sweep
 
 ONE = ("sweep.models=[mc3_18]", "sweep.weights=[scratch]", "sweep.folds=[0]")
 

@@ -9,7 +9,7 @@ import pytest
 
 from stfmri.study import networks as known
 from stfmri.study.compose import CONF, compose, groups
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import ConfigError
 from stfmri.study.ready_weights import READY_WEIGHTS
 

@@ -9,7 +9,10 @@ import pytest
 
 from stfmri.study import cards, duplicates, pretrained, splits
 from stfmri.study.cards import Card, Seen
-from stfmri.study.config import Config, DataConfig, ModelConfig, SplitConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.split import SplitConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.files import sha256_of

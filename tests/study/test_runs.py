@@ -1,39 +1,18 @@
-"""What a sweep expands to, and what its folder remembers."""
+"""What a sweep expands to, and which of its runs are done."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stfmri.study.compose import compose
-from stfmri.study.errors import ConfigError, UserError
+from stfmri.study.errors import ConfigError
 from stfmri.study.overrides import flatten
-from stfmri.study.runs import (
-    Run,
-    Submission,
-    Sweep,
-    append_jobs,
-    expand,
-    last_jobs,
-    load_sweep,
-    now,
-    write_sweep,
-)
-from stfmri.study.serialise import to_dict
-
-
-def make_sweep(root: Path, *overrides: str, sweep: str = "full") -> Sweep:
-    def composed(more: Sequence[str] = ()):
-        return compose([*overrides, *more], sweep=sweep, root=root)
-
-    def choose(choices: Mapping[str, str]):
-        return composed([f"{group}={choice}" for group, choice in choices.items()])
-
-    return Sweep(composed(), expand(composed(), choose), sweep, overrides)
+from stfmri.study.runs import Run
+from stfmri.study.sweep_file import load_sweep, write_sweep
+from tests.study.composed import make_sweep
 
 
 def test_the_papers_comparison_has_18_runs_in_6_variants(tmp_path: Path) -> None:
@@ -112,15 +91,6 @@ def test_a_single_seed_lies_where_a_sweep_without_seeds_does(tmp_path: Path) -> 
     assert sweep.config_of(sweep.runs[0]).train.seed == 7
 
 
-def test_a_sweep_from_before_there_were_seeds_is_read(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path)
-    write_sweep(sweep)
-    file = sweep.folder / "sweep.yaml"
-    file.write_text(file.read_text().replace("    seeds: []\n", ""))
-    assert "seeds" not in file.read_text()
-    assert load_sweep(sweep.folder) == sweep
-
-
 def test_a_run_differs_from_its_sweep_in_what_it_lists_and_nothing_else(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, "sweep.axes={augment:[none,heavy]}", "model.dropout=0.5")
     for run in sweep.runs:
@@ -167,20 +137,6 @@ def test_axes_that_make_no_sense_are_refused(
     assert says in str(caught.value)
 
 
-def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path, "data.brats=/größe (1)", "sweep.axes={augment:[light,heavy]}")
-    write_sweep(sweep)
-    assert load_sweep(sweep.folder) == sweep
-
-
-def test_a_root_can_be_moved_with_its_sweeps(tmp_path: Path) -> None:
-    write_sweep(make_sweep(tmp_path / "a"))
-    (tmp_path / "a").rename(tmp_path / "b")
-    moved = load_sweep(tmp_path / "b" / "runs" / "full")
-    assert moved.runs[0].folder == tmp_path / "b/runs/full/r3d_18-scratch/fold0"
-    assert moved.cache.parent == tmp_path / "b/data/cache"
-
-
 def test_a_sweep_over_voxel_sizes_is_judged_by_a_cache_that_it_has(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, "sweep.axes={preprocessing.spacing_mm:[8,4]}")
     assert sweep.cache.name.startswith("brats_ixi-8mm-")
@@ -214,56 +170,6 @@ def test_an_axis_over_preprocessing_reads_one_cache_a_value(tmp_path: Path) -> N
     assert len(sweep.by_cache) == 2
 
 
-def test_a_sweep_of_an_earlier_version_is_refused_with_its_own_code(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path)
-    write_sweep(sweep)
-    file = sweep.folder / "sweep.yaml"
-    file.write_text(file.read_text().replace("antialias: true", ""))
-    with pytest.raises(UserError, match=r"earlier version.*does not say preprocessing.antialias"):
-        load_sweep(sweep.folder)
-
-
-def test_a_sweep_whose_folder_was_renamed_is_called_as_the_folder(tmp_path: Path) -> None:
-    write_sweep(make_sweep(tmp_path))
-    (tmp_path / "runs/full").rename(tmp_path / "runs/older")
-    renamed = load_sweep(tmp_path / "runs/older")
-    assert renamed.name == "older"
-    assert renamed.runs[0].folder == tmp_path / "runs/older/r3d_18-scratch/fold0"
-
-
-def test_runs_may_be_a_link_to_another_disk(tmp_path: Path) -> None:
-    (tmp_path / "scratch").mkdir()
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root/runs").symlink_to(tmp_path / "scratch")
-    write_sweep(make_sweep(tmp_path / "root"))
-    sweep = load_sweep(tmp_path / "root/runs/full")
-    assert sweep.cache.parent == tmp_path / "root/data/cache"
-
-
-def test_a_run_that_would_leave_its_sweep_is_refused(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path)
-    write_sweep(sweep)
-    file = sweep.folder / "sweep.yaml"
-    file.write_text(file.read_text().replace("run: r3d_18-scratch/", "run: ../../x/"))
-    with pytest.raises(UserError, match="variant's name"):
-        load_sweep(sweep.folder)
-
-
-@pytest.mark.parametrize("loss", ["fold", "variant", "all", "twice"])
-def test_a_sweep_file_that_lost_runs_is_refused(tmp_path: Path, loss: str) -> None:
-    sweep = make_sweep(tmp_path)
-    kept = {
-        "fold": [run for run in sweep.runs if run.fold != 1],
-        "variant": [run for run in sweep.runs if run.variant != sweep.runs[-1].variant],
-        "all": [],
-        "twice": [*sweep.runs[:-1], sweep.runs[0]],
-    }
-    write_sweep(replace(sweep, runs=kept[loss]))
-    with pytest.raises(UserError, match=r"sweep\.yaml is damaged .*lists \d+ runs") as caught:
-        load_sweep(sweep.folder)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_thousand_runs_are_expanded_written_and_read_in_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     axes = "sweep.axes={augment:[light,none,heavy],train.learning_rate:[1e-4,1e-5]}"
@@ -273,46 +179,6 @@ def test_a_thousand_runs_are_expanded_written_and_read_in_seconds(tmp_path: Path
     assert not any(run.is_done() for run in sweep.runs)
     assert len(sweep.runs) == 1008
     assert time.process_time() - started < 6  # of this process alone; 1 s on an idle machine
-
-
-def test_a_missing_sweep_names_those_there_are(tmp_path: Path) -> None:
-    write_sweep(make_sweep(tmp_path))
-    with pytest.raises(UserError, match="there are: full"):
-        load_sweep(tmp_path / "runs" / "ful")
-
-
-def test_a_damaged_sweep_file_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "x"
-    folder.mkdir(parents=True)
-    for text in ("config: 3", "a: [", "- x", "", f"config: {to_dict(compose([]))}"):
-        (folder / "sweep.yaml").write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match=r"sweep\.yaml"):
-            load_sweep(folder)
-
-
-def test_the_last_line_of_a_run_counts(tmp_path: Path) -> None:
-    append_jobs(
-        tmp_path, [Submission("a/fold0", "7", 0, now()), Submission("b/fold0", "7", 1, "t")]
-    )
-    append_jobs(tmp_path, [Submission("a/fold0", "9", None, "t")])
-    assert last_jobs(tmp_path) == {
-        "a/fold0": Submission("a/fold0", "9", None, "t"),
-        "b/fold0": Submission("b/fold0", "7", 1, "t"),
-    }
-    lines = (tmp_path / "jobs.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "run,job_id,array_index,submitted_at"
-    assert len(lines) == 4
-
-
-def test_a_line_that_a_full_disk_cut_off_spoils_no_other(tmp_path: Path) -> None:
-    append_jobs(tmp_path, [Submission("a/fold0", "7", 0, "t")])
-    with (tmp_path / "jobs.csv").open("ab") as file:
-        file.write(b"b/fold0,8\xff")
-    append_jobs(tmp_path, [Submission("c/fold0", "9", 3, "t")])
-    with (tmp_path / "jobs.csv").open("a") as file:
-        file.write("d/fold0,1x,zero,t\ne/fold0,10")
-    assert list(last_jobs(tmp_path)) == ["a/fold0", "c/fold0"]
-    assert last_jobs(tmp_path)["c/fold0"] == Submission("c/fold0", "9", 3, "t")
 
 
 def test_a_run_with_a_torn_table_is_not_done(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stfmri.study import splits
-from stfmri.study.config import DataConfig, SplitConfig
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.splits import Fold, Subject
 from tests.tiny import tiny_cache, tiny_config

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stfmri.study import duplicates, splits
-from stfmri.study.config import Config, SplitConfig
+from stfmri.study.config import Config
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError
 from stfmri.study.shards import read_index, write_index

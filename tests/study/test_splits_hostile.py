@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stfmri.study import splits
-from stfmri.study.config import SplitConfig
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.errors import UserError
 from stfmri.study.splits import Fold, Subject
 from tests.tiny import tiny_config

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stfmri.study import duplicates, splits
-from stfmri.study.config import Config, SplitConfig
+from stfmri.study.config import Config
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.shards import Volumes, read_index, write_index

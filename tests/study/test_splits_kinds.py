@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from stfmri.study import duplicates, splits
-from stfmri.study.config import Config, DataConfig, SplitConfig
+from stfmri.study.config import Config
+from stfmri.study.config.data import DataConfig
+from stfmri.study.config.split import SplitConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.serialise import dump_yaml

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from stfmri.evidence.methods.reasons import Kind, kinds_of, named
 from stfmri.evidence.methods.study import Study
-from stfmri.evidence.methods.wording import counted, spanned
+from stfmri.evidence.methods.wording import spanned
 from stfmri.evidence.tables import Cell, Column, Row, Table
+from stfmri.study.words import plural
 
 # Folds printed one by one in the diagram; of more, the range.
 MOST_FOLDS = 5
@@ -140,7 +141,7 @@ def flow_table(flow: Flow) -> Table:
     add("Preprocessed volumes", flow.cached)
     if flow.unused:
         add("Excluded: in no part of the split", flow.unused)
-    add("Used", flow.used, f"of {counted(flow.patients, 'patient')}")
+    add("Used", flow.used, f"of {plural(flow.patients, 'patient')}")
     for part in flow.parts:
         add(f"Fold {part.fold}", part.train + part.val + part.test, _said(part))
     columns = [Column("Step"), Column("Scans"), Column("Note")]
@@ -155,7 +156,7 @@ def drawing_of(flow: Flow) -> Drawing:
     steps.append((found, _excluded(flow)))
     unused = (f"{flow.unused:,} excluded", "in no part of the split") if flow.unused else ()
     steps.append(((f"{flow.cached:,}", "preprocessed volumes"), unused))
-    patients = f"of {counted(flow.patients, 'patient')}"
+    patients = f"of {plural(flow.patients, 'patient')}"
     steps.append(((f"{flow.used:,}", "scans used", patients), ()))
     steps.append((_folds(flow.parts), ()))
     boxes: list[Box] = []

@@ -16,13 +16,8 @@ from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.methods import network_text, preprocessing_text
 from stfmri.evidence.methods.reasons import kinds_of, named
 from stfmri.evidence.methods.study import Study
-from stfmri.evidence.methods.wording import (
-    NOT_RECORDED,
-    counted,
-    distinct,
-    listed,
-    spanned,
-)
+from stfmri.evidence.methods.wording import NOT_RECORDED, distinct, spanned
+from stfmri.study.words import enumerated, plural
 
 # Sources named one by one; of more, the number alone.
 MOST_SOURCES = 6
@@ -84,10 +79,10 @@ def _participants(study: Study) -> tuple[str, ...]:
     named = f" ({', '.join(sources)})" if 1 < len(sources) <= MOST_SOURCES else ""
     origin = f"one source ({sources[0]})" if len(sources) == 1 else f"{len(sources)} sources{named}"
     by_class = Counter(subject.label for subject in used)
-    classes = listed([f"{name} (n = {by_class[name]:,})" for name in cohort.classes])
+    classes = enumerated([f"{name} (n = {by_class[name]:,})" for name in cohort.classes])
     found = [
-        f"The study used {counted(len(used), 'scan')} of {counted(patients, 'patient')} from "
-        f"{origin}, in {counted(len(cohort.classes), 'class', 'classes')}: {classes}.",
+        f"The study used {plural(len(used), 'scan')} of {plural(patients, 'patient')} from "
+        f"{origin}, in {plural(len(cohort.classes), 'class', 'classes')}: {classes}.",
         f"Classes are those of the cohort table's column {study.config.data.label}.",
     ]
     return (*found, *exclusions(study))
@@ -101,14 +96,14 @@ def exclusions(study: Study) -> tuple[str, ...]:
     elif cache.rejected:
         reasons = "; ".join(named(kinds_of(cache.rejected)))
         found = [
-            f"Of {counted(cache.volumes + len(cache.rejected), 'scan')} found, "
+            f"Of {plural(cache.volumes + len(cache.rejected), 'scan')} found, "
             f"{len(cache.rejected):,} gave no usable volume: {reasons}."
         ]
     else:
-        found = [f"None of the {counted(cache.volumes, 'scan')} found was excluded as unusable."]
+        found = [f"None of the {plural(cache.volumes, 'scan')} found was excluded as unusable."]
     if unused := cache.volumes - used:
         was = "was" if unused == 1 else "were"
-        found.append(f"{counted(unused, 'preprocessed scan')} {was} in no part of the split.")
+        found.append(f"{plural(unused, 'preprocessed scan')} {was} in no part of the split.")
     return tuple(found)
 
 
@@ -143,7 +138,7 @@ def _versions(runs: Sequence[Mapping[str, Any]]) -> str:
     said = [
         f"{NAMES.get(name, name)} {' / '.join(distinct(items))}" for name, items in found.items()
     ]
-    return listed(said) or f"versions {NOT_RECORDED}"
+    return enumerated(said) or f"versions {NOT_RECORDED}"
 
 
 def _code(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -154,7 +149,7 @@ def _code(runs: Sequence[Mapping[str, Any]]) -> str:
         for state in states
         if isinstance(state, Mapping) and state.get("commit")
     )
-    return listed(commits) or f"commit {NOT_RECORDED}"
+    return enumerated(commits) or f"commit {NOT_RECORDED}"
 
 
 def _changed(state: Mapping[str, Any]) -> bool:
@@ -185,4 +180,4 @@ def _duration(seconds: float) -> str:
 
 
 def _values(runs: Sequence[Mapping[str, Any]], key: str) -> str:
-    return listed(distinct(str(run[key]) for run in runs if run.get(key))) or NOT_RECORDED
+    return enumerated(distinct(str(run[key]) for run in runs if run.get(key))) or NOT_RECORDED

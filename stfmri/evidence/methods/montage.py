@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from stfmri.study.config import SCAN
+from stfmri.study.config.data import SCAN
 from stfmri.study.pictures import PLANES, panel
 from stfmri.study.shards import CacheError, Volumes
 

@@ -8,11 +8,11 @@ from typing import Any
 from stfmri.evidence.methods.pretraining_text import FREEZE, LAYER_DECAY, pretraining
 from stfmri.evidence.methods.settings import Phrase, Settings, plain
 from stfmri.evidence.methods.study import Study, Variant
-from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
-from stfmri.study.config import PRETRAINED
+from stfmri.evidence.methods.wording import NOT_RECORDED, capital, distinct
+from stfmri.study.config.training import PRETRAINED
 from stfmri.study.networks import networks as known_networks
 from stfmri.study.ready_weights import READY_WEIGHTS, SCRATCH
-from stfmri.study.words import counted as in_words
+from stfmri.study.words import counted, enumerated, plural
 
 STEMS = {"fresh": "a newly drawn first layer", "rgb_sum": "a first layer summed over its colours"}
 OPTIMISERS = {"adam": "Adam", "adamw": "AdamW"}
@@ -46,12 +46,12 @@ def _initial(weights: str, stem_init: str) -> str:
 
 def _batch(size: int, accumulate: int) -> str:
     gathered = f" whose gradients were averaged over {accumulate} batches" if accumulate > 1 else ""
-    return f"batches of {counted(size, 'volume')}{gathered}"
+    return f"batches of {plural(size, 'volume')}{gathered}"
 
 
 def _epochs(epochs: int, steps: int) -> str:
-    least = f" or {counted(steps, 'step')}, whichever was longer" if steps else ""
-    return f"{counted(epochs, 'epoch')}{least}"
+    least = f" or {plural(steps, 'step')}, whichever was longer" if steps else ""
+    return f"{plural(epochs, 'epoch')}{least}"
 
 
 def _schedule(kind: str, warmup: float) -> str:
@@ -67,7 +67,7 @@ def _early(patience: int) -> str:
     if not patience:
         return ""
     return (
-        f"training stopped after {counted(patience, 'epoch')} without a lower validation loss, "
+        f"training stopped after {plural(patience, 'epoch')} without a lower validation loss, "
         "and the weights of the best epoch were tested"
     )
 
@@ -113,7 +113,7 @@ INITIAL = Phrase(("model.weights", "model.stem_init"), _initial)
 INPUT = Phrase(
     ("data.contrasts", "model.slice_axis", "model.stem", "model.dropout"),
     lambda contrasts, axis, stem, dropout: (
-        f"{in_words(max(1, len(contrasts)))}-channel volumes as {axis} slices (stem: {stem}; "
+        f"{counted(max(1, len(contrasts)))}-channel volumes as {axis} slices (stem: {stem}; "
         f"dropout before the classification head: {dropout:g})"
     ),
 )
@@ -180,7 +180,7 @@ def sentences(study: Study) -> tuple[str, ...]:
     ]
     if varying := study.compared.varying():
         found.append(
-            f"Variants differ in {listed(varying)}; of the alternatives given, each used one."
+            f"Variants differ in {enumerated(varying)}; of the alternatives given, each used one."
         )
     if beyond := settings.beyond(COVERED):
         found.append(f"Further settings other than the defaults: {'; '.join(beyond)}.")
@@ -192,17 +192,16 @@ def seeds(study: Study) -> str:
     several = study.config.sweep.seeds
     if len(several) < 2:
         return f"seed {study.settings.said(SEED)}"
-    return (
-        f"every variant was trained on each fold with the seeds {listed(list(map(str, several)))}"
-    )
+    seeds = enumerated(list(map(str, several)))
+    return f"every variant was trained on each fold with the seeds {seeds}"
 
 
 def architecture(study: Study) -> tuple[str, ...]:
     """Which networks, where their weights came from, and what they took as input."""
     settings = study.settings
     return (
-        f"{counted(len(study.variants), 'variant')} of "
-        f"{counted(len(settings.alternatives(MODEL)), 'network')} "
+        f"{plural(len(study.variants), 'variant')} of "
+        f"{plural(len(settings.alternatives(MODEL)), 'network')} "
         f"{'was' if len(study.variants) == 1 else 'were'} trained: {networks(study.variants)}.",
         f"Networks started from {settings.said(INITIAL)} and took {settings.said(INPUT)}.",
     )
@@ -213,7 +212,9 @@ def networks(variants: Sequence[Variant]) -> str:
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for variant in variants:
         by_name.setdefault(variant.config.model.name, []).extend(variant.provenances)
-    return listed([f"{name} ({_known(name)}{parameters(runs)})" for name, runs in by_name.items()])
+    return enumerated(
+        [f"{name} ({_known(name)}{parameters(runs)})" for name, runs in by_name.items()]
+    )
 
 
 def _known(name: str) -> str:
@@ -227,7 +228,9 @@ def parameters(runs: Sequence[Mapping[str, Any]]) -> str:
     found = distinct(
         f"{count:,}" for run in runs if isinstance(count := run.get("parameters"), int)
     )
-    return f"{listed(found, 'or')} trainable parameters" if found else f"parameters {NOT_RECORDED}"
+    return (
+        f"{enumerated(found, 'or')} trainable parameters" if found else f"parameters {NOT_RECORDED}"
+    )
 
 
 def optimisation(settings: Settings) -> str:
@@ -263,7 +266,7 @@ def selection(study: Study) -> str:
 
 def recorded(runs: Sequence[Mapping[str, Any]], key: str) -> str:
     """The distinct values that runs recorded under a key."""
-    return listed(distinct(plain(run[key]) for run in runs if run.get(key))) or NOT_RECORDED
+    return enumerated(distinct(plain(run[key]) for run in runs if run.get(key))) or NOT_RECORDED
 
 
 def _afterwards(settings: Settings) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from stfmri.evidence.methods.settings import Phrase, Settings
 from stfmri.evidence.methods.study import Study
-from stfmri.evidence.methods.wording import NOT_RECORDED, capital, counted, distinct, listed
-from stfmri.study.config import PreprocessingConfig
+from stfmri.evidence.methods.wording import NOT_RECORDED, capital, distinct
+from stfmri.study.config.data import PreprocessingConfig
+from stfmri.study.words import enumerated, plural
 
 TRUE = ("true", "yes", "1")
 # By the value of the setting; of one that is not listed, the value itself is printed.
@@ -40,7 +41,7 @@ def contrast_name(name: str) -> str:
 
 
 def _contrasts(names: Sequence[str]) -> str:
-    return listed([contrast_name(name) for name in names])
+    return enumerated([contrast_name(name) for name in names])
 
 
 def _optional(words: Mapping[str, str], what: str) -> Any:
@@ -151,10 +152,10 @@ def _brains(study: Study) -> list[str]:
     } - given
     found = []
     if given:
-        all_of = "Every scan" if len(given) == len(used) else counted(len(given), "scan")
+        all_of = "Every scan" if len(given) == len(used) else plural(len(given), "scan")
         found.append(f"{all_of} came with a brain mask, which was used as it was.")
     if stripped:
-        all_of = "Every scan" if len(stripped) == len(used) else counted(len(stripped), "scan")
+        all_of = "Every scan" if len(stripped) == len(used) else plural(len(stripped), "scan")
         found.append(f"{all_of} came brain-extracted.")
     if len(given) + len(stripped) < len(used):
         what = "Scans that came neither with a mask nor brain-extracted" if found else "Scans"
@@ -193,4 +194,4 @@ def zeros(study: Study) -> list[str]:
     counts = [
         f"{contrast_name(name)} (n = {count:,})" for name, count in sorted(study.lacking.items())
     ]
-    return [f"Contrasts that a subject lacked are channels of zeros: {listed(counts)}."]
+    return [f"Contrasts that a subject lacked are channels of zeros: {enumerated(counts)}."]

@@ -7,12 +7,13 @@ from typing import Any
 
 from stfmri.evidence.methods.settings import Phrase
 from stfmri.evidence.methods.study import Study
-from stfmri.evidence.methods.wording import capital, counted, distinct, listed, spanned
+from stfmri.evidence.methods.wording import capital, distinct, spanned
+from stfmri.study.words import enumerated, plural
 
 FREEZE = Phrase(
     ("train.freeze",),
     lambda stages: (
-        f"the first {counted(stages, 'stage')} of pre-trained networks kept their weights"
+        f"the first {plural(stages, 'stage')} of pre-trained networks kept their weights"
         if stages
         else ""
     ),
@@ -45,11 +46,11 @@ def pretraining(study: Study) -> tuple[str, ...]:
 def _sentence(name: str, cards: list[Mapping[str, Any]]) -> str:
     """What the weights of one name were made of; of each fold where they are its own."""
     first = cards[0]
-    networks = listed(distinct(str(card["network"]) for card in cards))
+    networks = enumerated(distinct(str(card["network"]) for card in cards))
     volumes = spanned([int(card["subjects"]) for card in cards])
     part = "" if first["fold"] is None else ", within each fold on its training subjects alone"
     return (
         f"The weights {name} ({networks}) were {first['method']}, on {volumes} volumes of the "
-        f"cohort {first['cohort']}{part}, for {counted(int(first['epochs']), 'epoch')} from seed "
+        f"cohort {first['cohort']}{part}, for {plural(int(first['epochs']), 'epoch')} from seed "
         f"{first['seed']}; no subject that they were trained on was tested."
     )

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stfmri.evidence.methods.wording import distinct, listed
+from stfmri.evidence.methods.wording import distinct
 from stfmri.study.config import Config
 from stfmri.study.overrides import flatten
+from stfmri.study.words import enumerated
 
 # Groups that decide what a network learns.
 GROUPS = ("model.", "augment.", "train.")
@@ -68,7 +69,7 @@ class Settings:
 
     def said(self, phrase: Phrase) -> str:
         """The phrase, alternatives joined by `or`."""
-        return listed(self.alternatives(phrase), "or")
+        return enumerated(self.alternatives(phrase), "or")
 
     def said_of_some(self, phrase: Phrase) -> str:
         """The phrase; where it says nothing of some variants, that it is of the others."""
@@ -89,7 +90,7 @@ class Settings:
         for key in self._keys(groups):
             values = self._of(key)
             if key not in covered and values != [plain(usual.get(key))]:
-                found.append(f"{key} = {listed(values, 'or')}")
+                found.append(f"{key} = {enumerated(values, 'or')}")
         return tuple(found)
 
     def _keys(self, groups: tuple[str, ...] = GROUPS) -> list[str]:

@@ -19,9 +19,9 @@ from stfmri.evidence.methods.characteristics import (
     share_difference,
     sort_columns,
 )
-from stfmri.evidence.methods.wording import counted, listed
 from stfmri.evidence.tables import UNDEFINED, Cell, Column, Row, Table
 from stfmri.study.splits import Subject, facts
+from stfmri.study.words import enumerated, plural
 
 # Columns that say how a scan was read in, not who was scanned.
 TECHNICAL = ("mask", "stripped")
@@ -100,11 +100,11 @@ def how_often(cohort: Cohort) -> str:
     whole = found.overall
     span = f"{whole.least}" if whole.least == whole.most else f"{whole.least} to {whole.most}"
     times = "once" if span == "1" else f"{span} times"
-    by_class = listed(
+    by_class = enumerated(
         [f"{name} {one.tested} of {one.patients}" for name, one in found.by_class.items()]
     )
     return (
-        f"Of {counted(whole.patients, 'patient')} {whole.tested} are tested, each of them "
+        f"Of {plural(whole.patients, 'patient')} {whole.tested} are tested, each of them "
         f"{times} ({by_class}); {whole.never or 'none'} never."
     )
 
@@ -229,7 +229,7 @@ def _caption(cohort: Cohort, left_out: Sequence[tuple[str, str]]) -> str:
         tested = "Every scan is tested in some fold. " if everyone else ""
         sentences.append(f"{tested}Counts of each fold are in the table of the split.")
     if left_out:
-        why = listed([f"{name} ({reason})" for name, reason in left_out])
+        why = enumerated([f"{name} ({reason})" for name, reason in left_out])
         sentences.append(
             f"Columns left out (text of more than {MOST_VALUES} values among them): {why}."
         )

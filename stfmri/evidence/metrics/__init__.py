@@ -5,6 +5,8 @@ of each class and one of all classes may share a name, as both accuracies do. `m
 what is undefined and how means treat it.
 """
 
+from collections.abc import Sequence
+
 from stfmri.evidence.metrics.counts import (
     COUNT_METRICS,
     accuracy,
@@ -70,6 +72,7 @@ __all__ = [
     "recall",
     "row_shares",
     "specificity",
+    "telling",
     "weighted_f1",
 ]
 
@@ -84,6 +87,11 @@ def overall() -> tuple[Metric, ...]:
 def per_class() -> tuple[Metric, ...]:
     """The metrics with one value for each class, in the order of the registry."""
     return tuple(metric for metric in METRICS if metric.per_class)
+
+
+def telling(chosen: Sequence[Metric], classes: int) -> tuple[Metric, ...]:
+    """Those of the chosen metrics that say something of their own of so many classes."""
+    return tuple(metric for metric in chosen if classes > 2 or not metric.same_of_two)
 
 
 def by_name(name: str, *, of_class: bool = False) -> Metric:

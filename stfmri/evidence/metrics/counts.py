@@ -248,6 +248,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         per_class=True,
         from_counts=class_accuracy,
         proportion=right_of_class,
+        same_of_two="accuracy",
     ),
     Metric(
         "macro_f1",
@@ -279,6 +280,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         per_class=False,
         table="accuracy",
         from_counts=ovr_accuracy,
+        same_of_two="accuracy",
     ),
     Metric(
         "balanced_accuracy",
@@ -295,6 +297,7 @@ COUNT_METRICS: tuple[Metric, ...] = (
         per_class=False,
         table="accuracy",
         from_counts=macro_specificity,
+        same_of_two="balanced_accuracy",
     ),
     Metric(
         "mcc",

@@ -50,6 +50,8 @@ class Metric:
         mean_of: the per-class metric whose plain mean over classes it is, if that is to save time.
         table: which table of overall metrics shows it; empty for none but the first.
         proportion: confusion matrices to (successes, trials), where it is a plain proportion.
+        same_of_two: name of the overall metric that it equals where there are two classes, both of
+            them tested; no table shows it then.
 
     Raises:
         ValueError: if both or neither of `from_counts` and `from_scores` are given.
@@ -66,6 +68,7 @@ class Metric:
     mean_of: Metric | None = None
     table: str = ""
     proportion: Callable[[npt.ArrayLike], tuple[FloatArray, FloatArray]] | None = None
+    same_of_two: str = ""
 
     def __post_init__(self) -> None:
         if (self.from_counts is None) == (self.from_scores is None):

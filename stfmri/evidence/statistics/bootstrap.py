@@ -16,7 +16,7 @@ a proportion (Hannig 2009, On generalized fiducial inference, Statistica Sinica 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,7 @@ def cluster_weights(clusters: int, draws: int = DRAWS, seed: int = SEED) -> npt.
 
 
 def extra_patients(
-    variants: int, classes: int, draws: int = DRAWS, seed: int = SEED
+    streams: Sequence[int], classes: int, draws: int = DRAWS, seed: int = SEED
 ) -> npt.NDArray[np.float32]:
     """The confusion matrix of one more patient of each class, by variant and draw.
 
@@ -67,7 +67,8 @@ def extra_patients(
     two variants agreed on n patients does not show that they would on the next.
 
     Args:
-        variants: their number V.
+        streams: of random numbers, shape (V,), at least 0. Each variant has one of its own, so that
+            its draws depend on no other; two of the same one predict alike.
         classes: their number K, at least 2.
         draws: number of draws.
         seed: the same seed gives the same patients.
@@ -78,9 +79,11 @@ def extra_patients(
     weights = np.random.default_rng([seed, _EXTRA_WEIGHTS]).standard_exponential(
         (draws, 1, classes), dtype=np.float32
     )
-    generator = np.random.default_rng([seed, _EXTRA_PREDICTIONS])
-    shape = (draws, variants, classes)
-    shift = generator.integers(1, classes, shape) * (generator.random(shape) < 0.5)
+    shift = np.empty((draws, len(streams), classes), dtype=np.intp)
+    for number, stream in enumerate(streams):
+        generator = np.random.default_rng([seed, _EXTRA_PREDICTIONS, stream])
+        wrong = generator.random((draws, classes)) < 0.5
+        shift[:, number] = generator.integers(1, classes, (draws, classes)) * wrong
     predicted = (np.arange(classes) + shift) % classes
     cells = predicted[..., None] == np.arange(classes)
     return cells * weights[..., None]
@@ -90,7 +93,7 @@ def confusion_draws(
     contributions: npt.ArrayLike,
     weights: npt.NDArray[np.float32],
     seed: int = SEED,
-    owner: npt.NDArray[np.intp] | None = None,
+    streams: Sequence[int] | None = None,
 ) -> FloatArray:
     """The pooled confusion matrix of each variant in every draw.
 
@@ -102,8 +105,8 @@ def confusion_draws(
             predictions, over all its scans and all folds.
         weights: of `cluster_weights`, shape (draws, P).
         seed: of the additional patients.
-        owner: shape (V,), where several of these are trainings of one contestant: its number. They
-            take an additional patient for the same class: else their mean would vary less.
+        streams: shape (V,), of `extra_patients`; else 0, 1 … Trainings of one contestant share
+            one, and take an additional patient for the same class: else their mean would vary less.
 
     Returns:
         Shape (draws, V, K, K), rows true.
@@ -119,22 +122,23 @@ def confusion_draws(
     variants, clusters, classes, _ = counts.shape
     by_cluster = counts.transpose(1, 0, 2, 3).reshape(clusters, -1)
     drawn = (weights @ by_cluster).reshape(-1, variants, classes, classes)
-    owner = np.arange(variants) if owner is None else owner
-    extra = extra_patients(int(owner.max()) + 1, classes, len(weights), seed)[:, owner]
+    extra = extra_patients(
+        range(variants) if streams is None else streams, classes, len(weights), seed
+    )
     # One more patient would be tested as often as the others are.
-    drawn += tests_per_cluster(counts) * extra
+    drawn += tests_per_cluster(counts)[:, None, None] * extra
     observed = counts.sum(axis=(1, 3))
     return drawn.astype(np.float64) * (observed / drawn.sum(axis=3, dtype=np.float64))[..., None]
 
 
-def tests_per_cluster(contributions: npt.ArrayLike) -> float:
-    """Mean number of predictions of a variant for a cluster that was tested at all.
+def tests_per_cluster(contributions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean number of each variant's predictions for a cluster that it was tested on, shape (V,).
 
     Args:
         contributions: shape (V, P, K, K).
     """
-    tests = np.asarray(contributions).sum(axis=(2, 3))
-    return float(tests[tests > 0].mean()) if tests.any() else 0.0
+    tests = contributions.sum(axis=(2, 3))
+    return tests.sum(axis=1) / np.maximum((tests > 0).sum(axis=1), 1, dtype=np.float32)
 
 
 def interval(draws: FloatArray, level: float = 0.95) -> FloatArray:

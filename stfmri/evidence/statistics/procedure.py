@@ -54,6 +54,17 @@ class ProcedureVariance:
         """Excess variance of the mean over folds, shape (V,), at least 0."""
         return self.factor * np.maximum(self.observed - self.explained, 0.0)
 
+    @property
+    def each(self) -> list[ProcedureVariance]:
+        """The same, of one variant at a time."""
+        freedom = np.broadcast_to(self.degrees_of_freedom, self.observed.shape)
+        return [
+            ProcedureVariance(
+                self.observed[[number]], self.explained[[number]], freedom[[number]], self.factor
+            )
+            for number in range(len(self.observed))
+        ]
+
 
 def overlap_factor(folds: int, train_size: float, test_size: float) -> float:
     """Nadeau & Bengio's `1/k + n_test/n_train`.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from stfmri.learning.models.pooling import Halving
 from stfmri.learning.models.record import Network
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 
 def _build(model: ModelConfig, classes: int, channels: int) -> nn.Module:  # noqa: ARG001

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stfmri.learning.models.registry import first_convolution, network_named
 from stfmri.learning.weights import WeightsError
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import first_line
 from stfmri.study.ready_weights import READY_WEIGHTS
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from stfmri.learning.models.record import Network
 from stfmri.learning.models.resnet import RESNET10, RESNET18, RESNET50
 from stfmri.learning.models.sfcn import SFCN
 from stfmri.learning.models.video import MC3_18, R2PLUS1D_18, R3D_18
-from stfmri.study.config import ModelConfig, one_of
+from stfmri.study.config.checks import one_of
+from stfmri.study.config.training import ModelConfig
 from stfmri.study.errors import UserError
 from stfmri.study.networks import lacking
 

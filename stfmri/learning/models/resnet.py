@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stfmri.learning.models.record import Network
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 
 class PaddedShortcut(nn.Module):

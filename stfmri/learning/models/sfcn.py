@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stfmri.learning.models.pooling import Halving
 from stfmri.learning.models.record import Network
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 WIDTHS = (32, 64, 128, 256, 256)  # channels after each pooling
 LAST = 64

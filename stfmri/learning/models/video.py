@@ -10,7 +10,7 @@ from torchvision.models import video
 from torchvision.models.video.resnet import R2Plus1dStem
 
 from stfmri.learning.models.record import Network
-from stfmri.study.config import ModelConfig
+from stfmri.study.config.training import ModelConfig
 
 
 def _network(name: str, make: Callable[..., nn.Module]) -> Network:

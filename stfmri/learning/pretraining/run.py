@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from stfmri.learning import checkpoint, models, training
+from stfmri.learning import acceleration, checkpoint, models, training
 from stfmri.learning.data import Part
 from stfmri.learning.pretraining import request as requests
 from stfmri.learning.pretraining.loading import without_head
@@ -22,7 +22,8 @@ from stfmri.learning.pretraining.tasks import TASKS, Task
 from stfmri.learning.seeds import Use, mix
 from stfmri.study import cards, chains, duplicates, locks, pretrained, splits
 from stfmri.study.cards import Card, Seen
-from stfmri.study.config import PRETRAINED, Config
+from stfmri.study.config import Config
+from stfmri.study.config.training import PRETRAINED
 from stfmri.study.errors import UserError
 from stfmri.study.files import private_dir, replacing, sha256_of
 from stfmri.study.git import code_state
@@ -53,7 +54,7 @@ def pretrain(request: Request) -> None:
         config = _learning(request)
         # One process may pre-train several folds, and Accelerate keeps one state a process.
         AcceleratorState._reset_state(reset_partial_state=True)
-        accelerator = training.accelerator_of(config)
+        accelerator = acceleration.accelerator_of(config)
         if accelerator.num_processes > 1:
             raise UserError(
                 "python -m stfmri.pretrain works in one process; start it without torchrun"

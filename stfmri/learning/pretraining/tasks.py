@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stfmri.learning.pretraining.request import Request
 from stfmri.learning.pretraining.targets import Targets, of_column, of_subjects
-from stfmri.study.config import AugmentConfig
+from stfmri.study.config.training import AugmentConfig
 from stfmri.study.duplicates import Pair
 from stfmri.study.shards import IndexRow
 

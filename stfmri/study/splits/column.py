@@ -20,7 +20,8 @@ from stfmri.study.splits.record import Described, Group, Request, Sides, SplitKi
 from stfmri.study.words import listed, plural
 
 if TYPE_CHECKING:
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 USUAL = ("fold", "split")  # columns that are taken where split.column names none
 SIDES = ("train", "val", "test")

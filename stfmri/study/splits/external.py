@@ -12,7 +12,8 @@ from stfmri.study.splits.record import Described, Request, Sides, SplitKind, Sub
 from stfmri.study.words import listed
 
 if TYPE_CHECKING:
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 
 def _resolve(config: Config, _: Sequence[Subject]) -> SplitConfig:

@@ -54,31 +54,40 @@ def inner_file(
         _require_within(found, outer, subjects)
         return found
     folds = tuple(
-        _divided(fold, number, outer, subjects, fraction, seed)
+        divided(fold, number, outer, subjects, fraction, seed)
         for number, fold in enumerate(outer.folds)
     )
     return replace(outer, path=path, kind=KIND, folds=folds, settings=settings, near_duplicates=())
 
 
-def _divided(
+def divided(
     fold: Fold,
     number: int,
     outer: SplitFile,
     subjects: Mapping[str, Subject],
     fraction: float,
     seed: int,
+    asker: str = "sweep.select",
 ) -> Fold:
-    """The fold as its inner runs see it: `test` is a part of its own training subjects."""
+    """The fold as its inner runs see it: `test` is a part of its own training subjects.
+
+    Args:
+        number: of the fold.
+        asker: what needs the division, for the error.
+
+    Raises:
+        UserError: where the training part has too few independent patients of some class.
+    """
     groups = group_subjects([subjects[name] for name in fold.train], outer.joined)
     classes = frozenset(outer.classes)
-    require(groups, outer.classes, 2, f"sweep.select, in the training part of fold {number},")
+    require(groups, outer.classes, 2, f"{asker}, in the training part of fold {number},")
     seed_of_fold = derived(seed, number, SEED_TAG)
     try:
         [sides] = shuffled(groups, 1, fraction, seed_of_fold, Need(classes, classes))
     except UserError as error:
         raise UserError(
-            f"sweep.select cannot judge candidates on {fraction:g} of the {len(fold.train)} "
-            f"training subjects of fold {number}: {error}"
+            f"{asker} cannot judge on {fraction:g} of the {len(fold.train)} training subjects of "
+            f"fold {number}: {error}"
         ) from error
     return Fold(_ids(sides.train), fold.val, _ids(sides.test))
 

@@ -10,7 +10,8 @@ from stfmri.study.splits.record import Described, Request, Sides, SplitKind, Sub
 from stfmri.study.splits.stratify import Need, derived, folded, require
 
 if TYPE_CHECKING:
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 
 def _draw(request: Request) -> Sequence[Sides]:

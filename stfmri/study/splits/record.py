@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from stfmri.study.duplicates import Pair
 
 if TYPE_CHECKING:
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from stfmri.study.splits.record import Described, Fold, Request, Sides, SplitKin
 from stfmri.study.words import listed, plural
 
 if TYPE_CHECKING:
-    from stfmri.study.config import Config, SplitConfig
+    from stfmri.study.config import Config
+    from stfmri.study.config.split import SplitConfig
 
 LEAST_SCANS = 5  # of a source that is left out by itself; the scans of a smaller one always train
 

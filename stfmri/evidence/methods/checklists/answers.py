@@ -15,7 +15,8 @@ from stfmri.evidence.methods.flow import flow_of
 from stfmri.evidence.methods.network_text import INITIAL, seeds
 from stfmri.evidence.methods.settings import Settings
 from stfmri.evidence.methods.study import Study
-from stfmri.evidence.methods.wording import counted, listed, spanned
+from stfmri.evidence.methods.wording import spanned
+from stfmri.study.words import enumerated, plural
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,16 @@ def goal(material: Material) -> str:
     """Development and evaluation of classifiers."""
     study = material.study
     return (
-        f"Development and evaluation of {counted(len(study.variants), 'network variant')} that "
-        f"tell {listed(study.cohort.classes)} apart from one scan."
+        f"Development and evaluation of {plural(len(study.variants), 'network variant')} that "
+        f"tell {enumerated(study.cohort.classes)} apart from one scan."
     )
 
 
 def sources(material: Material) -> str:
     """Scans of each source."""
     counts = Counter(subject.source for subject in material.study.cohort.used)
-    named = [f"{name} ({counted(count, 'scan')})" for name, count in sorted(counts.items())]
-    return f"{counted(len(counts), 'source')}: {listed(named)}."
+    named = [f"{name} ({plural(count, 'scan')})" for name, count in sorted(counts.items())]
+    return f"{plural(len(counts), 'source')}: {enumerated(named)}."
 
 
 def exclusions(material: Material) -> str:
@@ -104,7 +105,7 @@ def missing(material: Material) -> str:
 def label(material: Material) -> str:
     """Where classes were read."""
     config = material.study.config
-    classes = listed(material.study.cohort.classes)
+    classes = enumerated(material.study.cohort.classes)
     return f"The column {config.data.label} of the cohort table ({classes})."
 
 
@@ -130,7 +131,7 @@ def sample_size(material: Material) -> str:
     """How many there were."""
     study = material.study
     test = spanned([len(fold.test) for fold in study.cohort.folds])
-    return f"{counted(len(study.cohort.used), 'scan')} were available; {test} tested in each fold."
+    return f"{plural(len(study.cohort.used), 'scan')} were available; {test} tested in each fold."
 
 
 def networks(material: Material) -> str:
@@ -176,7 +177,7 @@ def statistics(material: Material) -> str:
 def robustness(material: Material) -> str:
     """Baselines, which show what a score is worth, and the spread over folds."""
     baselines = material.paragraphs.get("Baselines", "")
-    folds = counted(len(material.study.cohort.folds), "fold")
+    folds = plural(len(material.study.cohort.folds), "fold")
     return f"{baselines} Scores are given for {folds}.".strip()
 
 
@@ -201,7 +202,7 @@ def flow(material: Material) -> str:
     found = "not recorded" if counts.found is None else f"{counts.found:,}"
     return (
         f"Found {found}, without a usable volume {counts.excluded:,}, preprocessed "
-        f"{counts.cached:,}, used {counts.used:,} (of {counted(counts.patients, 'patient')}). See "
+        f"{counts.cached:,}, used {counts.used:,} (of {plural(counts.patients, 'patient')}). See "
         "the flow diagram."
     )
 
