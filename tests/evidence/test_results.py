@@ -392,7 +392,7 @@ def test_columns_that_say_the_same_of_two_classes_are_shown_once(tmp_path: Path)
         "Accuracy",
         "Balanced accuracy",
     ]
-    assert "Of two classes mean one-vs-rest accuracy is accuracy and mean" in accuracy.caption
+    assert "With two classes, mean one-vs-rest accuracy equals accuracy" in accuracy.caption
     assert "Accuracy (class against rest)" not in [c.name for c in tables["per_class"].columns]
     for summary in results.everyone:  # by hand
         (hit, missed), (false, spared) = summary.predicted.pooled
