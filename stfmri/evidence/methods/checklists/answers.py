@@ -232,7 +232,7 @@ def failures(material: Material) -> str:  # noqa: ARG001
     """Where mistakes are."""
     return (
         "See the confusion matrices, the misclassified subjects of the leading variant and the "
-        "subjects that most variants miss."
+        "subjects that most networks miss."
     )
 
 
