@@ -15,6 +15,7 @@ from stfmri.evidence.metrics import METRICS, FloatArray, Metric
 from stfmri.evidence.metrics.defined import mean_of_defined
 from stfmri.evidence.predicted import Predicted
 from stfmri.evidence.statistics import (
+    FLAT,
     auc_interval,
     draws_of_one,
     mean_over_seeds,
@@ -24,8 +25,6 @@ from stfmri.evidence.statistics import (
 )
 
 Values = dict[Metric, FloatArray]
-# An interval narrower than this has no width but rounding.
-FLAT = 1e-9
 AUC = metrics.by_name("macro_auc")
 
 

@@ -98,7 +98,7 @@ def tables_of(results: Results, texts: Texts) -> list[Table]:
 
 
 def mistakes_of(results: Results) -> dict[str, tuple[MistakeCard, ...]]:
-    """Pictures of the leader's surest mistakes, and of the subjects that most variants miss."""
+    """Pictures of the leader's surest mistakes, and of the subjects that most networks miss."""
     evidence, leader = results.evidence, results.leader
     if leader is None or evidence.volumes is None:
         return {}
@@ -110,7 +110,7 @@ def mistakes_of(results: Results) -> dict[str, tuple[MistakeCard, ...]]:
         f"Surest mistakes of {predicted.label}": list(
             dict.fromkeys(int(predicted.subject_N[row]) for row in surest)
         ),
-        "Missed by most variants": hardest if len(results.variants) > 1 else [],
+        "Missed by most networks": hardest if len(results.variants) > 1 else [],
     }
     return {
         title: cards_of(
@@ -123,17 +123,13 @@ def mistakes_of(results: Results) -> dict[str, tuple[MistakeCard, ...]]:
 
 
 def _mistake(results: Results, row: int) -> Mistake:
-    """One wrong prediction of the leader, and how all variants did on its subject."""
+    """One wrong prediction of the leader, and how all networks did on its subject."""
     evidence, leader = results.evidence, results.leader
     assert leader is not None
     predicted = leader.predicted
     number = predicted.subject_N[row]
     subject = evidence.cohort.subjects[evidence.cohort.tested[number]]
-    missed = sum(
-        bool(((one.subject_N == number) & (one.prediction_N != one.label_N)).any())
-        for one in evidence.variants
-    )
-    tested = sum(bool((one.subject_N == number).any()) for one in evidence.variants)
+    tested, missed = (int(counts[number]) for counts in evidence.missed)
     return Mistake(
         subject.subject_id,
         subject.source,

@@ -158,10 +158,10 @@ def overall_table(results: Results, table: OverallTable) -> Table:
 def _same(left_out: Sequence[Metric]) -> str:
     """What is not shown of two classes, since another column has the same numbers."""
     pairs = [
-        f"{one.label_in_text} is {metrics.by_name(one.same_of_two).label_in_text}"
+        f"{one.label_in_text} equals {metrics.by_name(one.same_of_two).label_in_text}"
         for one in left_out
     ]
-    return f"Of two classes {enumerated(pairs)}." if pairs else ""
+    return f"With two classes, {enumerated(pairs)}." if pairs else ""
 
 
 def class_f1_table(results: Results, name: str) -> Table:

@@ -104,7 +104,8 @@ def _rivals(leader: Summary, results: Results) -> str:
             "all differences at once leave out zero."
         )
     names = [labels[item.b if item.a == leader.predicted.name else item.a] for item in equal]
-    some = f"{len(names)} of the {len(against)} other variants" if len(names) > 4 else _and(names)
+    count = "any" if len(names) == len(against) else str(len(names))
+    some = f"{count} of the {len(against)} other variants" if len(names) > 4 else _and(names)
     return (
         f"It cannot be told apart from {some}: the 95 % interval of the difference holds zero "
         f"({basis})."

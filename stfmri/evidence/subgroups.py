@@ -20,7 +20,7 @@ from stfmri.evidence.baselines.covariates import MISSING as NOT_GIVEN
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.metrics import FloatArray
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.statistics import interval
+from stfmri.evidence.statistics import FLAT, auc_interval, interval
 from stfmri.study.table_columns import SEX_AND_AGE, number_of
 
 # Numbers of more distinct values than these are cut into bands of about equal size.
@@ -167,6 +167,14 @@ def within_sources(
     if not used:
         return WithinSources(math.nan, math.nan, math.nan, (), 0, overall)
     low, high = interval(np.mean(drawn, axis=0))
+    if high - low <= FLAT:
+        low, high = np.mean(
+            [
+                _auc_interval(value, predicted, source_N == source)
+                for value, source in zip(values, used, strict=True)
+            ],
+            axis=0,
+        )
     inside = np.unique(predicted.subject_N[np.isin(source_N, used)])
     patients = {cohort.subjects[cohort.tested[number]].patient_id for number in inside}
     return WithinSources(
@@ -207,6 +215,16 @@ def _stratified_auc(
     if not values:
         return math.nan, np.zeros(0)
     return float(np.mean(values)), np.mean(drawn, axis=0) if drawn else np.zeros(0)
+
+
+def _auc_interval(value: float, predicted: Predicted, chosen: npt.NDArray[np.bool_]) -> FloatArray:
+    """Interval of a source's AUC where all draws agree: by its patients of the rarest class."""
+    counts = [
+        len(np.unique(predicted.subject_N[chosen & (predicted.label_N == number)]))
+        for number in range(predicted.probability_NK.shape[1])
+    ]
+    rarest = min(count for count in counts if count)
+    return auc_interval(value, rarest, sum(counts) - rarest)
 
 
 def _auc_of(predicted: Predicted, chosen: npt.NDArray[np.bool_]) -> float:

@@ -139,5 +139,5 @@ def test_cards_escape_names_and_say_what_is_missing() -> None:
     assert "<img" not in page
     assert "&lt;img src=x onerror=&#34;y&#34;&gt;" in page
     assert "(98 %)" in page
-    assert "5 of 6 variants" in page
+    assert "5 of 6 tests of all networks" in page
     assert "No picture" in page

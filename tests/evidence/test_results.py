@@ -262,6 +262,34 @@ def page_of(results: Results) -> str:
     return report.render(results, texts, report.tables_of(results, texts), [])
 
 
+def test_a_card_counts_tests_as_the_table_of_hard_subjects_does(tmp_path: Path) -> None:
+    names = ("r3d_18-scratch", "mc3_18-scratch", "r2plus1d_18-scratch")
+    results = results_of(make_sweep(tmp_path, accuracies=dict.fromkeys(names, 0.4)))
+    hardest = {
+        str(row.cells[0]): (row.cells[3], row.cells[4])
+        for row in list_tables.hardest_table(results.evidence).rows
+    }
+    cards = report.mistakes_of(results)
+    assert cards["Missed by most networks"]
+    for card in cards["Missed by most networks"]:
+        mistake = card.mistake
+        assert (mistake.missed, mistake.tested) == hardest[mistake.subject_id]
+    # By hand: each network once a fold that tests the subject.
+    one = cards["Missed by most networks"][0].mistake
+    folds = sum(one.subject_id in fold.test for fold in results.evidence.cohort.folds)
+    assert one.tested == folds * len(names)
+
+
+def test_a_leader_among_equals_cannot_be_told_apart_from_any(tmp_path: Path) -> None:
+    names = [
+        f"{model}-{w}"
+        for model in ("r3d_18", "mc3_18", "r2plus1d_18")
+        for w in ("scratch", "kinetics")
+    ]
+    results = results_of(make_sweep(tmp_path, accuracies=dict.fromkeys(names, 0.7)))
+    assert "apart from any of the 5 other variants" in " ".join(headline(results))
+
+
 def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:
     page = page_of(results)
     # A link to a DOI loads nothing until somebody follows it.
@@ -392,7 +420,7 @@ def test_columns_that_say_the_same_of_two_classes_are_shown_once(tmp_path: Path)
         "Accuracy",
         "Balanced accuracy",
     ]
-    assert "Of two classes mean one-vs-rest accuracy is accuracy and mean" in accuracy.caption
+    assert "With two classes, mean one-vs-rest accuracy equals accuracy" in accuracy.caption
     assert "Accuracy (class against rest)" not in [c.name for c in tables["per_class"].columns]
     for summary in results.everyone:  # by hand
         (hit, missed), (false, spared) = summary.predicted.pooled

@@ -77,6 +77,27 @@ def test_the_corrected_test_by_hand() -> None:
     assert found.p == pytest.approx(1 - 1.963961 / np.sqrt(1.963961**2 + 2), abs=1e-6)
 
 
+def published_t_test(
+    differences: npt.NDArray[np.float64], n_train: int, n_test: int
+) -> tuple[float, float]:
+    """The formula that scikit-learn's example on comparing models gives, two-sided here.
+
+    "Statistical comparison of models using grid search", in its documentation; R's package
+    correctR has it as `resampled_ttest`.
+    """
+    runs = len(differences)
+    error = np.sqrt(np.var(differences, ddof=1) * (1 / runs + n_test / n_train))
+    t = np.mean(differences) / error
+    return t, 2 * stats.t.sf(np.abs(t), runs - 1)
+
+
+@pytest.mark.parametrize("folds", [3, 5, 12])
+def test_the_corrected_test_is_that_of_public_code(folds: int) -> None:
+    differences = np.random.default_rng(folds).normal(0.02, 0.05, folds)
+    found = corrected_resampled_t_test(differences, train_size=413, test_size=178)
+    assert (found.t, found.p) == pytest.approx(published_t_test(differences, 413, 178), rel=1e-9)
+
+
 def test_what_cannot_be_tested_is_undefined() -> None:
     assert np.isnan(corrected_resampled_t_test([0.1], 70, 30).p)
     assert np.isnan(corrected_resampled_t_test([0.1, 0.1, 0.1], 70, 30).p)

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.statistics import cluster_weights
+from stfmri.evidence.statistics import auc_interval, cluster_weights
 from stfmri.evidence.subgroups import (
     MISSING,
     columns_of,
@@ -50,6 +50,19 @@ def test_a_network_that_knows_the_source_alone_is_at_chance_within_sources() -> 
     assert within.overall > 0.85
     assert within.low < 0.5 < within.high
     assert within.sources == ("X", "Y")
+
+
+@pytest.mark.parametrize("score", [[0.1, 0.9, 0.2, 0.8], [0.1, 0.9, 0.8, 0.2], [0.5] * 4])
+def test_within_small_sources_the_interval_has_a_width(score: list[float]) -> None:
+    cohort = cohort_of(["X", "X", "Y", "Y"], ["a", "b", "a", "b"], [{}] * 4)
+    within = within_sources(predicted_of(cohort, np.array(score)), cohort, cluster_weights(4))
+    # Of one patient against one every draw says the same, so Newcombe's interval takes its place.
+    each = [
+        auc_interval(1.0 if a < b else 0.0 if a > b else 0.5, 1, 1)
+        for a, b in (score[:2], score[2:])
+    ]
+    assert (within.low, within.high) == pytest.approx(tuple(np.mean(each, axis=0)))
+    assert within.low + 0.3 < within.high
 
 
 def test_within_sources_is_the_mean_of_each_ones_own_auc() -> None:

@@ -28,7 +28,7 @@ FAST = TrainConfig(
     optimizer="adamw", learning_rate=3e-3, batch_size=6, epochs=8, precision="fp32", threads=1,
     batch_norm="recomputed",
 )  # fmt: skip
-SECONDS = 6.0
+SECONDS = 60.0  # most; a few on a machine without other work
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_volumes_that_say_nothing_of_the_class_have_no_signal(tmp_path: Path) ->
 def test_a_learning_rate_that_moves_nothing_is_a_poor_recipe(tmp_path: Path) -> None:
     config = config_in(tmp_path, replace(FAST, learning_rate=1e-9))
     tiny_cache(config, per_class=10)
-    assert verdict(config).startswith("recipe: 8 volumes are learned by heart")
+    assert verdict(config, seconds=12).startswith("recipe: 8 volumes are learned by heart")
 
 
 def test_volumes_that_are_all_alike_look_like_a_bug(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_command_prints_the_verdict_and_says_it_by_its_exit_status(
     tiny_cache(config, per_class=10)
     file = tmp_path / "runs" / "one" / "fold0" / "config.yaml"
     configuration.save(config, file)
-    status = check.main(["--config", str(file), "--seconds", "6"])
+    status = check.main(["--config", str(file), "--seconds", "60"])
     out = capsys.readouterr().out
     assert (status, out.partition(":")[0]) in ((0, "learns"), (1, "recipe"))
     assert len(out.splitlines()) == 1

@@ -64,7 +64,7 @@ def _figure(plan: PrecisionPlan, metric_label: str) -> Figure:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_ylim(bottom=0, top=1.08 * max(*plan.half_width, plan.present_half_width))
     axes.set_xlabel("Patients")
-    axes.set_ylabel(f"Half-width of the 95 % interval, {metric_label}", color=INK)
+    axes.set_ylabel(f"Half-width ({metric_label})", color=INK)
     axes.grid()
     axes.legend(loc="upper right", labelcolor=SOFT)
     return figure

@@ -31,7 +31,7 @@ class Mistake:
 
     Attributes:
         probability: that the network gave to its prediction, in [0, 1].
-        missed, tested: how many variants got the subject wrong, of how many that tested it.
+        missed, tested: how often networks of all variants got the subject wrong, of how many tests.
     """
 
     subject_id: str

@@ -50,7 +50,7 @@ def _batch(size: int, accumulate: int) -> str:
 
 
 def _epochs(epochs: int, steps: int) -> str:
-    least = f" or {plural(steps, 'step')}, whichever was longer" if steps else ""
+    least = f" or {plural(steps, 'step')}, whichever was longer," if steps else ""
     return f"{plural(epochs, 'epoch')}{least}"
 
 

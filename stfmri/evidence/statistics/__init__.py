@@ -16,6 +16,7 @@ from stfmri.evidence.statistics.auc import (
 )
 from stfmri.evidence.statistics.bootstrap import (
     DRAWS,
+    FLAT,
     SEED,
     cluster_weights,
     confusion_draws,
@@ -64,6 +65,7 @@ from stfmri.evidence.statistics.selection import Selected, select_best
 
 __all__ = [
     "DRAWS",
+    "FLAT",
     "SEED",
     "AucEstimate",
     "AucTest",

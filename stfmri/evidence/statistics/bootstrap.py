@@ -27,6 +27,7 @@ from stfmri.evidence.metrics import FloatArray
 Score = Callable[[npt.ArrayLike], FloatArray]
 
 DRAWS = 2000
+FLAT = 1e-6  # an interval that is narrower has no width but rounding
 SEED = 0
 # Streams of random numbers that must not depend on each other, although the seed is the same.
 _WEIGHTS, _EXTRA_WEIGHTS, _EXTRA_PREDICTIONS = range(3)

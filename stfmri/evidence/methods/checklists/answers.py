@@ -49,7 +49,7 @@ def goal(material: Material) -> str:
     """Development and evaluation of classifiers."""
     study = material.study
     return (
-        f"Development and evaluation of {plural(len(study.variants), 'network variant')} that "
+        f"Development and evaluation of {plural(len(study.variants), 'network variant')} to "
         f"tell {enumerated(study.cohort.classes)} apart from one scan."
     )
 
@@ -232,7 +232,7 @@ def failures(material: Material) -> str:  # noqa: ARG001
     """Where mistakes are."""
     return (
         "See the confusion matrices, the misclassified subjects of the leading variant and the "
-        "subjects that most variants miss."
+        "subjects that most networks miss."
     )
 
 
@@ -305,8 +305,8 @@ def differences(material: Material) -> str:
 def predictions(material: Material) -> str:  # noqa: ARG001
     """How a new scan is predicted."""
     return (
-        "Each run keeps its trained network (model.pt); `python launch/predict.py --run DIR "
-        "scan.nii.gz` preprocesses a new scan in the same way and gives its class probabilities."
+        "Each run keeps its trained network (model.pt); python launch/predict.py --run DIR "
+        "scan.nii.gz preprocesses a new scan in the same way and gives its class probabilities."
     )
 
 
