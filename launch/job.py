@@ -19,6 +19,7 @@ from launch import packing
 from launch.states import ERROR_LOG, OUTPUT_LOG
 from preprocessing.cohorts import Scan
 from slurm.gpus import local_gpus
+from slurm.task import ended_by
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.config import Config
@@ -122,21 +123,33 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
     Args:
         side_by_side: how many runs share the device.
     """
+    log = config.parent / ERROR_LOG
+    log.write_text("", encoding="utf-8")  # it has begun, as status sees while torch is imported
     # Torch takes seconds to import, and nothing that submits needs it.
     from stfmri.learning.choosing import train
 
-    log = config.parent / ERROR_LOG
-    log.unlink(missing_ok=True)
     try:
         train(config, side_by_side)
+        log.unlink(missing_ok=True)
     except RunHeldError as error:
         # Another process trains it, and nothing is wrong with the run.
+        log.unlink(missing_ok=True)
         if not _is_left_to_another(config.parent):
             raise
         print(f"left to that process: {error}", flush=True)
+    except SystemExit as error:  # of a signal, which leaves no traceback
+        write_end(config.parent, ended_by(error.code))
+        raise
     except Exception:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def write_end(run: Path, line: str) -> None:
+    """Write why a run ended beside it, unless it said so itself or there is nothing to say."""
+    log = private_dir(run) / ERROR_LOG
+    if line and not (log.is_file() and log.stat().st_size):
+        log.write_text(f"{line}\n", encoding="utf-8")
 
 
 def _is_left_to_another(run: Path) -> bool:

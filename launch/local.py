@@ -15,13 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from launch.cli import minutes
-from launch.job import TrainRuns, baselines_by_fold
+from launch.job import TrainRuns, baselines_by_fold, write_end
+from launch.lengths import epochs_by_name
 from launch.machine import Machine, run_gb, shared, this_machine
 from launch.packing import side_by_side
 from launch.progress import Row, asked_epochs, epochs_of, overall_left, progress_table, with_totals
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
-from slurm.local import run_local
+from slurm.local import Outcome, run_local
 from stfmri.collect import main as collect
+from stfmri.study import locks
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
 
@@ -88,6 +90,7 @@ def _run_baselines(
                 folder=sweep.folder / LOGS,
                 workdir=code,
                 on_change=tell,
+                on_end=lambda outcome: _note_end(list(folds.values())[outcome.index], outcome),
             )
     failed = [run for run in to_do if not run.is_done()]
     for run in failed:
@@ -120,6 +123,7 @@ def _train(
             folder=sweep.folder / LOGS,
             workdir=code,
             on_change=board.tell,
+            on_end=lambda outcome: _note_end([runs[outcome.index]], outcome),
             gpus=machine.gpus,
         )
     failed = [(runs[outcome.index], outcome) for outcome in outcomes if outcome.error]
@@ -129,6 +133,14 @@ def _train(
     return [run for run, _ in failed]
 
 
+def _note_end(runs: Sequence[Run], outcome: Outcome) -> None:
+    """Write why a process ended beside those of its runs that are not done and do not say why."""
+    if outcome.error:
+        for run in runs:
+            if not run.is_done() and locks.holder(run.folder) is None:
+                write_end(run.folder, outcome.error)
+
+
 class _Board:
     """What the terminal shows while networks train: a line for each at work, and one for all."""
 
@@ -136,7 +148,8 @@ class _Board:
         self._out = out
         self._lock = threading.Lock()  # changed by one thread, drawn by another
         rows = [Row(run, NEW, epochs_of(run), asked_epochs(sweep, run)) for run in runs]
-        self._rows = with_totals(rows)
+        self._planned = epochs_by_name(sweep, runs)
+        self._rows = with_totals(rows, self._planned)
         self._said: dict[int, tuple[int, float]] = {}  # epochs of the last line, and when it was
 
     @contextmanager
@@ -168,7 +181,7 @@ class _Board:
                 replace(row, epochs=epochs_of(row.run)) if row.state == RUNNING else row
                 for row in self._rows
             ]
-            self._rows = with_totals(rows)
+            self._rows = with_totals(rows, self._planned)
 
     def _picture(self) -> RenderableType:
         self._refresh()

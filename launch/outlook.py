@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from launch.cli import minutes
 from launch.cluster import left_to_the_choosing
+from launch.lengths import Length, in_words, lengths_of
+from launch.machine import run_gb, shared, this_machine
+from launch.pace import earlier_pace
 from launch.packing import at_once, for_packs, packs_of, side_by_side
 from launch.progress import Paces, Row, asked_epochs, epochs_of, makespan, with_totals
 from launch.states import RunState
 from slurm.gpus import gpus_in, local_gpus
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
-from stfmri.study.words import plural
+from stfmri.study.words import listed, plural
 
 
 def outlook(
     sweep: Sweep, cluster: ClusterConfig, states: Sequence[RunState], *, on_slurm: bool
 ) -> list[str]:
-    """How the networks that are to be submitted share GPUs, and their hours where any has trained.
+    """How the networks that are to be submitted share GPUs, how long they train, and their hours.
 
     Returns:
-        Lines for the user; none where the processor alone trains them, whose share is printed when
+        Lines for the user. How runs share the processor, where there is no GPU, is printed when
         they start.
     """
     networks = _to_do(states)
@@ -33,15 +36,25 @@ def outlook(
         lines = [_on_slurm(packs, cluster)]
     else:
         gpus = len(local_gpus())
-        if not gpus:
-            return []
-        jobs = at_once(cluster, len(networks), gpus)
         packs = [[run] for run in networks]
-        lines = [
-            f"{plural(len(networks), 'network')} on {_sharing(jobs, gpus)} of this machine: "
-            f"{jobs} at a time"
-        ]
-    return lines + _hours(sweep, states, packs, jobs)
+        jobs = (
+            at_once(cluster, len(networks), gpus) if gpus else _on_cores(sweep, networks, cluster)
+        )
+        share = f"{_sharing(jobs, gpus)} of this machine: {jobs} at a time"
+        lines = [f"{plural(len(networks), 'network')} on {share}"] if gpus else []
+    runs = {run.name: run for state in states for run in (state.run, *state.tasks)}
+    found = lengths_of(sweep, runs.values())
+    lines += in_words(sweep, {run.name: found[run.name] for run in networks if run.name in found})
+    return lines + _hours(sweep, list(runs.values()), found, packs, jobs)
+
+
+def _on_cores(sweep: Sweep, networks: Sequence[Run], cluster: ClusterConfig) -> int:
+    """How many networks this machine's cores would train at a time, as busy as they are now."""
+    variants = {run.variant: run for run in networks}
+    memory = run_gb([sweep.config_of(run) for run in variants.values()])
+    return shared(
+        this_machine(), len(networks), cluster, sweep.config.train.threads, memory
+    ).at_once
 
 
 def slurm_packs(
@@ -81,20 +94,51 @@ def _sharing(runs: int, gpus: int) -> str:
 
 
 def _hours(
-    sweep: Sweep, states: Sequence[RunState], packs: Sequence[Sequence[Run]], jobs: int
+    sweep: Sweep,
+    runs: Sequence[Run],
+    found: Mapping[str, Length],
+    packs: Sequence[Sequence[Run]],
+    jobs: int,
 ) -> list[str]:
     """The time that `packs` take with so many jobs at a time, at the pace of earlier epochs."""
-    runs = {run.name: run for state in states for run in (state.run, *state.tasks)}
     rows = with_totals(
-        [Row(run, "", epochs_of(run), asked_epochs(sweep, run)) for run in runs.values()]
+        [Row(run, "", epochs_of(run), asked_epochs(sweep, run)) for run in runs],
+        {name: length.epochs for name, length in found.items()},
     )
     paces = Paces(rows)
+    at_a_time = f"{plural(jobs, 'job' if len(packs) < len(runs) else 'run')} at a time"
     if not paces:
-        return []
+        return _as_in_earlier_sweeps(sweep, found, packs, jobs, at_a_time)
     by_name = {row.run.name: row for row in rows}
     left_s = [paces.left_s([by_name[run.name] for run in pack]) for pack in packs]
     together = makespan([0.0] * jobs, left_s)
-    return [
-        f"at the pace of the epochs so far: about {minutes(together)} with "
-        f"{plural(jobs, 'job' if len(packs) < len(runs) else 'run')} at a time"
+    return [f"at the pace of the epochs so far: about {minutes(together)} with {at_a_time}"]
+
+
+def _as_in_earlier_sweeps(
+    sweep: Sweep,
+    found: Mapping[str, Length],
+    packs: Sequence[Sequence[Run]],
+    jobs: int,
+    at_a_time: str,
+) -> list[str]:
+    """The time by other sweeps that trained the same networks on the same volumes."""
+    variants = {run.variant: run for pack in packs for run in pack}
+    paces = {name: earlier_pace(sweep.config_of(run)) for name, run in variants.items()}
+    known = {name: pace for name, pace in paces.items() if pace is not None}
+    if not known or any(run.name not in found for pack in packs for run in pack):
+        return ["how long the networks take will be shown after the first epoch"]
+    seconds = [
+        max(
+            found[run.name].epochs * found[run.name].subjects * known[run.variant].volume_s
+            if run.variant in known
+            else 0.0
+            for run in pack
+        )
+        for pack in packs
     ]
+    texts = {f"{p.variant}{f' on {p.device}' if p.device else ''}": None for p in known.values()}
+    others = [name for name, pace in paces.items() if pace is None]
+    more = f"; without {listed(others)}, which no earlier sweep trained" if others else ""
+    together = minutes(makespan([0.0] * jobs, seconds))
+    return [f"at the pace of {listed(list(texts))}: about {together} with {at_a_time}{more}"]

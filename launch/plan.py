@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch import inputs
-from stfmri.evidence.baselines import BASELINES, fitting_baselines
+from stfmri.evidence.baselines import BASELINES, fitting_baselines, left_out
 from stfmri.study import splits
 from stfmri.study.caches import caches_of
 from stfmri.study.candidates import candidates_of
 from stfmri.study.compose import PATH_KEYS, Asked, compose, groups, parse_overrides
 from stfmri.study.config import Config
-from stfmri.study.config.sweep import ClusterConfig
+from stfmri.study.config.sweep import ClusterConfig, SweepConfig
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.expansion import expand
 from stfmri.study.files import SAFE_NAME, safe_name
@@ -21,6 +21,7 @@ from stfmri.study.overrides import flatten
 from stfmri.study.runs import Sweep
 from stfmri.study.splits import Subject, subjects_in
 from stfmri.study.sweep_file import SWEEP_FILE, load_sweep, sweep_folder
+from stfmri.study.words import listed
 
 # Keys that a sweep sets for each of its runs, and what takes their place.
 SET_BY_SWEEP = {
@@ -93,10 +94,14 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
             _absolute(asked, config),
             candidates=candidates_of(config, choose),
         )
-        fitting = fitting_baselines(config, _known_subjects(sweep.first))
+        subjects = _known_subjects(sweep.first)
+        fitting = fitting_baselines(config, subjects)
         blind = tuple(name for name in fitting if not BASELINES[name].sees_images)
         complete = replace(sweep, baselines=fitting, blind=blind)
-        return Opened(complete, config.cluster, is_new=True)
+        was_chosen = config.sweep.baselines != SweepConfig().baselines
+        without = left_out(config, subjects) if was_chosen else []
+        note = f"baselines that are not run: {listed(without)}" if without else ""
+        return Opened(complete, config.cluster, is_new=True, note=note)
 
     saved = load_sweep(folder)
     _refuse_changes(saved, choice, asked, flatten(splits.as_submitted(config, saved.config)))

@@ -97,11 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Torch takes seconds to import; a mistyped call should not wait for it.
     from launch.prediction import tell
     from launch.prediction.answers import judge
+    from launch.prediction.external import require_new
     from launch.prediction.networks import ask
+    from preprocessing.chain import Chain
     from stfmri.learning.models import load_trained
 
     first = load_trained(chosen.runs[0])
-    found = _examined(_scans(options, first), first, pictures=options.report is not None)
+    scans = _scans(options, first)
+    if options.table is not None:
+        require_new(scans, Chain.of(first.config), chosen.runs)
+    found = _examined(scans, first, pictures=options.report is not None)
     refused = tuple(one for one in found if one.reason)
     kept = [one for one in found if not one.reason]
     answers = judge(kept, ask(chosen.runs, first, kept), first) if kept else ()

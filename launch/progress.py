@@ -5,14 +5,24 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rich.table import Table
 from rich.text import Text
 
 from launch.cli import minutes
-from launch.states import ALIVE, DONE, FAILED, NEW, PENDING, RUNNING, STOPPED, UNCERTAIN
+from launch.states import (
+    ALIVE,
+    DONE,
+    FAILED,
+    NEW,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    UNCERTAIN,
+    WAITING,
+)
 from stfmri.study import history
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.words import plural
@@ -20,8 +30,15 @@ from stfmri.study.words import plural
 MOST_LINES = 30  # of runs; more are folded
 RECENT = 5  # epochs whose mean is the pace
 WHERE = "where"  # the column of jobs and processes
-STYLES = {DONE: "green", RUNNING: "cyan", PENDING: "blue", FAILED: "red", UNCERTAIN: "yellow"}
-STATES = (DONE, RUNNING, PENDING, UNCERTAIN, FAILED, STOPPED, NEW)
+STYLES = {
+    DONE: "green",
+    RUNNING: "cyan",
+    PENDING: "blue",
+    WAITING: "blue",
+    FAILED: "red",
+    UNCERTAIN: "yellow",
+}
+STATES = (DONE, RUNNING, PENDING, WAITING, UNCERTAIN, FAILED, STOPPED, NEW)
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,7 @@ class Epochs:
         val_loss: of validation, in the last one; None without validation.
         pace_s: seconds an epoch, of late.
         since_s: seconds since the last one ended.
-        total: how many the run will have; None before the first, which says so: a small cohort has
-            more than `train.epochs`, to reach `train.steps`.
+        total: how many the run will have, by its own word; None before the first.
     """
 
     finished: int = 0
@@ -106,13 +122,22 @@ def asked_epochs(sweep: Sweep, run: Run) -> int:
     return int(run.overrides.get("train.epochs", sweep.config.train.epochs))
 
 
-def with_totals(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the epochs that each will have: its own word, else another's of its variant."""
+def with_totals(rows: Sequence[Row], planned: Mapping[str, int] | None = None) -> list[Row]:
+    """The rows with the epochs that each will have.
+
+    That is a run's own word, else what is `planned` for it, else another's word of its variant: a
+    small cohort has more than `train.epochs`, to reach `train.steps`.
+
+    Args:
+        planned: epochs by the run's name, where they can be worked out.
+    """
     known = {row.run.variant: row.epochs.total for row in rows if row.epochs.total}
-    return [
-        replace(row, total=row.epochs.total or known.get(row.run.variant) or row.total)
-        for row in rows
-    ]
+
+    def total(row: Row) -> int:
+        by_plan = (planned or {}).get(row.run.name)
+        return row.epochs.total or by_plan or known.get(row.run.variant) or row.total
+
+    return [replace(row, total=total(row)) for row in rows]
 
 
 def progress_table(rows: Sequence[Row], *, unfold: bool = False) -> Table:

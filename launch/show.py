@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 
+from launch.lengths import lengths_of, without_effect
 from launch.outlook import outlook, slurm_packs
 from launch.packing import for_packs
 from launch.plan import Opened
-from launch.progress import count_states, styled
-from launch.states import PENDING, RunState, doubts
+from launch.progress import MOST_LINES, count_states, styled
+from launch.states import PENDING, WAITING, RunState, doubts
 from stfmri.study.config.sweep import ClusterConfig, StageResources
 from stfmri.study.runs import Run
 from stfmri.study.words import plural
+
+PlanRow: TypeAlias = tuple[Run, str, str, str]  # with its state, where it goes, and its request
 
 MOST_ROWS = 60  # of a table; a longer one is cut, and says so
 
@@ -25,26 +30,43 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
     where = "SLURM" if on_slurm else "this machine"
     packs = slurm_packs(sweep, cluster, states)
     table = Table("run", "state", "submit to", "asking for", box=None, pad_edge=False)
-    for state in states[:MOST_ROWS]:
-        leave = not state.is_to_do
-        request = _request_of(state.run, cluster, packs) if on_slurm else ""
-        table.add_row(
-            state.run.name,
-            styled(state.state),
-            "" if leave else where,
-            job_and_node(state) if leave else request,
+    rows = [
+        (
+            state.run,
+            state.state,
+            where if state.is_to_do else "",
+            _request_of(state.run, cluster, packs)
+            if on_slurm and state.is_to_do
+            else job_and_node(state),
         )
+        for state in states
+    ]
+    lines = _folded(rows) if len(rows) > MOST_LINES else [(run.name, *more) for run, *more in rows]
+    for name, state, to, request in lines[:MOST_ROWS]:
+        table.add_row(name, styled(state), to, request)
     out.print(f"sweep {sweep.name} in {sweep.folder}", soft_wrap=True)
     out.print(table)
-    _print_cut(out, len(states))
+    _print_cut(out, len(lines))
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
     out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
     for line in outlook(sweep, cluster, states, on_slurm=on_slurm):
         out.print(line, soft_wrap=True)
+    networks = [run for state in states for run in state.tasks]
+    caution(out, without_effect(sweep, lengths_of(sweep, networks)))
     caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
+
+
+def _folded(rows: Sequence[PlanRow]) -> list[tuple[str, str, str, str]]:
+    """Runs of one variant that are alike in a line, such as `sfcn-scratch: 10 runs`."""
+    lines = []
+    for (variant, *more), some in itertools.groupby(rows, lambda row: (row[0].variant, *row[1:])):
+        runs = [row[0] for row in some]
+        name = runs[0].name if len(runs) == 1 else f"{variant}: {plural(len(runs), 'run')}"
+        lines.append((name, *more))
+    return lines
 
 
 def _request_of(run: Run, cluster: ClusterConfig, packs: Sequence[Sequence[Run]]) -> str:
@@ -73,7 +95,9 @@ def job_and_node(state: RunState) -> str:
         return state.choosing
     holder = state.holder
     node = f"on {holder.host}" if holder else ""
-    if state.queue is None:
+    if state.state == WAITING and holder:
+        where = f"process {holder.pid} {node} starts it in turn"
+    elif state.queue is None:
         where = f"process {holder.pid} {node}" if holder else f"job {state.job_text}"
     else:
         waits = f"({state.queue.reason})" if state.state == PENDING else ""

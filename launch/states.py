@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,8 +29,10 @@ NO_SLURM = (
 
 DONE, RUNNING, PENDING = "done", "running", "pending"
 FAILED, STOPPED, NEW = "failed", "stopped", "not submitted"
+WAITING = "waiting"  # for the process on this machine that starts runs in turn
 UNCERTAIN = "uncertain"
-ALIVE = (RUNNING, PENDING, UNCERTAIN)  # what nobody knows the end of may still be alive
+# What nobody knows the end of may still be alive.
+ALIVE = (RUNNING, PENDING, WAITING, UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,13 @@ class RunState:
     """A run, and how far it is.
 
     Attributes:
-        state: done; running; pending; failed (its job or process ended with an error); stopped
-            (it ended without one, say by scancel or preemption); uncertain (it had a job, and the
-            cluster does not say whether that is alive); not submitted.
+        state: done; running; pending; waiting (a process on this machine will start it in turn);
+            failed (its job or process ended with an error); stopped (it ended without one, say by
+            scancel or preemption); uncertain (it had a job, and the cluster does not say whether
+            that is alive); not submitted.
         job: its last job, if it ever had one.
         queue: what squeue says of that job, while it is alive.
-        holder: the live process that trains it, as its lock tells.
+        holder: the live process that trains it, as its lock tells, or that will start it.
         inner: of its candidates' runs, while it has still to choose among them.
         end: of its last attempt, where that has ended; it may wait for the next one.
         doubt: why it is uncertain.
@@ -114,8 +119,8 @@ class RunState:
 
     @property
     def has_ending(self) -> bool:
-        """Whether that has a name, such as cancelled."""
-        return self.end is not None and self.end.ending is not None
+        """Whether that has a name, such as cancelled; by whom a signal came, SLURM may know."""
+        return self.end is not None and self.end.ending not in (None, endings.KILLED)
 
     @property
     def job_text(self) -> str:
@@ -133,6 +138,7 @@ def states_of(sweep: Sweep) -> list[RunState]:
     names = [*unfinished, *(run.name for inner in unfinished.values() for run in inner)]
     asked = any(name in last for name in names)
     queue, doubt = _ask_queue() if asked else ({}, "")
+    launcher = launcher_of(sweep)
 
     def state_of(run: Run) -> RunState:
         job = last.get(run.name)
@@ -140,9 +146,33 @@ def states_of(sweep: Sweep) -> list[RunState]:
         if done:
             return RunState(run, DONE, job)
         found = _state(run, job, queue, sweep.folder, doubt)
+        if launcher is not None and not found.is_alive:
+            found = _in_turn(found, launcher)
         return replace(found, inner=tuple(map(state_of, unfinished.get(run.name, ()))))
 
     return [state_of(run) for run in sweep.all_runs]
+
+
+def launcher_of(sweep: Sweep) -> locks.Holder | None:
+    """The other live process that submits the sweep's runs, or starts them here in turn."""
+    found = locks.holder(sweep.folder)
+    mine = (os.getpid(), socket.gethostname())
+    return None if found is None or (found.pid, found.host) == mine else found
+
+
+def _in_turn(found: RunState, launcher: locks.Holder) -> RunState:
+    """The state of a run that nobody holds, while a launcher lives that starts each run once."""
+    since = _moment(launcher.since)
+    if not any(_is_newer(file, since) for file in _traces(found.run)):
+        return RunState(found.run, WAITING, found.job, holder=launcher)
+    if not found.has_ended:  # it has begun, and imports torch; the launcher writes how it ends
+        return RunState(found.run, RUNNING, found.job, holder=launcher)
+    return found
+
+
+def _traces(run: Run) -> tuple[Path, ...]:
+    """The files that only a run which began has: a killed process leaves its lock behind."""
+    return tuple(run.folder / name for name in (ERROR_LOG, history.FILE_NAME, locks.FILE_NAME))
 
 
 def doubts(states: Sequence[RunState]) -> list[str]:
@@ -213,7 +243,7 @@ def _state(
     if doubt and job is not None:
         return RunState(run, UNCERTAIN, job, doubt=doubt)
     end = end_of(run, job, sweep_folder)
-    if job is not None or end.line or (run.folder / history.FILE_NAME).exists():
+    if job is not None or any(file.exists() for file in _traces(run)):
         return RunState(run, end.state, job, end=end)
     return RunState(run, NEW)
 
@@ -233,7 +263,7 @@ def end_of(run: Run, job: Submission | None, sweep_folder: Path) -> End:
         return _own_end(own)
     log = log_paths(sweep_folder / LOGS, job_of(job))[1]
     if not log.exists():  # the job never started
-        return _own_end(own) if _is_newer(own, job) else End()
+        return _own_end(own) if _is_newer(own, _moment(job.submitted_at)) else End()
     if ended := last_ending(log.parent, job_of(job)):
         return End(ended[1], ended[0], log)
     end = _own_end(own)
@@ -252,16 +282,16 @@ def _own_end(log: Path) -> End:
     return End(line, endings.of_error(line), log)
 
 
-def _is_newer(log: Path, job: Submission) -> bool:
-    """Whether a process wrote the log after the job was submitted."""
+def _is_newer(file: Path, moment: datetime) -> bool:
+    """Whether a process wrote the file after that moment."""
     try:
-        return datetime.fromtimestamp(log.stat().st_mtime, UTC) > _moment(job.submitted_at)
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC) > moment
     except FileNotFoundError:
         return False
 
 
 def _moment(text: str) -> datetime:
-    """When a job was submitted; the year 1970 where jobs.csv has something else there."""
+    """A moment as files have it, in UTC; the year 1970 where there is something else."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):

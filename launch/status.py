@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from launch.cli import console, entry_point, minutes, new_parser, root_of
+from launch.lengths import epochs_by_name
 from launch.progress import (
     MOST_LINES,
     Row,
@@ -27,16 +28,17 @@ from launch.show import job_and_node
 from launch.states import (
     DONE,
     FAILED,
-    NEW,
     PENDING,
     STOPPED,
+    WAITING,
     End,
     RunState,
     doubts,
+    launcher_of,
     states_of,
     with_slurms_word,
 )
-from stfmri.study import locks
+from stfmri.study.naming import CHECKPOINTS
 from stfmri.study.runs import Sweep
 from stfmri.study.sweep_file import load_sweep, sweep_folder
 
@@ -45,6 +47,7 @@ states:
   done           its predictions are there
   running        its job runs, or a process holds its lock
   pending        its job waits; SLURM's reason is given with it
+  waiting        it waits on this machine for the process that starts runs in turn
   failed         it ended with an error, which is shown
   stopped        it ended without an error of its own: cancelled, preempted, or its node went away
   uncertain      its job may be alive: squeue does not answer, or not as it should
@@ -129,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def look_at(sweep: Sweep) -> Look:
     """Read how far every run is."""
     states = with_slurms_word(states_of(sweep))
-    launcher = locks.holder(sweep.folder)
+    launcher = launcher_of(sweep)
     rows = [
         Row(
             state.run,
@@ -142,7 +145,8 @@ def look_at(sweep: Sweep) -> Look:
         for state in states
     ]
     here = "" if launcher is None else f"process {launcher.pid} on {launcher.host}"
-    return Look(with_totals(rows), _failures(states), here)
+    planned = epochs_by_name(sweep, [row.run for row in rows])
+    return Look(with_totals(rows, planned), _failures(states), here)
 
 
 def overview(look: Look, *, unfold: bool = False) -> Group:
@@ -205,9 +209,22 @@ def _as_ended(state: RunState) -> str:
     again = " again" if state.state == PENDING else ""
     job = f"job {state.job_text}" if state.job_text else "its process"
     ending = end.ending.name if end.ending else ""
-    words = [word for word in (ending, end.line) if word] or [f"{job} ended before its predictions"]
-    log = f"log {end.log}" if end.log else "it had not started"
-    return f"{state.state}{again}: {': '.join(words)} ({job}, {log})"
+    if end.line.lower().startswith(ending):
+        ending = ""  # the line says it already
+    words = [word for word in (ending, end.line) if word] or [f"{job} ended {_before(state)}"]
+    if end.log:
+        words[-1] += f" ({job}, log {end.log})"
+    elif state.job_text:
+        words[-1] += f" ({job}, it had not started)"
+    return f"{state.state}{again}: {': '.join(words)}"
+
+
+def _before(state: RunState) -> str:
+    """What a run that ended without a word had not come to."""
+    has_begun = state.end is not None and state.end.log is not None
+    has_checkpoint = any((state.run.folder / CHECKPOINTS).glob("epoch-*"))
+    is_early = not state.run.baseline and (has_begun or not state.job_text) and not has_checkpoint
+    return "before its first checkpoint" if is_early else "before its predictions"
 
 
 def _summary(look: Look) -> Text:
@@ -216,9 +233,9 @@ def _summary(look: Look) -> Text:
     left = overall_left(look.rows)
     if left is not None:
         text += f"; about {minutes(left[0])} left at {left[1]} at a time"
-    if look.launcher and any(row.state == NEW for row in look.rows):
+    if look.launcher and any(row.state == WAITING for row in look.rows):
         # On this machine runs wait within the command that submitted them.
-        text += f"; {look.launcher} starts the rest in turn"
+        text += f"; {look.launcher} starts those that wait, in turn"
     return Text(text, style="bold")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BASE = "compare"  # the sweep that a study of one's own starts from
 MARK = "# Written by launch/new.py"
 MOST_COVARIATES = 6
+OF_THE_SCAN = ("stripped",)  # columns that say how it was prepared, and nothing of the patient
 LEAST_IN_GROUP = 5  # subjects, below which a group has no score of its own
 # Patients up to which every subject is tested so many times: the fewer there are, the more a score
 # depends on how they were divided.
@@ -210,7 +211,7 @@ def _hydra(value: object) -> str:
 
 def _covariates(found: Survey) -> tuple[list[Column], list[Column]]:
     """Those to take, and those that might be taken: age and sex first, and not too many."""
-    able = [column for column in found.columns if not column.is_copy]
+    able = [c for c in found.columns if not c.is_copy and c.name not in OF_THE_SCAN]
     able.sort(key=lambda column: SEX_AND_AGE.fullmatch(column.name) is None)
     usual = [column for column in able if SEX_AND_AGE.fullmatch(column.name)]
     taken = able if len(able) <= MOST_COVARIATES else usual
@@ -224,6 +225,7 @@ def _subgroups(found: Survey) -> list[str]:
         for column in found.columns
         if column.groups
         and not column.is_copy
+        and column.name not in OF_THE_SCAN
         and sum(count >= LEAST_IN_GROUP for count in column.groups.values()) > 1
     ][:MOST_COVARIATES]
 

@@ -44,6 +44,8 @@ def _words(pattern: str) -> re.Pattern[str]:
 REQUEUED = Ending(
     "requeued", is_error=False, states=("REQUEUED",), slurm=_words("DUE TO JOB REQUEUE")
 )
+# By whom or why, a signal does not say either
+KILLED = Ending("killed", is_error=False, error=_words(r"^(?:killed|ended) by SIG[A-Z]+"))
 # SLURM says CANCELLED of every job that it ends itself: what tells more comes first
 ENDINGS = (
     Ending(
@@ -84,6 +86,7 @@ ENDINGS = (
     ),
     REQUEUED,
     Ending("cancelled", is_error=False, states=("CANCELLED",), slurm=_words("CANCELLED AT")),
+    KILLED,
 )
 
 

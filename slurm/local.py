@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ClusterError
 from slurm.executor import make_private
-from slurm.logs import last_error_line, log_paths
+from slurm.logs import last_error_line, last_words, log_paths
 from slurm.queue import Job
 from slurm.task import as_task
 
@@ -32,6 +32,8 @@ NO_LIMIT_MIN = 10 * 365 * 24 * 60
 POLL_S = 0.1
 # What processes may take to end by themselves before they are killed
 END_PATIENCE_S = 10.0
+# Linux counts in it the processes that it killed since it started, on the whole machine
+KERNEL_COUNTS = Path("/proc/vmstat")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class _Running:
     slot: int
     job: submitit.Job[Any]
     folder: Path
+    oom_kills: int | None  # of the kernel, when it started
 
 
 def run_local(
@@ -66,6 +69,7 @@ def run_local(
     folder: Path,
     workdir: Path,
     on_change: Callable[[int, str], None] | None = None,
+    on_end: Callable[[Outcome], None] | None = None,
     gpus: Sequence[str] = (),
     threads: int = 0,
     python: str = sys.executable,
@@ -81,6 +85,7 @@ def run_local(
         folder: logs and pickles go to a new folder in it, one subfolder a call.
         workdir: the processes' working directory, first on Python's path.
         on_change: told `(index, "running" | "done" | "failed")` as it happens.
+        on_end: told the outcome of each call before `on_change` is.
         gpus: device names to hand out in turn, one a process; empty leaves all visible to all.
         threads: of each process; 0: OMP_NUM_THREADS where it is set, else an equal share of the
             CPUs.
@@ -115,14 +120,17 @@ def run_local(
                     task = as_task(
                         calls[index], _environment(gpus, slot, limit, threads), os.getpid()
                     )
+                    kills = oom_kills()
                     job = _start(task, own, workdir, python)
-                    running.append(_Running(index, slot, job, own))
+                    running.append(_Running(index, slot, job, own, kills))
                     tell(index, "running")
                 time.sleep(POLL_S)
                 for one in [one for one in running if one.job.done()]:
                     running.remove(one)
                     slots.append(one.slot)
                     outcomes[one.index] = _outcome(one)
+                    if on_end is not None:
+                        on_end(outcomes[one.index])
                     tell(one.index, "failed" if outcomes[one.index].error else "done")
         finally:
             _end([one.job for one in running])
@@ -173,11 +181,35 @@ def _outcome(one: _Running) -> Outcome:
         with one.job.paths.result_pickle.open("rb") as file:
             kind, result = pickle.load(file)
     except FileNotFoundError:  # killed: it had no time to leave a result
-        kind, result = "error", None
+        error = last_words(one.folder, job) or _as_killed(one.oom_kills, oom_kills())
+        return Outcome(one.index, error, None, log)
     if kind == "success":
         return Outcome(one.index, None, result, log)
-    error = last_error_line(one.folder, job) or "killed from outside, perhaps out of memory"
+    error = last_error_line(one.folder, job) or "it ended with an error that its log does not name"
     return Outcome(one.index, error, None, log)
+
+
+def _as_killed(before: int | None, now: int | None) -> str:
+    """What is known of a process that ended without a word, which only SIGKILL brings about.
+
+    Args:
+        before, now: kills for want of memory, as the kernel counts them; None where it does not.
+    """
+    if before is None or now is None:
+        return "killed by SIGKILL, by somebody or for want of memory"
+    if now > before:
+        some = "a process" if now - before == 1 else f"{now - before} processes"
+        return f"out of memory: killed by SIGKILL, and the kernel ended {some} for want of memory"
+    return "killed by SIGKILL, and not by the kernel for want of memory"
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has ended for want of memory; None where it does not say."""
+    try:
+        counts = dict(line.split() for line in KERNEL_COUNTS.read_text().splitlines())
+        return int(counts["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _end(jobs: Sequence[submitit.Job[Any]]) -> None:

@@ -14,6 +14,7 @@ from slurm.task import ATTEMPT
 TAIL_BYTES = 256 * 1024
 NOISE = re.compile(r"^(?:srun: |submitit (?:DEBUG|INFO|WARNING|ERROR) )|^\s*$")
 TRACEBACK = "Traceback (most recent call last):"
+CRASH = "Fatal Python error: "  # first words of what faulthandler writes
 
 
 def log_paths(folder: Path, job: Job) -> tuple[Path, Path]:
@@ -57,6 +58,24 @@ def error_in(log: str) -> str | None:
                 return line.strip()
     told = [line.strip() for line in lines if not NOISE.match(line)]
     return told[-1] if told else None
+
+
+def last_words(folder: Path, job: Job) -> str | None:
+    """The line by which the process itself said that it was ending; None where it had no time to.
+
+    That is the exception that ended the last traceback, a crash in native code, or the signal that
+    it acted on. A warning printed some time before is not taken for the cause.
+    """
+    lines = _last_attempt(_tail(log_paths(folder, job)[1]))
+    if any(line.startswith(TRACEBACK) for line in lines):
+        return error_in("\n".join(lines))
+    said = (line for line in reversed(lines) if line.startswith(CRASH) or of_signal(line))
+    return next(said, None)
+
+
+def of_signal(line: str) -> bool:
+    """Whether a line says that a signal ended the process."""
+    return endings.of_error(line) is endings.KILLED
 
 
 def _last_attempt(log: str) -> list[str]:

@@ -7,6 +7,7 @@ only print a line, would let a cancelled job linger until SLURM kills it.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shlex
 import signal
@@ -32,6 +33,9 @@ BLOCK_AND_START = (
     "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
+# Exit status of a process that a signal has ended: this and the signal's number, as shells have it
+BY_SIGNAL = 128
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A process that was told to end has this long for its `finally` blocks
 GRACE_S = 5
 # Between two looks at whether the launcher lives
@@ -59,6 +63,7 @@ class Task:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        faulthandler.enable()  # else a crash in native code would leave nothing in the log
         announce_attempt()
         handle_signals()
         if self.launcher is not None:
@@ -142,11 +147,17 @@ def _parent_of(process: int) -> int | None:
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     """Leave by SystemExit, so that `finally` blocks run, but not for longer than GRACE_S."""
-    print(f"ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+    print(ended_by(BY_SIGNAL + number), file=sys.stderr, flush=True)
     # The alarm's default action ends a process that hangs while it cleans up
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(GRACE_S)
-    raise SystemExit(128 + number)
+    raise SystemExit(BY_SIGNAL + number)
+
+
+def ended_by(status: object) -> str:
+    """Which signal ended a process, of its exit status; "" where none of those that are handled."""
+    known = {BY_SIGNAL + number: number for number in ENDING_SIGNALS}
+    return f"ended by {known[status].name}" if status in known else ""
 
 
 def _be_a_plain_child() -> None:

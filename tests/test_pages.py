@@ -126,7 +126,14 @@ def test_the_page_of_answers_opens_whole_and_fits_the_window(
     refused = [Examined(scan, reason=ODD)]
     labels = [f"a_rather_long_name_of_a_variant-scratch/fold{fold}" for fold in range(9)]
     text = render(
-        "variant" * 20, labels, answers, refused, classes=classes, caution="careful", notes=[ODD]
+        "variant" * 20,
+        labels,
+        answers,
+        refused,
+        classes=classes,
+        caution="careful",
+        meaning=ODD,
+        notes=[ODD],
     )
     page.write_text(text, encoding="utf-8")
     seen = look(browser, page, tmp_path, width)

@@ -130,7 +130,8 @@ def _of_seen(seen_by: int, scan_seen_by: int, networks: int) -> Iterator[str]:
     most = max(seen_by, scan_seen_by)
     if not most:
         return
-    who = "the network was" if networks == 1 else f"{most} of the {networks} networks were"
+    many = f"{most} of the {networks} networks {'was' if most == 1 else 'were'}"
+    who = "the network was" if networks == 1 else many
     other = "" if seen_by else ", with another brain mask or preprocessing"
     yield (
         f"{who} trained on this scan{other}: these probabilities say nothing of how "

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from launch.prediction.answers import Answer
 from launch.prediction.examine import Examined
+from preprocessing.chain import Chain, read
+from preprocessing.cohorts import Scan
+from preprocessing.nifti import ScanError
+from stfmri.learning.models import training_scans_of
 from stfmri.study import predictions
 from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.files import private_dir, write_atomic
@@ -25,7 +29,34 @@ def require_unseen(answers: Sequence[Answer]) -> None:
     Raises:
         LeakageError: naming them.
     """
-    if seen := [answer.name for answer in answers if answer.seen_by]:
+    _refuse([answer.name for answer in answers if answer.seen_by])
+
+
+def require_new(scans: Sequence[Scan], chain: Chain, runs: Sequence[Path]) -> None:
+    """As `require_unseen`, of scans as they were stored, before any of them is preprocessed.
+
+    One that cannot be read is passed over: whoever examines it says why.
+
+    Args:
+        runs: whose networks are to answer.
+
+    Raises:
+        LeakageError: naming the scans.
+    """
+    known = {scan.quality.scan_sha256 for run in runs for scan in training_scans_of(run)} - {""}
+    if known:
+        _refuse([scan.subject_id for scan in scans if _stored_sha256(scan, chain) in known])
+
+
+def _stored_sha256(scan: Scan, chain: Chain) -> str:
+    try:
+        return read(scan, chain).scan_sha256
+    except (ScanError, OSError):
+        return ""
+
+
+def _refuse(seen: Sequence[str]) -> None:
+    if seen:
         raise LeakageError(
             f"the networks were trained on {plural(len(seen), 'scan')} of the table "
             f"({listed(seen)}): leave them out of it, or name runs with --run that did not see them"

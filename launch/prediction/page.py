@@ -59,6 +59,7 @@ def render(
     *,
     classes: Sequence[str],
     caution: str,
+    meaning: str,
     notes: Sequence[str] = (),
 ) -> str:
     """The whole page; everything from outside is escaped.
@@ -66,7 +67,8 @@ def render(
     Args:
         name: of the variants that answered.
         labels: of their networks.
-        caution: what the networks were trained on, in a sentence.
+        caution: what the networks were trained on, in a sentence without its full stop.
+        meaning: what the probabilities are of, likewise.
         notes: on the choice of networks, without full stops.
     """
     pages = Environment(
@@ -91,6 +93,7 @@ def render(
         networks=len(labels),
         classes=classes,
         caution=caution,
+        meaning=meaning,
         notes=notes,
         facts=facts,
         cards=[_card(answer, labels) for answer in answers],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stfmri.study import config as configuration
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
+from stfmri.study.labels import variant_label
 from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
 from stfmri.study.results import are_current, read_leader
 from stfmri.study.sweep_file import SWEEP_FILE, load_sweep
@@ -20,7 +23,7 @@ class Chosen:
     """The runs whose probabilities are averaged.
 
     Attributes:
-        name: of the variants they belong to.
+        name: of the variants they belong to, as tables call them, such as `SFCN`.
         runs: folders, each once.
         notes: what a reader should know of the choice, a sentence each.
     """
@@ -31,7 +34,7 @@ class Chosen:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for each run, as short as tells them apart."""
+        """A name for each run, as short as tells them apart: `SFCN, fold 0`."""
         short = [_name_of(run) for run in self.runs]
         if len(set(short)) == len(short):
             return tuple(short)
@@ -68,8 +71,8 @@ def choose(folders: Sequence[Path]) -> Chosen:
                     "baseline's; see launch/status.py, or name the finished runs with several --run"
                 )
             runs[run] = None
-            names[_variant_of(run)] = None
-    return Chosen("+".join(names), tuple(runs), tuple(notes))
+            names[_label_of(run)] = None
+    return Chosen(" and ".join(names), tuple(runs), tuple(notes))
 
 
 def default_folder(table: Path) -> str:
@@ -92,7 +95,7 @@ def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
             f"{results} names no leading variant; collect the sweep when runs have finished, or "
             "name a variant with --run"
         )
-    notes = [f"{leader.variant} is the leading variant of the sweep {sweep.name} ({results})"]
+    notes = [f"the leading variant of the sweep {sweep.name} is {leader.variant} ({results})"]
     if not are_current(load_sweep(sweep)):
         notes.append(
             f"the results of {sweep.name} were not made from the predictions that it has now: "
@@ -106,11 +109,19 @@ def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
     return sweep / leader.variant.removesuffix(ENSEMBLE), notes
 
 
-def _variant_of(run: Path) -> str:
+def _label_of(run: Path) -> str:
+    """What tables call the run's variant; its folder's name where the configuration is damaged."""
     inner = run.parent
-    return inner.parent.name if inner.name.startswith("seed") else inner.name
+    variant = inner.parent.name if inner.name.startswith("seed") else inner.name
+    try:
+        model = configuration.load(run / CONFIG_FILE).model
+    except (UserError, OSError):
+        return variant  # whoever loads the network says what is wrong
+    return variant_label(variant, model.name, model.weights)
 
 
 def _name_of(run: Path) -> str:
-    parts = run.parts[-3:] if run.parent.name.startswith("seed") else run.parts[-2:]
-    return "/".join(parts)
+    """Such as `SFCN, seed 1, fold 0`."""
+    parts = run.parts[-2:] if run.parent.name.startswith("seed") else run.parts[-1:]
+    places = [re.sub(r"(?<=[a-z])(?=[0-9])", " ", part, count=1) for part in parts]
+    return ", ".join([_label_of(run), *places])

@@ -17,6 +17,7 @@ from launch.prediction.familiar import ordinal
 from launch.prediction.runs import Chosen, default_folder
 from stfmri.learning.models import Trained
 from stfmri.study.files import absolute, write_atomic
+from stfmri.study.words import listed
 
 MOST_SHOWN = 20  # warnings that are printed; files hold all
 DISTANCE = (
@@ -41,9 +42,20 @@ class Told:
         count = len(self.chosen.runs)
         averaged = f" ({count} networks, averaged)" if count > 1 else ""
         return (
-            f"for research only: {self.chosen.name}{averaged} was trained on {config.data.name} at "
-            f"{config.preprocessing.spacing_mm:g} mm; scans of another scanner or sequence may "
-            "mislead it"
+            f"for research only: {self.chosen.name}{averaged} was trained on the cohort "
+            f"{config.data.name} at {config.preprocessing.spacing_mm:g} mm; scans of another "
+            "scanner or sequence may mislead it"
+        )
+
+    @property
+    def meaning(self) -> str:
+        """What the probabilities are of."""
+        data, count = self.first.config.data, len(self.chosen.runs)
+        mean = f" (means over {count} networks)" if count > 1 else ""
+        return (
+            f"probabilities are of the classes in the column {data.label}, as learned on the "
+            f"cohort {data.name}{mean}; they are off where a class is more or less frequent than "
+            "there"
         )
 
 
@@ -66,12 +78,22 @@ def on_screen(told: Told) -> None:
     if any(answer.familiarity is not None for answer in told.answers):
         out.print(DISTANCE, soft_wrap=True)
     out.print(told.caution, soft_wrap=True)
-    warnings = [f"{one.name}: {text}" for one in told.answers for text in one.warnings]
+    out.print(told.meaning, soft_wrap=True)
+    warnings = _warnings(told.answers)
     for text in warnings[:MOST_SHOWN]:
         print(f"warning: {text}", file=sys.stderr)
     if len(warnings) > MOST_SHOWN:
         rest = len(warnings) - MOST_SHOWN
         print(f"warning: and {rest} more; --report shows all of them", file=sys.stderr)
+
+
+def _warnings(answers: Sequence[Answer]) -> list[str]:
+    """Every warning once, with the scans that it is of."""
+    scans: dict[str, list[str]] = {}
+    for title, answer in zip(titles(answers), answers, strict=True):
+        for text in answer.warnings:
+            scans.setdefault(text, []).append(title)
+    return [f"{listed(names)}: {text}" for text, names in scans.items()]
 
 
 def titles(answers: Sequence[Answer]) -> list[str]:
@@ -95,6 +117,7 @@ def as_page(told: Told, file: Path) -> None:
         told.refused,
         classes=told.first.classes,
         caution=told.caution,
+        meaning=told.meaning,
         notes=told.chosen.notes,
     )
     write_atomic(absolute(file), text)

@@ -24,13 +24,11 @@ from stfmri.evidence.collected_baselines import (
 from stfmri.evidence.methods.study import read_study
 from stfmri.evidence.predicted import Predicted, from_tables
 from stfmri.evidence.seeds import complete_seeds, ensemble, together
-from stfmri.study import predictions, pretrained
+from stfmri.study import predictions
 from stfmri.study.files import NotRegularFileError, read_text
-from stfmri.study.naming import variant_name
-from stfmri.study.networks import label_of
+from stfmri.study.labels import axes_of, variant_label
 from stfmri.study.overrides import choices
 from stfmri.study.predictions import PredictionError, PredictionTable
-from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.shards import Volumes
 from stfmri.study.splits import describe, rows_of
@@ -179,15 +177,9 @@ def _trained(
 def _variant(run: Run, tables: Sequence[PredictionTable], cohort: Cohort) -> Predicted:
     """The predictions of the variant that `run` belongs to."""
     # Where the part of the training subjects is an axis, it is put in words.
-    extra = (run.curve or run.variant).removeprefix(variant_name(run.model, run.weights, ()))
-    words = [label_of(run.model)]
-    if run.weights in READY_WEIGHTS:
-        words.append(READY_WEIGHTS[run.weights].label)
-    if name := pretrained.name_of(run.weights):
-        words.append(f"pre-trained on MRI ({name})")
-    if extra:
-        words.append(extra.lstrip("-"))
-    curve = ", ".join(words)
+    name = run.curve or run.variant
+    curve = variant_label(name, run.model, run.weights)
+    extra = axes_of(name, run.model, run.weights)
     part = part_words(run.train_fraction) if run.curve else ""
     return from_tables(
         tables,

@@ -22,6 +22,7 @@ import torch
 
 from stfmri.study.errors import UserError, first_line
 from stfmri.study.files import open_regular, private_dir
+from stfmri.study.naming import CHECKPOINTS
 
 # What loading the state of another network, or of no network, raises.
 UNFIT = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
@@ -38,7 +39,7 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
     Args:
         state: tensors and plain values only, so that it can be read with `weights_only=True`.
     """
-    folder = private_dir(run / "checkpoint")
+    folder = private_dir(run / CHECKPOINTS)
     for leftover in folder.glob(".epoch-*.tmp"):
         shutil.rmtree(leftover)
     target = folder / f"epoch-{epoch:04d}"
@@ -58,7 +59,7 @@ def save(run: Path, epoch: int, state: dict[str, Any]) -> Path:
 
 def keep_newest(run: Path) -> None:
     """Drop all checkpoints but the newest, of a run that is done."""
-    folder = run / "checkpoint"
+    folder = run / CHECKPOINTS
     _drop_others(folder, [path for _, path in _published(folder)[-1:]])
 
 
@@ -77,7 +78,7 @@ def _remove(path: Path) -> None:
 
 def discard(run: Path) -> None:
     """Drop every checkpoint, of a run that will not be resumed."""
-    shutil.rmtree(run / "checkpoint", ignore_errors=True)
+    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
 
 
 def write_tensors(file: Path, content: dict[str, Any]) -> None:
@@ -129,7 +130,7 @@ def newest_first(run: Path, warn: Callable[[str], None]) -> Iterator[tuple[Path,
     Args:
         warn: told of each of these.
     """
-    for _, folder in reversed(_published(run / "checkpoint")):
+    for _, folder in reversed(_published(run / CHECKPOINTS)):
         try:
             state = read_tensors(folder / "state.pt")
         except UserError as error:

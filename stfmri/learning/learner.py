@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from stfmri.learning.data import Batch, Part
 from stfmri.learning.graph import CapturedStep
 from stfmri.learning.loss import weighted_loss
 from stfmri.learning.seeds import Use, mix
+from stfmri.study import lengths
 from stfmri.study.config import Config
 
 # Gradients of r2plus1d_18 from scratch overflow from 2¹⁷ on; to grow so far costs a step each time.
@@ -77,7 +77,7 @@ class Learner:
         )
         self._one = torch.ones((), device=self.device)
         self._has_stepped = False
-        self.batches, self.epochs = batches, optimise.epochs(config.train, batches)
+        self.batches, self.epochs = batches, lengths.epochs_of(config.train, batches)
         self.epoch = self._batch = 0
 
     @property
@@ -164,7 +164,7 @@ class Learner:
     @property
     def steps_in_epoch(self) -> int:
         """How often the weights are to move in an epoch."""
-        return math.ceil(self.batches / self.config.train.accumulate)
+        return lengths.steps_of(self.config.train, self.batches)
 
     def steps_taken(self) -> int:
         """How often the weights have moved; waits for the device.

@@ -78,16 +78,6 @@ def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         group.update(own)
 
 
-def epochs(train: TrainConfig, batches: int) -> int:
-    """How many epochs a run trains: at least `train.epochs`, and at least `train.steps` steps.
-
-    Args:
-        batches: of an epoch, on one process.
-    """
-    steps_per_epoch = math.ceil(batches / train.accumulate)
-    return max(train.epochs, math.ceil(train.steps / steps_per_epoch))
-
-
 def learning_rate(train: TrainConfig, step: int, steps: int) -> float:
     """The step size at batch `step` of the run's `steps`, counted from 0.
 

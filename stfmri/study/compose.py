@@ -205,6 +205,14 @@ def _known_key(key: str) -> None:
         raise ConfigError(f"{key} takes {choices}; its keys are set as {key}.<name>=…")
 
 
+def _takes_a_list(key: str) -> bool:
+    """Whether a known key's value is a list."""
+    kind: Any = Config
+    for part in key.split("."):
+        kind = typing.get_type_hints(kind)[part] if dataclasses.is_dataclass(kind) else None
+    return typing.get_origin(kind) in (tuple, list)
+
+
 @cache
 def _all_keys() -> tuple[str, ...]:
     """Every dotted key there is."""
@@ -246,6 +254,11 @@ def _for_hydra(item: Asked) -> str:
             f"{first_line(error).strip()}; a list is [a, b], and text with symbols needs "
             "quotes of its own inside the shell's"
         ) from error
+    if parsed.is_sweep_override() and _takes_a_list(item.key):
+        raise ConfigError(
+            f"{item.key} takes a list, found {item.value}: write '{item.key}=[{item.value}]', with "
+            "the quotes"
+        )
     if parsed.is_sweep_override():
         raise ConfigError(
             f"{item.key}={item.value} holds several values; make them an axis of the sweep: "

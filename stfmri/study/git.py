@@ -23,6 +23,10 @@ def code_state() -> dict[str, Any]:
 def git_state(folder: Path, parts: Sequence[str] = ()) -> dict[str, Any]:
     """`{"commit": …, "changed": bool}`; both null where `folder` is no git checkout.
 
+    Changed means that a file which git tracks differs from the commit. A file that it does not
+    track, such as a user's own conf/sweep/mine.yaml, changes no run but those that name it, whose
+    sweep.yaml holds what it says.
+
     Args:
         parts: folders below it whose changes count; none means all.
     """
@@ -40,7 +44,7 @@ def git_state(folder: Path, parts: Sequence[str] = ()) -> dict[str, Any]:
             return None
         return answer.stdout.strip() if answer.returncode == 0 else None
 
-    changes = git("status", "--porcelain", "--", *(parts or (".",)))
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", *(parts or (".",)))
     return {
         "commit": git("rev-parse", "HEAD"),
         "changed": None if changes is None else changes != "",

@@ -10,6 +10,7 @@ from typing import Any
 from stfmri.study.files import safe_name
 
 CONFIG_FILE, MODEL_FILE = "config.yaml", "model.pt"  # in a run's folder
+CHECKPOINTS = "checkpoint"  # there: a folder for each published epoch
 CONTRASTS = "data.contrasts"
 MOST_LETTERS = 50  # of what volumes are called in a folder's name
 

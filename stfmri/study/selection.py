@@ -29,7 +29,7 @@ from stfmri.study.candidates import candidate_name, grid
 from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, TrainingError, UserError
 from stfmri.study.files import private_dir, read_text, sha256_of, write_atomic
-from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
+from stfmri.study.naming import CHECKPOINTS, CONFIG_FILE, MODEL_FILE
 from stfmri.study.predictions import PredictionTable
 
 FOLDER = "select"
@@ -272,7 +272,7 @@ def tidy(run: Path, names: Iterable[str]) -> None:
     """Delete the weights of inner runs that a choice was made on; nothing reads them any more."""
     for name in names:
         folder = inner_folder(run, name)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         (folder / MODEL_FILE).unlink(missing_ok=True)
 
 

@@ -96,7 +96,8 @@ def _typed(hint: Any, value: Any, where: str, file: str) -> Any:
         bool: "true or false",
         str: "text",
     }.get(hint, "a list" if origin is tuple else "a mapping")
-    raise ConfigError(f"{file}: {where} must be {wanted}, found {value!r}")
+    written = f"; write '{where}=[{value}]'" if wanted == "a list" else ""
+    raise ConfigError(f"{file}: {where} must be {wanted}, found {value!r}{written}")
 
 
 def dump_yaml(values: Any) -> str:

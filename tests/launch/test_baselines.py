@@ -94,6 +94,15 @@ def test_a_dry_run_lists_them_and_what_each_asks_for(
         ("sweep.baselines=[shape,shape]", "names a baseline twice"),
         ("data.covariates=[age]", "names age, which the cohort table does not have"),
         ("data.covariates=[label]", "which is the class (data.label) itself"),
+        ("data.covariates=[source]", "names source, which has a baseline of its own"),
+        ("data.covariates=[path]", "names path, which is a file; leave it out"),
+        ("data.covariates=[path_flair]", "names path_flair, which is a file; leave it out"),
+        ("data.covariates=[patient_id]", "names patient_id, which names the patient"),
+        (
+            "data.covariates=age,sex",
+            "takes a list, found age,sex: write 'data.covariates=[age,sex]'",
+        ),
+        ("data.covariates=age", "must be a list, found 'age'; write 'data.covariates=[age]'"),
     ],
 )
 def test_what_cannot_be_a_baseline_is_refused_before_anything_is_written(
@@ -103,6 +112,15 @@ def test_what_cannot_be_a_baseline_is_refused_before_anything_is_written(
     assert submit.main(submission(root, *more)) == 2
     assert told in capsys.readouterr().err
     assert not (root / "runs").exists()
+
+
+def test_a_baseline_that_was_asked_for_and_cannot_be_run_is_named_with_the_reason(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main([*submission(root, "sweep.baselines=[covariates]"), "--dry-run"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    reason = "data.covariates names no column, such as [age,sex]"
+    assert f"baselines that are not run: covariates ({reason})" in told
 
 
 def test_the_command_runs_what_is_missing_and_leaves_alone_what_is_done(

@@ -203,7 +203,8 @@ def test_the_plan_of_whole_nodes_is_runs_by_gpus_by_packs_and_hours_from_the_fir
     train = replace(GPU, gres="gpu:2")
     asked = ClusterConfig(runs_per_gpu=3, train=train)
     line = "18 networks in 3 jobs: each 2 GPUs × 3 side by side, 24 CPUs, 96 GB"
-    assert outlook(sweep, asked, states, on_slurm=True) == [line]
+    later = "how long the networks take will be shown after the first epoch"
+    assert outlook(sweep, asked, states, on_slurm=True) == [line, later]
     # The first run has had two of its ten epochs of six minutes: its job has the longest to go.
     trained(sweep.runs[0], 2, 360.0)
     states[0] = RunState(sweep.runs[0], STOPPED)
@@ -221,7 +222,9 @@ def test_the_plan_of_whole_nodes_is_runs_by_gpus_by_packs_and_hours_from_the_fir
         "at the pace of the epochs so far: about 2 h 00 min with 12 runs at a time",
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert outlook(sweep, asked, states, on_slurm=False) == []
+    assert outlook(sweep, replace(asked, local_jobs=6), states, on_slurm=False) == [
+        "at the pace of the epochs so far: about 3 h 00 min with 6 runs at a time",
+    ]
     done = [RunState(run, DONE) for run in sweep.runs]
     assert outlook(sweep, asked, done, on_slurm=True) == []
 

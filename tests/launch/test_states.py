@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,76 @@ def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
 )
 def test_durations_are_told_as_people_say_them(seconds: float | None, text: str) -> None:
     assert minutes(seconds) == text
+
+
+@pytest.fixture
+def in_turn(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """The sweep on a machine without SLURM, whose runs another process starts in turn."""
+    (sweep.folder / "jobs.csv").unlink()
+    monkeypatch.setattr(states, "has_slurm", lambda: False)
+    launcher = locks.Holder("here", 7, "0", "", "2026-01-01T12:00:00+00:00")
+
+    def holder(folder: Path) -> locks.Holder | None:
+        return launcher if folder == sweep.folder else None
+
+    monkeypatch.setattr(locks, "holder", holder)
+    return sweep
+
+
+def leave(run: Run, name: str, text: str, moment: str) -> None:
+    path = private_dir(run.folder) / name
+    path.write_text(text)
+    seconds = datetime.fromisoformat(moment).timestamp()
+    os.utime(path, (seconds, seconds))
+
+
+def test_runs_wait_for_the_process_that_starts_them_until_they_begin_and_fail_after_that(
+    in_turn: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = {run.variant: run for run in in_turn.runs}
+    earlier, later = "2026-01-01T11:59:00+00:00", "2026-01-01T12:01:00+00:00"
+    # Each of them left something when it ended, before this process began to start runs again.
+    for name, file in (("failed", "train.err"), ("running", "metrics.csv"), ("killed", "lock")):
+        leave(runs[name], file, "ValueError: x\n", earlier)
+    leave(runs["local"], "train.err", "", later)  # torch is being imported
+    leave(runs["stopped"], "train.err", "killed by SIGKILL, by somebody\n", later)
+    leave(runs["pending"], "train.err", "ValueError: y\n", later)
+    assert {state.run.variant: state.state for state in states_of(in_turn)} == {
+        "done": "done",
+        "running": "waiting",
+        "pending": "failed",
+        "failed": "waiting",
+        "stopped": "stopped",
+        "new": "waiting",
+        "killed": "waiting",
+        "local": "running",
+    }
+    status.main(["--sweep", "demo", "--root", in_turn.config.root])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "new/fold0 waiting 0/3 process 7 on here starts it in turn" in told
+    assert "stopped: killed by SIGKILL, by somebody (its process, log" in told
+    assert "8 runs: 1 done, 1 running, 4 waiting, 1 failed, 1 stopped; " in told
+    assert "process 7 on here starts those that wait, in turn" in told
+
+
+def test_runs_do_not_wait_for_the_process_that_asks(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sweep.folder / "jobs.csv").unlink()
+    with locks.lock(sweep.folder):
+        assert states_of(sweep)[5].state == "not submitted"
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_not_called_not_submitted(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweep.folder / "jobs.csv").unlink()
+    run = sweep.runs[5]
+    with locks.lock(run.folder):
+        left = (run.folder / "lock").read_text()
+    (run.folder / "lock").write_text(
+        left.replace('"pid": ', '"pid": 99999999')
+    )  # of a dead process
+    status.main(["--sweep", "demo", "--root", sweep.config.root])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "new/fold0 stopped: its process ended before its first checkpoint" in told

@@ -135,13 +135,3 @@ def test_adamw_decays_kernels_alone_and_adam_everything() -> None:
     (group,) = optimise.optimizer(network, replace(train, optimizer="adam")).param_groups
     assert len(group["params"]) == len(list(network.parameters()))
     assert group["weight_decay"] == 0.05
-
-
-@pytest.mark.parametrize(
-    ("batches", "accumulate", "expected"), [(10, 1, 40), (100, 1, 15), (10, 4, 134), (1, 1, 400)]
-)
-def test_small_cohorts_train_more_epochs_until_the_steps_are_enough(
-    batches: int, accumulate: int, expected: int
-) -> None:
-    train = TrainConfig(epochs=15, steps=400, accumulate=accumulate)
-    assert optimise.epochs(train, batches) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +119,10 @@ class SubmitAnother:
 
 @dataclass
 class KillItself:
-    """Dies without a word, as the kernel's out-of-memory killer does it."""
+    """Dies as the kernel's out-of-memory killer does it, long after a warning."""
 
     def __call__(self) -> None:
+        print("UserWarning: of no account", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 

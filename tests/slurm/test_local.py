@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm import endings, local
 from slurm.errors import ClusterError
 from slurm.local import run_local
 from tests.slurm import calls
@@ -32,7 +33,9 @@ def test_a_failing_and_a_killed_call_do_not_stop_the_others(tmp_path: Path, work
         on_change=lambda index, state: told.append((index, state)),
     )
     assert outcomes[0].error == "ValueError: asked to fail at 0"
-    assert outcomes[1].error == "killed from outside, perhaps out of memory"
+    # The warning that it printed before is not what ended it.
+    assert outcomes[1].error is not None
+    assert "killed by SIGKILL" in outcomes[1].error
     assert (outcomes[2].error, outcomes[2].result) == (None, "2")
     assert sorted(told) == [
         (0, "failed"), (0, "running"), (1, "failed"), (1, "running"), (2, "done"), (2, "running"),
@@ -41,6 +44,24 @@ def test_a_failing_and_a_killed_call_do_not_stop_the_others(tmp_path: Path, work
     assert seen["cwd"] == str(workdir)
     assert seen["code"].startswith(str(workdir))
     assert outcomes[0].log.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told", "ending"),
+    [
+        (3, 4, "out of memory: killed by SIGKILL, and the kernel ended a process", "out of memory"),
+        (3, 3, "killed by SIGKILL, and not by the kernel", "killed"),
+        (None, None, "killed by SIGKILL, by somebody or for want of memory", "killed"),
+    ],
+)
+def test_a_killed_process_is_called_out_of_memory_only_where_the_kernel_counted_one(
+    before: int | None, now: int | None, told: str, ending: str
+) -> None:
+    line = local._as_killed(before, now)
+    assert line.startswith(told)
+    found = endings.of_error(line)
+    assert found is not None
+    assert found.name == ending
 
 
 def test_never_more_than_the_limit_run_at_a_time(tmp_path: Path, workdir: Path) -> None:

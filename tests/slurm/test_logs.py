@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slurm.logs import error_in, last_error_line
+from slurm.logs import error_in, last_error_line, last_words, log_paths
 from slurm.queue import Job
 
 ATTEMPT = "----- attempt {} on n1 at 2026-01-01 00:00:00\n"
@@ -64,3 +64,20 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     assert last_error_line(tmp_path, Job("7", 3)) == (
         "stfmri.study.errors.UserError: data/index.csv: no such file"
     )
+
+
+def test_the_last_words_of_a_process_are_its_exception_its_crash_or_the_signal_it_acted_on(
+    tmp_path: Path,
+) -> None:
+    log = log_paths(tmp_path, Job("7"))[1]
+    for text, told in (
+        ("UserWarning: of no account\n", None),
+        (CHAINED, "stfmri.study.errors.UserError: data/index.csv: no such file"),
+        ("a warning\nended by SIGTERM\n", "ended by SIGTERM"),
+        (
+            "Fatal Python error: Segmentation fault\n\nThread 1:\n",
+            "Fatal Python error: Segmentation fault",
+        ),
+    ):
+        log.write_text(ATTEMPT.format(1) + text)
+        assert last_words(tmp_path, Job("7")) == told

@@ -20,7 +20,8 @@ from stfmri.study.duplicates import Pair
 from stfmri.study.errors import ConfigError, LeakageError, UserError
 from stfmri.study.serialise import dump_yaml
 from stfmri.study.shards import IndexRow, Volumes, read_index, write_index
-from stfmri.study.splits import SPLITS, Split, Subject
+from stfmri.study.splits import SPLITS, Fold, Split, Subject
+from stfmri.study.splits.checks import notes_on
 from stfmri.study.splits.column import _natural
 from tests.study.test_splits import PAPER, cohort
 from tests.tiny import tiny_cache, tiny_config
@@ -408,7 +409,8 @@ def test_uneven_shares_and_suspicious_pairs_are_said(tmp_path: Path) -> None:
     test = Counter(split.subjects[name].label for name in split.folds[0].test)
     most, count = test.most_common(1)[0]
     [note] = split.notes
-    assert f"{most} is {100 * count / 4:.0f} % of the test part of fold 0 and 33 %" in note
+    share = f"{100 * count / 4:.0f} % of the test part of fold 0"
+    assert f"{most} (33 % of the cohort) is {share}" in note
     [fold] = split.folds
     together, apart = (fold.train[0], fold.train[1]), (fold.train[0], fold.test[0])
     duplicates.write(config.cache, [Pair(*together, 0.97), Pair(*apart, 0.98)])
@@ -502,3 +504,23 @@ def test_every_kind_has_its_choice_in_conf() -> None:
 def test_the_order_of_the_users_folds_is_one_also_where_a_value_reads_as_no_number() -> None:
     orders = itertools.permutations(["nan", "10", "2", "b"])
     assert {tuple(sorted(values, key=_natural)) for values in orders} == {("2", "10", "b", "nan")}
+
+
+def test_folds_of_equal_shares_are_named_together() -> None:
+    labels = {"a": 6, "b": 6}
+    subjects = {
+        f"{label}{n}": Subject(f"{label}{n}", f"{label}{n}", "site", label, f"hash-{label}-{n}")
+        for label, count in labels.items()
+        for n in range(count)
+    }
+
+    def tested(*names: str) -> Fold:
+        return Fold(tuple(sorted(set(subjects) - set(names))), (), names)
+
+    folds = [tested("a0", "a1", "a2", "b0"), tested("a3", "a4", "a5", "b1"), tested("a0", "b2")]
+    [note] = notes_on(folds, subjects, ("a", "b"), SPLITS["kfold"])
+    assert note == (
+        "class shares differ from the cohort's by more than five points: a (50 % of the cohort) is "
+        "75 % of the test part of folds 0 and 1, b (50 % of the cohort) is 25 % of the test part "
+        "of folds 0 and 1 and 2 more"
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
-__all__ = ["BASELINES", "fitting_baselines"]
+__all__ = ["BASELINES", "fitting_baselines", "left_out"]
 
 # In the order of tables and figures.
 _LOOKUPS = (majority.BASELINE, source.BASELINE)
@@ -49,3 +49,9 @@ def fitting_baselines(config: Config, subjects: Sequence[Subject]) -> tuple[str,
     if len(set(names)) != len(names):
         raise ConfigError(f"sweep.baselines names a baseline twice: {list(names)}")
     return tuple(name for name in names if not BASELINES[name].unfit(config, subjects))
+
+
+def left_out(config: Config, subjects: Sequence[Subject]) -> list[str]:
+    """The baselines of `config.sweep.baselines` that cannot be used, each with the reason."""
+    reasons = {name: BASELINES[name].unfit(config, subjects) for name in config.sweep.baselines}
+    return [f"{name} ({reason})" for name, reason in reasons.items() if reason]

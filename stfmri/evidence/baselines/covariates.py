@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from stfmri.study.config import Config
     from stfmri.study.splits import Subject
 
+# Columns of the cohort table that are of its files, or name the subject, and why they are refused.
+NO_COVARIATES = {
+    "source": "which has a baseline of its own, the look-up from source alone, that is always run",
+    "subject_id": "which names the subject",
+    "patient_id": "which names the patient",
+    "path": "which is a file",
+    "mask": "which is a file",
+}
+FILES = "path_"  # begins the column of a contrast's file
 # As tables write a value that nobody knows; n/a is that of BIDS.
 MISSING = ("", "na", "n/a", "nan", "none", "null")
 
@@ -58,23 +67,32 @@ def unfit(config: Config, subjects: Sequence[Subject]) -> str:
     """Where no column is named.
 
     Raises:
-        ConfigError: where a named column does not exist, or is the class itself.
+        ConfigError: where a named column does not exist, says nothing of the patient, or is the
+            class itself.
     """
     named, label = config.data.covariates, config.data.label
     if not named:
-        return "data.covariates names no column"
+        return "data.covariates names no column, such as [age,sex]"
     if label in named:
         raise ConfigError(
             f"data.covariates names {label}, which is the class (data.label) itself; leave it out"
         )
+    for name in named:
+        if why := _why_not(name):
+            raise ConfigError(f"data.covariates names {name}, {why}; leave it out")
     if subjects:
-        known = [name for name in subjects[0].columns if name != label]
+        known = [name for name in subjects[0].columns if name != label and not _why_not(name)]
         if absent := [name for name in named if name not in known]:
             raise ConfigError(
                 f"data.covariates names {', '.join(absent)}, which the cohort table does not have; "
                 f"its columns are {', '.join(known)}"
             )
     return ""
+
+
+def _why_not(name: str) -> str:
+    """Why a column says nothing of the patient; "" where it may."""
+    return NO_COVARIATES.get(name, "which is a file" if name.startswith(FILES) else "")
 
 
 def _value(subject: Subject, name: str) -> str:

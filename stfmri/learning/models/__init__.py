@@ -18,7 +18,7 @@ from stfmri.learning.models.registry import (
     parameter_count,
     to_slices_first,
 )
-from stfmri.learning.models.trained import Trained, load_trained
+from stfmri.learning.models.trained import Trained, load_trained, training_scans_of
 
 __all__ = [
     "NETWORKS",
@@ -34,4 +34,5 @@ __all__ = [
     "parameter_count",
     "read_weights",
     "to_slices_first",
+    "training_scans_of",
 ]

@@ -80,6 +80,19 @@ def load_trained(run: Path) -> Trained:
     return Trained(network.eval(), classes, contrasts, config, chain, trained_on, scans)
 
 
+def training_scans_of(run: Path) -> tuple[TrainingScan, ...]:
+    """What a finished run keeps of its training volumes, without its network.
+
+    Raises:
+        UserError: where it has no model.pt, or a damaged one.
+    """
+    content = checkpoint.read_tensors(run / MODEL_FILE)
+    try:
+        return tuple(map(TrainingScan.of_plain, content.get("training_scans", ())))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{run / MODEL_FILE} is no model of a run: {error!r}") from error
+
+
 def _require_own(file: Path, run: Path) -> None:
     """Refuse a model that is not the one whose hash the run wrote down; earlier versions did not.
 

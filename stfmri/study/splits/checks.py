@@ -133,29 +133,34 @@ def _untested(
         if len(numbers) == len(folds):
             yield f"the class {name} is never tested: no score of it can be given"
         else:
-            where = "fold" if len(numbers) == 1 else "folds"
-            yield f"the class {name} is not tested in {where} {listed(numbers)}"
+            yield f"the class {name} is not tested in {_folds(numbers)}"
 
 
 def _uneven(
     folds: Sequence[Fold], subjects: Mapping[str, Subject], classes: Sequence[str]
 ) -> Iterator[str]:
     labels = Counter(subject.label for subject in subjects.values())
-    found = []
+    found: dict[tuple[float, str], list[int]] = defaultdict(list)
     for number, fold in enumerate(folds):
         for side, ids in (("training", fold.train), ("test", fold.test)):
             counts = Counter(subjects[name].label for name in ids)
             for name in classes:
                 share, usual = counts[name] / len(ids), labels[name] / len(subjects)
                 if abs(share - usual) > POINTS:
-                    text = f"{name} is {percent(share)} of the {side} part of fold {number} and "
-                    found.append((abs(share - usual), f"{text}{percent(usual)} of the cohort"))
+                    of_cohort = f"{name} ({percent(usual)} of the cohort) is "
+                    text = f"{of_cohort}{percent(share)} of the {side} part of"
+                    found[-abs(share - usual), text].append(number)
     if found:
-        found.sort(key=lambda item: -item[0])
+        largest = [f"{text} {_folds(numbers)}" for (_, text), numbers in sorted(found.items())]
         yield (
             "class shares differ from the cohort's by more than five points: "
-            f"{listed([text for _, text in found], most=2)}"
+            f"{listed(largest, most=2)}"
         )
+
+
+def _folds(numbers: Sequence[int]) -> str:
+    """Such as `fold 3` or `folds 1, 2 and 7`."""
+    return f"fold{'' if len(numbers) == 1 else 's'} {listed(numbers)}"
 
 
 def _near_duplicates(folds: Sequence[Fold], pairs: Sequence[Pair]) -> Iterator[str]:
@@ -190,9 +195,8 @@ def _divided(folds: Sequence[Fold], pairs: Sequence[Pair]) -> list[str]:
             and sides[pair.subject_a] != sides[pair.subject_b]
         ]
         if numbers:
-            where = f"fold{'' if len(numbers) == 1 else 's'} {listed(numbers)}"
             found.append(
                 f"{pair.subject_a} and {pair.subject_b} (correlation {pair.correlation:.3f}, "
-                f"{where})"
+                f"{_folds(numbers)})"
             )
     return found

@@ -1,0 +1,116 @@
+"""How long networks will train, and take, before any of them has started."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launch import submit
+from launch.lengths import epochs_by_name
+from launch.outlook import outlook
+from launch.pace import earlier_pace
+from launch.plan import Opened, open_sweep
+from launch.states import NEW, RunState
+from stfmri.study import config as configuration
+from stfmri.study import splits
+from stfmri.study.config import ClusterConfig
+from stfmri.study.files import private_dir
+from stfmri.study.runs import write_sweep
+from tests.launch.conftest import TINY, submission
+
+
+def opened(root: Path, *typed: str) -> Opened:
+    return open_sweep("demo", None, root, [*TINY, "train.batch_size=4", *typed])
+
+
+def test_the_epochs_of_every_fold_are_those_that_its_steps_need(root: Path) -> None:
+    sweep = opened(root, "train.steps=30", "sweep.axes={split.train_fraction:[0.75,1.0]}").sweep
+    found = epochs_by_name(sweep, sweep.runs)
+    for run in sweep.runs:
+        config = sweep.config_of(run)
+        trained = len(splits.check(config).fold_of(config.split).train)
+        # Four volumes a step; of nine, the one that is left over joins the step before it.
+        steps = {6: 2, 8: 2, 9: 2}[trained]
+        assert found[run.name] == 30 // steps
+    assert not list(root.rglob("splits/*.json"))
+
+
+def test_inner_runs_train_on_a_part_and_so_for_more_epochs(root: Path) -> None:
+    chosen = "sweep.select={train.learning_rate:[1e-3,1e-4]}"
+    sweep = opened(root, "train.steps=30", "split.test_fraction=0.25", chosen).sweep
+    [first, *_] = sweep.runs
+    [inner, _] = sweep.inner_runs(first)
+    found = epochs_by_name(sweep, [inner, first])
+    config = sweep.config_of(inner)
+    trained = len(splits.check(config).folds[config.split.fold].train)
+    assert found[inner.name] == -(-30 // -(-trained // 4))
+
+
+def test_epochs_without_effect_are_said_with_what_to_set(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*typed: str) -> str:
+        assert submit.main([*submission(root, *typed), "--dry-run"]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    told = said("train.steps=30", "train.batch_size=4", "train.epochs=6")
+    assert "each network trains 15 epochs of 2 steps: train.steps=30 asks for more" in told
+    assert (
+        "train.epochs=6 has no effect, since train.steps=30 asks for 15 epochs of 2 steps; add "
+        "train.steps=0 to train 6 epochs"
+    ) in told
+    told = said("train.steps=0", "train.batch_size=4", "train.epochs=6")
+    assert "each network trains 6 epochs of 2 steps" in told
+    assert "no effect" not in told
+
+
+def train(root: Path, name: str, volume_s: float) -> None:
+    """Leave what a sweep that trained one epoch of fold 0 leaves."""
+    sweep = open_sweep("demo", name, root, TINY).sweep
+    write_sweep(sweep)
+    run = sweep.runs[0]
+    private_dir(run.folder)
+    configuration.save(sweep.config_of(run), run.config_file)
+    line = f"1,2,0.5,{8 * volume_s},{1 / volume_s}"
+    (run.folder / "metrics.csv").write_text(
+        f"epoch,epochs,train_loss,seconds,samples_per_s\n{line}\n"
+    )
+    (run.folder / "provenance.json").write_text(json.dumps({"device": "a slow one"}))
+
+
+def test_the_time_is_that_of_the_newest_sweep_of_the_same_network_and_volumes(root: Path) -> None:
+    sweep = opened(root).sweep
+    states = [RunState(run, NEW) for run in sweep.runs]
+    cluster = ClusterConfig(local_jobs=1)
+    plan = outlook(sweep, cluster, states, on_slurm=False)
+    assert plan[-1] == "how long the networks take will be shown after the first epoch"
+    train(root, "older", 1000.0)
+    os.utime(root / "runs/older/sweep.yaml", (1e9, 1e9))
+    train(root, "newer", 10.0)
+    # Two folds of two epochs of eight or nine volumes.
+    trained = [len(fold.train) for fold in splits.check(sweep.first).folds]
+    minutes = round(10.0 * 2 * sum(trained) / 60)
+    assert outlook(sweep, cluster, states, on_slurm=False)[-1] == (
+        f"at the pace of newer/mc3_18-scratch on a slow one: about {minutes} min with 1 run at a "
+        "time"
+    )
+    config = sweep.first
+    assert earlier_pace(replace(config, model=replace(config.model, name="sfcn"))) is None
+    finer = replace(config.preprocessing, spacing_mm=5.0)
+    assert earlier_pace(replace(config, preprocessing=finer)) is None
+
+
+def test_the_plan_of_many_runs_has_a_line_for_those_of_a_variant_that_are_alike(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = ["split.n=16", "split.test_fraction=0.25", "sweep.models=[mc3_18,sfcn]"]
+    assert submit.main([*submission(root, *many, "cluster=local"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[2:4]] == [
+        ["mc3_18-scratch:", "16", "runs", "not", "submitted", "this", "machine"],
+        ["sfcn-scratch:", "16", "runs", "not", "submitted", "this", "machine"],
+    ]
