@@ -176,4 +176,4 @@ def test_a_hundred_volumes_of_2_mm_take_seconds(tmp_path: Path) -> None:
     many = [rows[number % 4] for number in range(100)]  # a patient each: pairs are not compared
     started = time.process_time()
     assert duplicates.find(volumes, many) == ()
-    assert time.process_time() - started < 20  # 2 s on an idle core
+    assert time.process_time() - started < 20  # 3 s on a busy one
