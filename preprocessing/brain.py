@@ -152,9 +152,9 @@ def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
     box = [slice(0, size) for size in mask.shape]
     for axis in inner:
         others = tuple(other for other in range(3) if other != axis)
-        box[axis] = _extent(joined.any(axis=others))
+        box[axis] = _extent(np.asarray(joined.any(axis=others)))
     others = tuple(other for other in range(3) if other != outer)
-    box[outer] = _extent(mask[tuple(box)].any(axis=others))
+    box[outer] = _extent(np.asarray(mask[tuple(box)].any(axis=others)))
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, size))
         for part, size in zip(box, mask.shape, strict=True)

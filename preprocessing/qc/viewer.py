@@ -65,7 +65,8 @@ def _found(name: str, made: Processed) -> View:
         )
     )
     values, inside = image.values(box), brain[box].copy(order="K")
-    low, high = np.percentile(sample(values[inside]), [0.5, 99.5])
+    # Transposed, since NIfTI's first axis is the innermost in memory: a third of the time.
+    low, high = np.percentile(sample(values.T[inside.T]), [0.5, 99.5])
     count = np.maximum(np.round(VOXEL_MM / spacing), 1).astype(int)
     affine = _averaged_affine(image, box, count)
     shade = (_averaged(values, count) - low) / max(high - low, 1e-6)
@@ -128,7 +129,7 @@ def _averaged_affine(
 
 def _shades(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """0 … 1 as 32 of 256 shades."""
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8) & (256 - STEP)
+    return (np.clip(values, 0, 1) * 255).astype(np.uint8) & np.uint8(256 - STEP)
 
 
 def _nifti(values: NDArray[np.uint8], affine: NDArray[np.float64]) -> str:

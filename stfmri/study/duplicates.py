@@ -220,7 +220,8 @@ def _block_means(values: NDArray[np.float32], voxels: int) -> NDArray[np.float32
         total = along[::voxels].copy()
         for number in range(1, voxels):
             total += along[number::voxels]
-        values = np.moveaxis(total / voxels, 0, axis)
+        total /= voxels
+        values = np.moveaxis(total, 0, axis)
     return values
 
 
