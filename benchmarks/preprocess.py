@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torchio as tio
 from common import (
     Row,
@@ -274,6 +275,7 @@ def main() -> int:
         right, anterior, superior = (4.0 * count for count in TOY_SHAPE)
         preprocessing = replace(preprocessing, spacing_mm=8, field_mm=(right, anterior, superior))
     one_thread()
+    torch.set_num_threads(1)  # for the peers
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         scans, phrase = find_scans(folder, toy=options.quick)

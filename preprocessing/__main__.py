@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from preprocessing.cohorts import LAYOUTS, find_scans
@@ -21,7 +20,6 @@ from stfmri.study.errors import exit_on_error
 
 if TYPE_CHECKING:
     from preprocessing.build import Report
-    from preprocessing.worker import Outcome
 
 REJECTED_SHOWN = 10
 EXAMPLES = """\
@@ -68,12 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(config: Config, jobs: int, console: Console) -> int:
     from preprocessing.build import BuildStoppedError, build
+    from preprocessing.progress import shown_on
 
     scans = find_scans(config.data)
     jobs = jobs or config.preprocessing.jobs or len(os.sched_getaffinity(0))
     console.print(f"{len(scans)} scans of the cohort {config.data.name}, {jobs} at a time")
     try:
-        report = build(config, scans, jobs, progress=_shown(console, len(scans)))
+        report = build(config, scans, jobs, shown_on(console))
     except BuildStoppedError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
@@ -114,20 +113,6 @@ def tell(report: Report, console: Console) -> int:
     if len(report.duplicates) > REJECTED_SHOWN:
         console.print(f"… and more, all in {report.cache / FILE_NAME}", markup=False)
     return 1 if report.rejected else 0
-
-
-def _shown(console: Console, total: int) -> Callable[[Iterable[Outcome]], Iterator[Outcome]]:
-    """A wrapper that draws a progress bar with the time left, where there is a terminal."""
-
-    def shown(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        columns = (TextColumn("volumes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("volumes", total=total)
-            for outcome in outcomes:
-                yield outcome
-                bar.advance(task)
-
-    return shown
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -145,9 +145,23 @@ def faces(data: NDArray[Any]) -> list[NDArray[Any]]:
 
 def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
     """The smallest box around the mask, grown by `margin` voxels within the volume."""
-    box = []
-    for axis, size in enumerate(mask.shape):
+    # Whole planes are joined first, those that lie together in memory: an order of magnitude faster
+    # than to look at each row by itself.
+    outer, *inner = np.argsort(mask.strides)[::-1]
+    joined = np.expand_dims(mask.any(axis=outer), outer)
+    box = [slice(0, size) for size in mask.shape]
+    for axis in inner:
         others = tuple(other for other in range(3) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(max(inside[0] - margin, 0), min(inside[-1] + 1 + margin, size)))
-    return tuple(box)
+        box[axis] = _extent(np.asarray(joined.any(axis=others)))
+    others = tuple(other for other in range(3) if other != outer)
+    box[outer] = _extent(np.asarray(mask[tuple(box)].any(axis=others)))
+    return tuple(
+        slice(max(part.start - margin, 0), min(part.stop + margin, size))
+        for part, size in zip(box, mask.shape, strict=True)
+    )
+
+
+def _extent(inside: NDArray[np.bool_]) -> slice:
+    """From the first true value to the last."""
+    found = np.flatnonzero(inside)
+    return slice(int(found[0]), int(found[-1]) + 1)

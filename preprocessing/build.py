@@ -19,10 +19,11 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from preprocessing import child, qc
 from preprocessing.brain import require
 from preprocessing.chain import Chain
 from preprocessing.cohorts import Scan
+from preprocessing.progress import Shown, silent
 from preprocessing.store import ShardWriter, stored_volumes
 from preprocessing.worker import STEPS, Outcome, Worker, one_thread
 from stfmri.study import duplicates
@@ -42,7 +44,6 @@ from stfmri.study.rejected import Rejected, write_rejected
 from stfmri.study.shards import IndexRow, Volumes, missing_column, write_index
 
 LOCAL_PART = "local"
-Progress = Callable[[Iterable[Outcome]], Iterable[Outcome]]
 
 
 class BuildStoppedError(Exception):
@@ -68,12 +69,12 @@ def masks_folder(config: Config) -> Path:
     return Path(config.root) / "data" / "cache" / "masks"
 
 
-def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress = iter) -> Report:
+def build(config: Config, scans: Sequence[Scan], jobs: int, shown: Shown = silent) -> Report:
     """Build or update the cache of `config` on this machine.
 
     Args:
         jobs: worker processes.
-        progress: wraps the outcomes as they come, to show how far it is.
+        shown: draws how far it is.
 
     Raises:
         RunHeldError: where another build works on the cache.
@@ -82,12 +83,12 @@ def build(config: Config, scans: Sequence[Scan], jobs: int, progress: Progress =
     """
     with lock(config.cache):
         _refuse_held_parts(config.cache)
-        _build_part(config, scans, LOCAL_PART, jobs, progress)
-        return _publish(config, scans, [LOCAL_PART])
+        _build_part(config, scans, LOCAL_PART, jobs, shown)
+        return _publish(config, scans, [LOCAL_PART], shown)
 
 
 def build_part(
-    config: Config, scans: Sequence[Scan], part: str, *, jobs: int = 1, progress: Progress = iter
+    config: Config, scans: Sequence[Scan], part: str, *, jobs: int = 1, shown: Shown = silent
 ) -> None:
     """Build the volumes of some scans: shards, and the part's record. Publishes no index.
 
@@ -103,10 +104,12 @@ def build_part(
     """
     with lock(_part_folder(config.cache, safe_name(part, "part"))):
         _refuse_held(config.cache)
-        _build_part(config, scans, part, jobs, progress)
+        _build_part(config, scans, part, jobs, shown)
 
 
-def publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Report:
+def publish(
+    config: Config, scans: Sequence[Scan], parts: Sequence[str], shown: Shown = silent
+) -> Report:
     """Merge the parts' records into qc.csv, qc.html, rejected.csv and, last, index.csv.
 
     A part whose job did not finish has no record. Then nothing is written: an index of half a
@@ -121,12 +124,10 @@ def publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Repo
     """
     with lock(config.cache):
         _refuse_held_parts(config.cache)
-        return _publish(config, scans, parts)
+        return _publish(config, scans, parts, shown)
 
 
-def _build_part(
-    config: Config, scans: Sequence[Scan], part: str, jobs: int, progress: Progress
-) -> None:
+def _build_part(config: Config, scans: Sequence[Scan], part: str, jobs: int, shown: Shown) -> None:
     record = _record(config.cache, part)
     record.unlink(missing_ok=True)
     chain = Chain.of(config)
@@ -136,7 +137,7 @@ def _build_part(
     shards = ShardWriter(config.cache, "" if part == LOCAL_PART else f"{part}-", chain)
     seconds = dict.fromkeys(STEPS, 0.0)
     entries, built = [], 0
-    for outcome in progress(_outcomes(worker, scans, jobs)):
+    for outcome in shown(_outcomes(worker, scans, jobs), len(scans), "volumes"):
         for step, spent in outcome.seconds.items():
             seconds[step] += spent
         if outcome.volume is not None and outcome.key not in known:
@@ -150,7 +151,7 @@ def _build_part(
     write_atomic(record, json.dumps(text, indent=1))
 
 
-def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Report:
+def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str], shown: Shown) -> Report:
     cache = config.cache
     records = {part: _read_record(config, part) for part in parts}
     entries = {
@@ -183,7 +184,10 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str]) -> Rep
             for scan, reason in rejected
         ),
     )
-    pairs = duplicates.find(Volumes(cache, rows), rows) if rows else ()
+    pairs: tuple[duplicates.Pair, ...] = ()
+    if rows:
+        compared = partial(shown, total=len(rows), what="volumes compared")
+        pairs = duplicates.find(Volumes(cache, rows), rows, compared)
     duplicates.write(cache, pairs)
     qc.write(config, rows, measures, rejected, pairs)
     write_index(cache, rows)

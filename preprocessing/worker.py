@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
-import torch
 from numpy.typing import NDArray
 
 from preprocessing import qc
@@ -72,6 +71,8 @@ class Worker:
 
 
 def one_thread() -> None:
-    """As many workers as cores: more threads in each would only make them wait."""
-    torch.set_num_threads(1)
+    """As many workers as cores: more threads in each would only make them wait.
+
+    What uses torch sees to that itself: it takes seconds to import, and most scans need none.
+    """
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

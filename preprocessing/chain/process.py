@@ -18,7 +18,6 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from preprocessing.brain import Mask, find_brain, recipe, stripped_brain
-from preprocessing.chain.bias import unshaded
 from preprocessing.chain.fields import Field, anchored_field, fixed_field
 from preprocessing.chain.geometry import Grid, Matrix, inverse
 from preprocessing.chain.matching import brain_points, share_inside
@@ -27,6 +26,7 @@ from preprocessing.chain.template import align_to_mni, mni_template
 from preprocessing.chain.timing import timed
 from preprocessing.chain.transforms import COVERED, Sampler, carried_mask, scale
 from preprocessing.cohorts import Scan
+from preprocessing.extraction.threads import one_thread
 from preprocessing.nifti import Image, ScanError, parse, read_bytes
 from stfmri.study.config import Config
 from stfmri.study.config.data import PreprocessingConfig
@@ -299,7 +299,11 @@ def _scaled(
     """The contrast's values around the brain, from 0 to 1, and the part that was clipped."""
     values_KJI = np.ascontiguousarray(image.values(sampler.box).T)
     if settings.bias == "n4":
-        values_KJI = unshaded(values_KJI, sampler.brain_KJI, image.spacing)
+        # Late: it brings torch, which every worker would import for seconds.
+        from preprocessing.chain.bias import unshaded
+
+        with one_thread():
+            values_KJI = unshaded(values_KJI, sampler.brain_KJI, image.spacing)
     return scale(values_KJI, sampler.brain_KJI, settings.percentiles)
 
 

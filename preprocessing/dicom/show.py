@@ -105,8 +105,7 @@ def tell_result(rows: Sequence[Row], unlabelled: Sequence[str], out: Path, conso
             markup=False,
         )
     console.print(
-        f"next: python -m preprocessing data=table data.table={quote(str(out / 'cohort.csv'))} "
-        "data.name=NAME",
+        f"next: python launch/new.py {quote(str(out / 'cohort.csv'))} --label label",
         markup=False,
     )
     return 1 if failed or without else 0

@@ -152,10 +152,12 @@ def _of_scan(
 ) -> dict[str, float | None]:
     """Noise and clipping of the scan as found."""
     box = bounding_box(brain, 1)
-    values, brain = image.values(box), brain[box]
-    inside = sample(values[brain])
+    # In the order of memory, which for NIfTI begins with the last axis: several times faster.
+    values_KJI = np.ascontiguousarray(image.values(box).T)
+    brain_KJI = np.ascontiguousarray(brain[box].T)
+    inside = sample(values_KJI[brain_KJI])
     low, high = np.percentile(inside, percentiles)
-    found = quality(values, brain, _background(image))
+    found = quality(values_KJI, brain_KJI, _background(image))
     return {
         "snr": found.snr,
         "cnr": found.cnr,

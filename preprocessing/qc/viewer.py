@@ -8,26 +8,23 @@ are small: voxels of some 2 mm, 32 shades, cropped to the brain and what is arou
 from __future__ import annotations
 
 import base64
-import gzip
 import json
+import zlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from preprocessing.brain import Mask, bounding_box
 from preprocessing.chain import Processed
 from preprocessing.nifti import Image
 from preprocessing.qc.noise import sample
-from stfmri.study.files import write_atomic
 
 VOXEL_MM = 2.0  # scans as found are averaged to about this size
 AROUND_MM = 12.0  # of the scan, shown around the brain: a mask that cuts it off must be seen to
 STEP = 8  # of 256 shades; noise hides that there are 32, and the file is half as large
-GZIP_LEVEL = 4  # 6 saves 4 % in half as much time again
+GZIP = 31  # zlib's word for the largest window, in gzip's wrapping
 
 
 @dataclass(frozen=True)
@@ -39,11 +36,11 @@ class View:
     edge: str
 
 
-def write_views(path: Path, key: str, made: Processed) -> None:
-    """Write the script that holds a volume's views; it names the volume by its key alone."""
+def views_script(key: str, made: Processed) -> bytes:
+    """The script that holds a volume's views; it names the volume by its key alone."""
     views = [asdict(view) for view in _views(made)]
     # ASCII, so that no page needs to know the encoding.
-    write_atomic(path, f"showVolume({json.dumps(key)}, {json.dumps(views)});\n")
+    return f"showVolume({json.dumps(key)}, {json.dumps(views)});\n".encode("ascii")
 
 
 def _views(made: Processed) -> list[View]:
@@ -67,12 +64,13 @@ def _found(name: str, made: Processed) -> View:
             bounding_box(brain), np.ceil(AROUND_MM / spacing).astype(int), strict=True
         )
     )
-    values, inside = image.values(box), brain[box]
-    low, high = np.percentile(sample(values[inside]), [0.5, 99.5])
+    values, inside = image.values(box), brain[box].copy(order="K")
+    # Transposed, since NIfTI's first axis is the innermost in memory: a third of the time.
+    low, high = np.percentile(sample(values.T[inside.T]), [0.5, 99.5])
     count = np.maximum(np.round(VOXEL_MM / spacing), 1).astype(int)
     affine = _averaged_affine(image, box, count)
-    shade = np.clip((_averaged(values, count) - low) / max(high - low, 1e-6), 0, 1)
-    mask = _averaged(inside.astype(np.float32), count) >= 0.5
+    shade = (_averaged(values, count) - low) / max(high - low, 1e-6)
+    mask = _averaged(inside, count) >= 0.5
     return View(name, _nifti(_shades(shade), affine), _nifti(_edge(mask), affine))
 
 
@@ -93,11 +91,22 @@ def _stored(
 
 def _edge(brain: Mask) -> NDArray[np.uint8]:
     """1 in the brain's outermost voxels: NiiVue draws any mask, but no outline in a colour."""
-    return (brain & ~ndimage.binary_erosion(brain)).astype(np.uint8)
+    inner = brain.copy(order="K")
+    for axis in range(3):
+        here, there = np.moveaxis(inner, axis, 0), np.moveaxis(brain, axis, 0)
+        here[1:] &= there[:-1]
+        here[:-1] &= there[1:]
+        here[[0, -1]] = False  # beyond the image there is no brain
+    return (brain & ~inner).view(np.uint8)
 
 
-def _averaged(values: NDArray[np.float32], count: NDArray[np.int_]) -> NDArray[np.float32]:
+def _averaged(
+    values: NDArray[np.float32] | Mask, count: NDArray[np.int_]
+) -> NDArray[np.float32] | Mask:
     """Means of `count` voxels along each axis; what does not fill a block is left out."""
+    if (count == 1).all():
+        return values
+    values = values.astype(np.float32)
     for axis, number in enumerate(count):
         blocks = values.shape[axis] // number
         parts = np.moveaxis(values, axis, 0)[: blocks * number]
@@ -120,9 +129,12 @@ def _averaged_affine(
 
 def _shades(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """0 … 1 as 32 of 256 shades."""
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8) // STEP * STEP
+    return (np.clip(values, 0, 1) * 255).astype(np.uint8) & np.uint8(256 - STEP)
 
 
 def _nifti(values: NDArray[np.uint8], affine: NDArray[np.float64]) -> str:
     content = nib.Nifti1Image(values, affine).to_bytes()
-    return base64.b64encode(gzip.compress(content, GZIP_LEVEL, mtime=0)).decode("ascii")
+    # Noise hardly repeats itself: without a search for what does, the file is not larger (8 volumes
+    # of scans and of phantoms: 0.93-1.01 of gzip's level 4) and takes a third of the time.
+    packer = zlib.compressobj(wbits=GZIP, strategy=zlib.Z_RLE)
+    return base64.b64encode(packer.compress(content) + packer.flush()).decode("ascii")

@@ -130,16 +130,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
     On an exception the temporary file is removed and `path` is left as it was.
     """
+    with renaming(path) as temporary:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def renaming(path: Path) -> Iterator[Path]:
+    """As `replacing`, safe against kills, but without waiting for the disk.
+
+    After a loss of power the file may be missing, empty or the old one: for what is checked before
+    it is used, and cheap to make again.
+    """
     private_dir(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
         temporary.replace(path)
-        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

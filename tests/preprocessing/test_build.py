@@ -288,3 +288,16 @@ def test_a_damaged_quality_record_counts_as_absent(tmp_path: Path, content: byte
     keep.parent.mkdir()
     keep.write_bytes(content)
     assert read_measures(tmp_path, "key") is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".js"])
+def test_a_volume_whose_picture_a_loss_of_power_emptied_is_built_again(
+    cohort: Callable[..., Config], suffix: str
+) -> None:
+    config = cohort()
+    build(config, find_scans(config.data), 1)
+    path = min((config.cache / "qc").glob(f"*{suffix}"))
+    before = path.read_bytes()
+    path.write_bytes(b"")
+    assert build(config, find_scans(config.data), 1).built == 1
+    assert path.read_bytes() == before

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import ndimage
 
 from preprocessing.__main__ import tell
 from preprocessing.build import build
@@ -23,8 +24,9 @@ PEOPLE = 12
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("spacing_mm", [4, 8])
 def test_copies_of_real_heads_are_found_and_no_two_people_taken_for_one(
-    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spacing_mm: int
 ) -> None:
     folder = real_data / "ixi_hh"
     with (folder / "participants.csv").open(encoding="utf-8", newline="") as file:
@@ -45,6 +47,8 @@ def test_copies_of_real_heads_are_found_and_no_two_people_taken_for_one(
     made = {
         "rescaled": (rescaled, brain),
         "coarser": (coarser, brain),
+        "halfway": tuple(_moved_by_half(a) for a in (values, brain)),
+        "shrunk": (values, ndimage.binary_erosion(brain).astype(np.uint8)),
         "moved": (np.roll(values, 1, 2), np.roll(brain, 1, 2)),
         "one_more": tuple(np.concatenate([a[:, :, :1], a], axis=2) for a in (values, brain)),
     }
@@ -57,7 +61,7 @@ def test_copies_of_real_heads_are_found_and_no_two_people_taken_for_one(
     config = Config(
         root=str(tmp_path),
         data=DataConfig(table=str(table)),
-        preprocessing=PreprocessingConfig(spacing_mm=4),
+        preprocessing=PreprocessingConfig(spacing_mm=spacing_mm),
     )
     report = build(config, find_scans(config.data), jobs=1)
     one_person = {copied["subject_id"], *made}
@@ -75,6 +79,12 @@ def test_copies_of_real_heads_are_found_and_no_two_people_taken_for_one(
     # Each warning is on the subject's card, and in its viewer.
     assert page.count("almost the same as") == 2 * len(one_person)
     assert page.count("same voxels as") == 2 * (len(moved) + 1)
+
+
+def _moved_by_half(values: np.ndarray) -> np.ndarray:
+    """Interpolated between two slices; a mask stays one."""
+    between = (values + np.roll(values, 1, 1).astype(np.float32)) / 2
+    return between if values.dtype == np.float32 else (between > 0.5).astype(np.uint8)
 
 
 def test_a_cohort_without_copies_says_that_it_was_looked_at(

@@ -14,7 +14,7 @@ import pytest
 
 from preprocessing.chain import Processed
 from preprocessing.nifti import Image
-from preprocessing.qc.viewer import write_views
+from preprocessing.qc.viewer import views_script
 from tests.preprocessing.conftest import brain_values
 
 KEY = "0123456789abcdef"
@@ -54,7 +54,7 @@ def test_the_views_lie_where_the_scan_does(tmp_path: Path, fine: int) -> None:
     stored = np.where(brain_values(0) > 0, 0.5, 0).astype(np.float16).transpose(2, 1, 0)[None]
     stored_affine = np.diag([4.0, 4.0, 4.0, 1.0])
     made = Processed(image, values > 0, stored, stored_affine, ("scan",))
-    write_views(tmp_path / "views.js", KEY, made)
+    (tmp_path / "views.js").write_bytes(views_script(KEY, made))
     views = views_of(tmp_path / "views.js")
     assert list(views) == ["as found", "stored"]
     for scan, edge in views.values():
@@ -76,7 +76,7 @@ def test_the_first_view_shows_what_lies_around_the_brain(tmp_path: Path) -> None
     stored = np.where(values > 0, 0.5, 0).astype(np.float16).transpose(2, 1, 0)[None]
     affine = np.diag([4.0, 4.0, 4.0, 1.0])
     made = Processed(Image(head, affine), values > 0, stored, affine, ("scan",))
-    write_views(tmp_path / "views.js", KEY, made)
+    (tmp_path / "views.js").write_bytes(views_script(KEY, made))
     scan = np.asarray(views_of(tmp_path / "views.js")["as found"][0].dataobj)
     box = np.argwhere(values > 0)
     span = np.ptp(box, axis=0) + 1
