@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from stfmri.study import lengths, splits
 from stfmri.study.compose import parse_overrides
-from stfmri.study.config import Config, TrainConfig
+from stfmri.study.config import Config
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.errors import UserError
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.splits import SplitFile

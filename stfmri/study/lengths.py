@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stfmri.study.config import TrainConfig
+from stfmri.study.config.training import TrainConfig
 
 
 def batches_of(samples: int, batch_size: int) -> int:

@@ -17,9 +17,9 @@ from launch.plan import Opened, open_sweep
 from launch.states import NEW, RunState
 from stfmri.study import config as configuration
 from stfmri.study import splits
-from stfmri.study.config import ClusterConfig
+from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.files import private_dir
-from stfmri.study.runs import write_sweep
+from stfmri.study.sweep_file import write_sweep
 from tests.launch.conftest import TINY, submission
 
 

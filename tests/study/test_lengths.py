@@ -6,7 +6,7 @@ import pytest
 
 from stfmri.learning.data import epoch_order
 from stfmri.learning.seeds import Use
-from stfmri.study.config import TrainConfig
+from stfmri.study.config.training import TrainConfig
 from stfmri.study.lengths import batches_of, epochs_of, steps_of
 
 
