@@ -14,6 +14,9 @@ from stfmri.study.networks import lacking
 # marked `gpu` start processes that see ALL_GPUS; pytest-xdist's processes inherit the variable.
 ALL_GPUS = os.environ.setdefault("STFMRI_TEST_GPUS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Threads of several test processes would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if find_spec("hypothesis"):  # which a GPU machine may lack
     import hypothesis
