@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from preprocessing.chain import Processed
 from preprocessing.qc.picture import picture
 from preprocessing.qc.viewer import views_script
-from stfmri.study.files import NotRegularFileError, read_text, renaming
+from stfmri.study.files import NotRegularFileError, open_regular, read_text, renaming
 
-SIZES = "sizes"  # of the picture and the views, in bytes, among the numbers
+# What a whole file ends with: a picture's last chunk, and the last line of a script.
+ENDS = {".png": b"IEND\xaeB`\x82", ".js": b");\n"}
 
 
 def keep(cache: Path, key: str, made: Processed, numbers: dict[str, Any]) -> None:
     """Keep a volume's numbers, picture and views; the numbers come last and stand for all.
 
-    Nothing waits for the disk, which would take as long as all the rest: the numbers name the sizes
-    of the other files, so what a loss of power left behind is noticed and made again.
+    Nothing waits for the disk, which would take as long as all the rest: what a loss of power cut
+    off is noticed by its end, and made again.
     """
     contents = {
         picture_file(cache, key): picture(made),
         views_file(cache, key): views_script(key, made),
+        measures_file(cache, key): json.dumps(numbers).encode(),
     }
-    sizes = {path.suffix: len(content) for path, content in contents.items()}
-    contents[measures_file(cache, key)] = json.dumps({**numbers, SIZES: sizes}).encode()
     for path, content in contents.items():
         with renaming(path) as temporary:
             temporary.write_bytes(content)
@@ -47,15 +48,27 @@ def views_file(cache: Path, key: str) -> Path:
 
 
 def read_measures(cache: Path, key: str) -> dict[str, Any] | None:
-    """The numbers that `keep` wrote; None where one of its files is missing or damaged."""
+    """The numbers that `keep` wrote; None where there are none, or one of its files is damaged.
+
+    A picture that is gone was taken away by somebody, and is not missed here.
+    """
     try:
         numbers = json.loads(read_text(measures_file(cache, key)))
-        sizes = numbers.pop(SIZES)
-        for path in (picture_file(cache, key), views_file(cache, key)):
-            if path.stat().st_size != sizes[path.suffix]:
-                return None
     except (FileNotFoundError, NotRegularFileError, ValueError, RecursionError):
         return None
-    except (AttributeError, KeyError, TypeError):  # JSON, but not what `keep` wrote
+    if not isinstance(numbers, dict) or "sha256" not in numbers:
         return None
-    return numbers if "sha256" in numbers else None
+    files = (picture_file(cache, key), views_file(cache, key))
+    return None if any(_is_cut_off(file) for file in files) else numbers
+
+
+def _is_cut_off(path: Path) -> bool:
+    end = ENDS[path.suffix]
+    try:
+        with open_regular(path) as file:
+            file.seek(-len(end), os.SEEK_END)
+            return file.read() != end
+    except FileNotFoundError:
+        return False
+    except (NotRegularFileError, OSError):  # shorter than its end is
+        return True

@@ -71,10 +71,14 @@ def find(volumes: Volumes, rows: Sequence[IndexRow], shown: Shown = iter) -> tup
     if len(rows) < 2:
         return ()
     voxels = _voxels_a_block(volumes, rows[0])
-    described = [_both_ways(_volume(volumes, row), voxels) for row in shown(rows)]
+    blocks = _both_ways(_volume(volumes, rows[0]), voxels).shape[1]
+    # Half precision, as the volumes: of thousands of scans this is what takes memory.
+    described = np.empty((2, len(rows), blocks), np.float16)
+    for number, row in enumerate(shown(rows)):
+        described[:, number] = _both_ways(_volume(volumes, row), voxels)
     best: dict[tuple[int, int], float] = {}
-    for way in range(2):
-        for first, second, close in _close(np.stack([found[way] for found in described])):
+    for details in described:
+        for first, second, close in _close(details):
             best[first, second] = max(close, best.get((first, second), close))
     pairs = [
         Pair(rows[first].subject_id, rows[second].subject_id, close)
@@ -138,22 +142,22 @@ def _voxels_a_block(volumes: Volumes, row: IndexRow) -> int:
 
 
 def _volume(volumes: Volumes, row: IndexRow) -> NDArray[np.float32]:
-    """The first channel that is there (D, H, W): a copy may lack another contrast."""
+    """The first channel that is not all 0 (D, H, W)."""
     channels = volumes[row.subject_id]
     there = next((channel for channel in channels if channel.any()), channels[0])
     return there.astype(np.float32)
 
 
-def _close(details: NDArray[np.float32]) -> Iterator[tuple[int, int, float]]:
+def _close(details: NDArray[np.float16]) -> Iterator[tuple[int, int, float]]:
     """The pairs that correlate above `SAME`: their numbers, the smaller first, and how much.
 
     Args:
-        details: float32 (scans, blocks), NaN outside the brain.
+        details: float16 (scans, blocks), NaN outside the brain.
     """
     brain = ~np.isnan(details)
     somewhere = brain.any(axis=0)
     inside = brain[:, somewhere].astype(np.float32)
-    values = np.nan_to_num(details[:, somewhere])
+    values = np.nan_to_num(details[:, somewhere].astype(np.float32))
     sizes = inside.sum(axis=1)
     squares = values**2
     for start in range(0, len(values), CHUNK):

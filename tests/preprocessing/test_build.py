@@ -290,14 +290,25 @@ def test_a_damaged_quality_record_counts_as_absent(tmp_path: Path, content: byte
     assert read_measures(tmp_path, "key") is None
 
 
+@pytest.mark.parametrize("share", [0, 1])
 @pytest.mark.parametrize("suffix", [".png", ".js"])
-def test_a_volume_whose_picture_a_loss_of_power_emptied_is_built_again(
-    cohort: Callable[..., Config], suffix: str
+def test_a_volume_whose_picture_a_loss_of_power_emptied_or_zeroed_is_built_again(
+    cohort: Callable[..., Config], suffix: str, share: int
 ) -> None:
     config = cohort()
     build(config, find_scans(config.data), 1)
     path = min((config.cache / "qc").glob(f"*{suffix}"))
     before = path.read_bytes()
-    path.write_bytes(b"")
+    path.write_bytes(bytes(share * len(before)))
     assert build(config, find_scans(config.data), 1).built == 1
     assert path.read_bytes() == before
+
+
+def test_pictures_that_somebody_took_away_are_no_reason_to_build_volumes_again(
+    cohort: Callable[..., Config],
+) -> None:
+    config = cohort()
+    build(config, find_scans(config.data), 1)
+    for path in (config.cache / "qc").glob("*.js"):
+        path.unlink()
+    assert build(config, find_scans(config.data), 1).built == 0
