@@ -167,8 +167,17 @@ def check_table(config: Config) -> None:
     if not given or (data.table is None and data.exclude is None):
         return
     listed = {scan.subject_id: scan for scan in find_scans(data) if not scan.excluded}
-    refused = {scan.subject_id for scan in read_rejected(cache) or () if not scan.left_out}
+    without_volume = read_rejected(cache) or ()
+    refused = {scan.subject_id for scan in without_volume if not scan.left_out}
     built = {row.subject_id: row for row in read_index(cache)}
+    left_out = {scan.subject_id for scan in without_volume if scan.left_out} & listed.keys()
+    if left_out and data.exclude is None:
+        raise UserError(
+            f"{plural(len(left_out), 'subject')} of {data.table} left out when {cache} was built "
+            f"({', '.join(sorted(left_out)[:3])}): say data.exclude=FILE here, too, or write it "
+            "into the sweep's file (exclude: FILE, under data); to take them back, "
+            f"{preprocessing_command(config)}"
+        )
     table = data.table or data.exclude
     for subjects, here, there in (
         (listed.keys() - built.keys() - refused, table, cache),

@@ -17,6 +17,7 @@ from stfmri.study.caches import configurations
 from stfmri.study.config import Config
 from stfmri.study.duplicates import FILE_NAME, sentence
 from stfmri.study.errors import exit_on_error
+from stfmri.study.words import listed
 
 if TYPE_CHECKING:
     from preprocessing.build import Report
@@ -99,6 +100,13 @@ def tell(report: Report, console: Console) -> int:
     # Paths stand by themselves: a narrow table would cut them.
     console.print(f"index:   {report.cache / 'index.csv'}", markup=False)
     console.print(f"look at: {report.cache / 'qc.html'}", markup=False)
+    if report.taken_back:
+        console.print(
+            f"left out before and taken back now: {listed(report.taken_back)}; to leave them "
+            "out for good, write exclude: FILE under data in the sweep's file",
+            style="yellow",
+            markup=False,
+        )
     for subject, reason in report.rejected[:REJECTED_SHOWN]:
         console.print(f"rejected {subject}: {reason}", style="yellow", markup=False)
     if len(report.rejected) > REJECTED_SHOWN:

@@ -40,8 +40,8 @@ from stfmri.study.config import Config
 from stfmri.study.errors import RunHeldError
 from stfmri.study.files import private_dir, read_text, safe_name, write_atomic
 from stfmri.study.locks import holder, lock
-from stfmri.study.rejected import Rejected, write_rejected
-from stfmri.study.shards import IndexRow, Volumes, missing_column, write_index
+from stfmri.study.rejected import Rejected, read_rejected, write_rejected
+from stfmri.study.shards import CacheError, IndexRow, Volumes, missing_column, write_index
 
 LOCAL_PART = "local"
 
@@ -59,6 +59,7 @@ class Report:
     built: int = 0  # of these, made by this build
     rejected: tuple[tuple[str, str], ...] = ()  # subject, reason
     left_out: int = 0  # by data.exclude; in rejected.csv, too
+    taken_back: tuple[str, ...] = ()  # left out by the build before, and not by this one
     duplicates: tuple[duplicates.Pair, ...] = ()  # of different patients, almost the same
     unfinished: tuple[str, ...] = ()  # parts without a record
     seconds: dict[str, float] = field(default_factory=dict)  # of all workers, by step
@@ -177,6 +178,7 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str], shown:
         _index_row(scan, key, stored[key], numbers["sha256"], config)
         for (scan, key), numbers in zip(kept, measures, strict=True)
     ]
+    taken_back = _left_out_before(cache) & {row.subject_id for row in rows}
     write_rejected(
         cache,
         (
@@ -198,9 +200,18 @@ def _publish(config: Config, scans: Sequence[Scan], parts: Sequence[str], shown:
         built=sum(record["built"] for record in records.values()),
         rejected=tuple((scan.subject_id, reason) for scan, reason in rejected if not scan.excluded),
         left_out=sum(scan.excluded for scan, _ in rejected),
+        taken_back=tuple(sorted(taken_back)),
         duplicates=pairs,
         seconds={step: sum(r["seconds"][step] for r in records.values()) for step in STEPS},
     )
+
+
+def _left_out_before(cache: Path) -> set[str]:
+    """Subjects that the last build was told to leave out."""
+    try:
+        return {scan.subject_id for scan in read_rejected(cache) or () if scan.left_out}
+    except CacheError:  # damaged; it is about to be written again
+        return set()
 
 
 def _index_row(

@@ -191,7 +191,7 @@ def of_cluster(folder: Path) -> dict[int, str]:
     return found
 
 
-def kill_jobs_of(folder: Path, node: str) -> None:
+def kill_jobs_of(folder: Path, node: str, *, patience_s: float = 10) -> None:
     """End every job on one node of the cluster, and the processes of SLURM that watch over them."""
     mark = f"SLURMD_NODENAME={node}".encode()
     ours = of_cluster(folder)
@@ -199,8 +199,13 @@ def kill_jobs_of(folder: Path, node: str) -> None:
     # The fourth field of stat is the parent's number; the second may itself hold blanks
     stats = [_read_process(pid, "stat").rpartition(b")")[2].split() for pid in jobs]
     parents = {int(fields[1]) for fields in stats if fields}
-    _signal({pid for pid in parents if ours.get(pid) == "slurmstepd"}, signal.SIGKILL)
+    watching = {pid for pid in parents if ours.get(pid) == "slurmstepd"}
+    _signal(watching, signal.SIGKILL)
     _signal(jobs, signal.SIGKILL)
+    # A busy machine takes a moment to end what was killed.
+    deadline = time.monotonic() + patience_s
+    while of_cluster(folder).keys() & (watching | jobs) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _read_process(pid: int, file: str) -> bytes:

@@ -75,12 +75,22 @@ def columns_of(cohort: Cohort, named: Sequence[str]) -> list[str]:
     """`source` and the columns of the cohort table to group by, without those of one group.
 
     Args:
-        named: of `data.subgroups`; the usual ones, sex and age, are taken where they are found.
+        named: of `data.subgroups`; the usual ones, sex and age, are taken where they are found, and
+            where they do not give the class away: then their groups are the classes.
     """
     known = dict.fromkeys(name for subject in cohort.used for name in subject.columns)
-    usual = [name for name in known if SEX_AND_AGE.fullmatch(name)]
+    usual = [
+        name for name in known if SEX_AND_AGE.fullmatch(name) and not _gives_class(cohort, name)
+    ]
     wanted = dict.fromkeys(["source", *named, *usual])
     return [name for name in wanted if len(set(groups_of(cohort, name).values())) > 1]
+
+
+def _gives_class(cohort: Cohort, column: str) -> bool:
+    """Whether the subjects of every group are of one class."""
+    groups = groups_of(cohort, column)
+    found = {(group, cohort.subjects[name].label) for name, group in groups.items()}
+    return len(found) == len(set(groups.values()))
 
 
 def groups_of(cohort: Cohort, column: str) -> Mapping[str, str]:

@@ -80,7 +80,7 @@ def test_within_sources_is_the_mean_of_each_ones_own_auc() -> None:
 
 def test_numbers_become_bands_and_every_patient_is_in_one() -> None:
     ages = [str(20 + n % 60) for n in range(COUNT)]
-    columns = [{"age": age, "sex": "f" if n % 2 else "m"} for n, age in enumerate(ages)]
+    columns = [{"age": age, "sex": "f" if n % 4 < 2 else "m"} for n, age in enumerate(ages)]
     cohort = cohort_of(["X"] * COUNT, ["a", "b"] * 60, columns)
     assert columns_of(cohort, []) == ["age", "sex"]
     assert set(groups_of(cohort, "age").values()) == {"below 40", "40 to 59", "59 and above"}
@@ -90,6 +90,14 @@ def test_numbers_become_bands_and_every_patient_is_in_one() -> None:
     assert sum(score.patients for score in scores) == COUNT
     # Half of each band is of the class that is always predicted.
     assert all(score.low < 0.5 < score.high for score in scores)
+
+
+def test_ages_that_are_the_classes_are_no_subgroups_unless_asked_for() -> None:
+    ages = [str(20 + n % 60) for n in range(COUNT)]
+    labels = ["a" if int(age) < 40 else "b" if int(age) < 59 else "c" for age in ages]
+    cohort = cohort_of(["X"] * COUNT, labels, [{"age": age} for age in ages])
+    assert columns_of(cohort, []) == []
+    assert columns_of(cohort, ["age"]) == ["age"]
 
 
 def test_missing_ages_and_small_numbers_still_make_bands() -> None:

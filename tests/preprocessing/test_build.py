@@ -114,12 +114,16 @@ def test_a_scan_left_out_is_listed_with_its_reason_and_is_no_failure(
 ) -> None:
     config = cohort(count=3)
     (tmp_path / "out.csv").write_text("subject_id,reason\ns1,moved\n")
+    everybody = config
     data = dataclasses.replace(config.data, exclude=str(tmp_path / "out.csv"))
     config = dataclasses.replace(config, data=data)
     report = build(config, find_scans(config.data), 1)
     assert (report.volumes, report.rejected, report.left_out) == (2, (), 1)
     assert "s1" in (config.cache / "rejected.csv").read_text()
     assert "left out: moved" in (config.cache / "rejected.csv").read_text()
+    # A command that does not name the file takes the scan back, and says so.
+    assert build(everybody, find_scans(everybody.data), 1).taken_back == ("s1",)
+    assert build(everybody, find_scans(everybody.data), 1).taken_back == ()
 
 
 def test_the_size_of_shards_and_the_number_of_workers_do_not_rebuild(cohort: Make) -> None:

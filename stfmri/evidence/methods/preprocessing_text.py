@@ -59,7 +59,8 @@ def _extractor(name: str, recipe: str = "") -> str:
 def _grid(spacing_mm: float, field_mm: Sequence[float]) -> str:
     right, anterior, superior = field_mm
     shape = PreprocessingConfig(spacing_mm=spacing_mm, field_mm=(right, anterior, superior)).shape
-    field = " × ".join(f"{mm:g}" for mm in field_mm)
+    # In whole voxels, which may reach beyond the field that was asked for.
+    field = " × ".join(f"{count * spacing_mm:g}" for count in reversed(shape))
     voxels = " × ".join(str(count) for count in reversed(shape))
     return (
         f"{spacing_mm:g} mm isotropic voxels in a field of {field} mm (right × anterior × "
