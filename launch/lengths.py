@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stfmri.study import lengths, splits
+from stfmri.study import lengths, selection, splits
 from stfmri.study.compose import parse_overrides
 from stfmri.study.config import Config
 from stfmri.study.config.training import TrainConfig
 from stfmri.study.errors import UserError
+from stfmri.study.overrides import replaced
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.splits import SplitFile
 from stfmri.study.splits.inner import inner_file
@@ -38,41 +39,57 @@ class Length:
         return self.epochs > self.train.epochs
 
 
-def lengths_of(sweep: Sweep, runs: Iterable[Run]) -> dict[str, Length]:
-    """The length of each network's run by the run's name; of none whose split is not to be had."""
-    found: dict[str, Length] = {}
-    configs: dict[tuple[str, str], Config] = {}
-    folds: dict[tuple[str, str], list[int]] = {}
+def possible_lengths(sweep: Sweep, runs: Iterable[Run]) -> dict[str, list[Length]]:
+    """The length of each network's run by the run's name; of none whose split is not to be had.
+
+    There are several where the run has still to choose among candidates that differ in it.
+    """
+    found: dict[str, list[Length]] = {}
+    known: dict[tuple[str, str], tuple[list[TrainConfig], list[int]]] = {}
     for run in runs:
         if run.baseline:
             continue
-        # Runs of a variant differ in fold and seed alone.
+        # Runs of a variant differ in fold, seed and choice alone.
         variant = (run.variant, run.candidate)
-        if variant not in configs:
-            configs[variant] = config = sweep.config_of(run)
-            folds[variant] = _training_subjects(config, sweep)
-        if run.fold < len(folds[variant]):
-            found[run.name] = _length(configs[variant].train, folds[variant][run.fold])
+        if variant not in known:
+            config = sweep.config_of(run)
+            known[variant] = _settings(config, sweep, run), _training_subjects(config, sweep)
+        settings, subjects = known[variant]
+        if run.fold >= len(subjects):
+            continue
+        several = [_length(train, subjects[run.fold]) for train in settings]
+        alike = {(length.epochs, length.steps): length for length in several}
+        if len(alike) > 1 and (train := _chosen(run)):
+            found[run.name] = [_length(train, subjects[run.fold])]
+        else:
+            found[run.name] = list(alike.values())
     return found
 
 
+def lengths_of(sweep: Sweep, runs: Iterable[Run]) -> dict[str, Length]:
+    """As `possible_lengths`, without the runs that have several."""
+    found = possible_lengths(sweep, runs)
+    return {name: lengths[0] for name, lengths in found.items() if len(lengths) == 1}
+
+
 def epochs_by_name(sweep: Sweep, runs: Iterable[Run]) -> dict[str, int]:
-    """The epochs of each network's run by the run's name."""
+    """The epochs of each network's run by the run's name, where they are settled."""
     return {name: length.epochs for name, length in lengths_of(sweep, runs).items()}
 
 
-def in_words(sweep: Sweep, found: Mapping[str, Length]) -> list[str]:
+def in_words(several: Sequence[Length]) -> list[str]:
     """How long the networks train, and which setting decides it; nothing where nobody can tell."""
-    several = list(found.values())
     if not several:
         return []
     epochs, steps = (
         _range([getattr(length, name) for length in several]) for name in ("epochs", "steps")
     )
     text = f"each network trains {_counted(epochs, 'epoch')} of {_counted(steps, 'step')}"
-    if any(length.is_lengthened for length in several):
-        train = sweep.first.train
-        text += f": train.steps={train.steps} asks for more than train.epochs={train.epochs} does"
+    if settings := [length.train for length in several if length.is_lengthened]:
+        text += (
+            f": train.steps={_each(train.steps for train in settings)} asks for more than "
+            f"train.epochs={_each(train.epochs for train in settings)} does"
+        )
     return [text]
 
 
@@ -86,13 +103,29 @@ def without_effect(sweep: Sweep, found: Mapping[str, Length]) -> list[str]:
     if not idle:
         return []
     asked = " and ".join(str(n) for n in sorted({length.train.epochs for length in idle}))
-    steps = " or ".join(str(n) for n in sorted({length.train.steps for length in idle}))
+    steps = _each(length.train.steps for length in idle)
     epochs = _counted(_range([length.epochs for length in idle]), "epoch")
     each = _counted(_range([length.steps for length in idle]), "step")
     return [
         f"train.epochs={asked} has no effect, since train.steps={steps} asks for {epochs} of "
         f"{each}; add train.steps=0 to train {asked} epochs"
     ]
+
+
+def _settings(config: Config, sweep: Sweep, run: Run) -> list[TrainConfig]:
+    """Those that the run may train with: its own, or those of its candidates."""
+    if run.candidate or not sweep.candidates:
+        return [config.train]
+    return [replaced(config, one.overrides, file=one.name).train for one in sweep.candidates]
+
+
+def _chosen(run: Run) -> TrainConfig | None:
+    """The settings that the run has chosen; None before."""
+    try:
+        is_chosen = (run.folder / selection.SELECTED_FILE).is_file()
+        return selection.config_of(run.folder).train if is_chosen else None
+    except UserError:
+        return None  # the run itself says what is wrong
 
 
 def _length(train: TrainConfig, subjects: int) -> Length:
@@ -129,6 +162,11 @@ def _split_of(config: Config, sweep: Sweep) -> SplitFile:
         return splits.read_file(outer.split_file)
     beside = [other for cache, other in sweep.by_cache.items() if cache != config.cache]
     return splits.check(outer, beside).file
+
+
+def _each(values: Iterable[int]) -> str:
+    """Such as `30 or 60`."""
+    return " or ".join(str(value) for value in sorted(set(values)))
 
 
 def _range(values: Sequence[int]) -> tuple[int, int]:

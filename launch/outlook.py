@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from launch.cli import minutes
 from launch.cluster import left_to_the_choosing
-from launch.lengths import Length, in_words, lengths_of
+from launch.lengths import Length, in_words, possible_lengths
 from launch.machine import run_gb, shared, this_machine
 from launch.pace import earlier_pace
 from launch.packing import at_once, for_packs, packs_of, side_by_side
@@ -43,9 +43,11 @@ def outlook(
         share = f"{_sharing(jobs, gpus)} of this machine: {jobs} at a time"
         lines = [f"{plural(len(networks), 'network')} on {share}"] if gpus else []
     runs = {run.name: run for state in states for run in (state.run, *state.tasks)}
-    found = lengths_of(sweep, runs.values())
-    lines += in_words(sweep, {run.name: found[run.name] for run in networks if run.name in found})
-    return lines + _hours(sweep, list(runs.values()), found, packs, jobs)
+    possible = possible_lengths(sweep, runs.values())
+    lines += in_words([length for run in networks for length in possible.get(run.name, ())])
+    # A run that has still to choose is given the time of its longest candidate.
+    longest = {name: max(some, key=lambda one: one.epochs) for name, some in possible.items()}
+    return lines + _hours(sweep, list(runs.values()), longest, packs, jobs)
 
 
 def _on_cores(sweep: Sweep, networks: Sequence[Run], cluster: ClusterConfig) -> int:

@@ -131,13 +131,18 @@ def with_totals(rows: Sequence[Row], planned: Mapping[str, int] | None = None) -
     Args:
         planned: epochs by the run's name, where they can be worked out.
     """
-    known = {row.run.variant: row.epochs.total for row in rows if row.epochs.total}
+    known = {_kind(row.run): row.epochs.total for row in rows if row.epochs.total}
 
     def total(row: Row) -> int:
         by_plan = (planned or {}).get(row.run.name)
-        return row.epochs.total or by_plan or known.get(row.run.variant) or row.total
+        return row.epochs.total or by_plan or known.get(_kind(row.run)) or row.total
 
     return [replace(row, total=total(row)) for row in rows]
+
+
+def _kind(run: Run) -> tuple[str, str]:
+    """What runs share that train as long as each other: candidates train on a part."""
+    return run.variant, run.candidate
 
 
 def progress_table(rows: Sequence[Row], *, unfold: bool = False) -> Table:

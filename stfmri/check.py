@@ -12,8 +12,8 @@ from stfmri.study.errors import exit_on_error
 EPILOG = """\
 Four short trainings inside the run's training part; no test subject is read, nothing is written.
   1. eight volumes are learned by heart, with train=recommended and with the run's own settings
-  2. three quarters of the training part are learned and the rest is predicted, with the true labels
-     and with shuffled ones
+  2. three quarters of the training part (half of it, where patients are few) are learned and the
+     rest is predicted, with the true labels and with shuffled ones
 The last line says which is likely: bug, recipe (the settings), no signal, or learns.
 
 exit status: 0 it learns; 1 it does not; 2 the call was wrong"""

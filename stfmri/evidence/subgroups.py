@@ -178,13 +178,10 @@ def within_sources(
         return WithinSources(math.nan, math.nan, math.nan, (), 0, overall)
     low, high = interval(np.mean(drawn, axis=0))
     if high - low <= FLAT:
-        low, high = np.mean(
-            [
-                _auc_interval(value, predicted, source_N == source)
-                for value, source in zip(values, used, strict=True)
-            ],
-            axis=0,
-        )
+        # All draws agree, so that the numbers of patients alone have to tell.
+        counts = [_counts(predicted, cluster_N, source_N == source) for source in used]
+        rarest_S, others_S = np.transpose(counts)
+        low, high = auc_interval(float(np.mean(values)), rarest_S, others_S)
     inside = np.unique(predicted.subject_N[np.isin(source_N, used)])
     patients = {cohort.subjects[cohort.tested[number]].patient_id for number in inside}
     return WithinSources(
@@ -227,14 +224,16 @@ def _stratified_auc(
     return float(np.mean(values)), np.mean(drawn, axis=0) if drawn else np.zeros(0)
 
 
-def _auc_interval(value: float, predicted: Predicted, chosen: npt.NDArray[np.bool_]) -> FloatArray:
-    """Interval of a source's AUC where all draws agree: by its patients of the rarest class."""
+def _counts(
+    predicted: Predicted, cluster_N: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Independent patients of the rarest class of a source, and of its others."""
     counts = [
-        len(np.unique(predicted.subject_N[chosen & (predicted.label_N == number)]))
+        len(np.unique(cluster_N[chosen & (predicted.label_N == number)]))
         for number in range(predicted.probability_NK.shape[1])
     ]
     rarest = min(count for count in counts if count)
-    return auc_interval(value, rarest, sum(counts) - rarest)
+    return rarest, sum(counts) - rarest
 
 
 def _auc_of(predicted: Predicted, chosen: npt.NDArray[np.bool_]) -> float:

@@ -2,8 +2,8 @@
 
 The first question is whether the network can learn eight volumes by heart: arithmetic and labels
 are broken if it cannot. The others are whether what it learns from three quarters of the training
-part holds for the last quarter, and that nothing holds there once labels are shuffled. No test
-subject is read.
+part (half of it, where patients are few) holds for the rest, and that nothing holds there once
+labels are shuffled. No test subject is read.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from stfmri.learning.loss import class_weights
 from stfmri.learning.seeds import Use, generator, mix
 from stfmri.study.config import Config
 from stfmri.study.config.training import AugmentConfig, TrainConfig
+from stfmri.study.errors import UserError
 from stfmri.study.shards import Volumes
-from stfmri.study.splits import Split
+from stfmri.study.splits import Fold, Split
 from stfmri.study.splits.inner import divided
 
-HELD_OUT = 0.25  # of the training part
+# Shares of the training part. Of two patients a class, say, a quarter are too few for all classes.
+HELD_OUT, HELD_OUT_OF_FEW = 0.25, 0.5
 PERMUTATIONS = 2000
 
 
@@ -44,10 +46,7 @@ class Pipeline:
         fold = split.fold_of(config.split)
         self.subjects = fold.train
         self.labels = np.array(split.numbers(self.subjects))
-        inner = divided(
-            *(fold, config.split.fold, split.file, split.subjects),
-            *(HELD_OUT, config.split.seed, "stfmri.check"),
-        )
+        inner = _divided(fold, config, split)
         self._learned, self._rest = self._numbers(inner.train), self._numbers(inner.test)
 
     def by_heart(self, train: TrainConfig, seconds: float) -> ByHeart:
@@ -191,6 +190,23 @@ def diagnose(
         found.append(pipeline.held_out(train, epochs, shuffled, tell))
         tell(f"AUC of held-out training subjects {found[-1].auc:.2f}")
     return Diagnosis(mine, heart, *found)
+
+
+def _divided(fold: Fold, config: Config, split: Split) -> Fold:
+    """The training part in two: one to learn, and as `test` one to predict.
+
+    Raises:
+        UserError: where some class has too few independent patients to be in both.
+    """
+
+    def at(share: float) -> Fold:
+        settings = (share, config.split.seed, "stfmri.check")
+        return divided(fold, config.split.fold, split.file, split.subjects, *settings)
+
+    try:
+        return at(HELD_OUT)
+    except UserError:
+        return at(HELD_OUT_OF_FEW)
 
 
 def _judged(

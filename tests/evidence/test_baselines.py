@@ -499,6 +499,20 @@ def test_covariates_fit_no_cohort_without_named_columns() -> None:
         fitting_baselines(unknown, people)
 
 
+def test_a_column_of_a_chosen_contrasts_files_is_no_covariate_and_path_stage_is_one() -> None:
+    people = [person(0, "a", path_stage="II"), person(1, "b", path_stage="IV")]
+    data = DataConfig(contrasts=("t1", "flair"), covariates=("path_stage",))
+    config = Config(sweep=SweepConfig(baselines=("covariates",)), data=data)
+    assert fitting_baselines(config, people) == ("covariates",)
+    file = replace(config, data=replace(data, covariates=("path_flair",)))
+    with pytest.raises(ConfigError, match="names path_flair, which is a file; leave it out"):
+        fitting_baselines(file, people)
+    # Without a choice the one contrast of a table without `path` is the scan.
+    file = replace(config, data=DataConfig(covariates=("path_t1",)))
+    with pytest.raises(ConfigError, match="names path_t1, which is a file; leave it out"):
+        fitting_baselines(file, [person(0, "a", path_t1="a.nii"), person(1, "b", path_t1="b.nii")])
+
+
 # --- look-ups ---------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from stfmri.evidence.cohort import Cohort
 from stfmri.evidence.predicted import Predicted
-from stfmri.evidence.statistics import auc_interval, cluster_weights
+from stfmri.evidence.statistics import cluster_weights, wilson
 from stfmri.evidence.subgroups import (
     MISSING,
+    WithinSources,
     columns_of,
     group_scores,
     groups_of,
@@ -53,16 +55,38 @@ def test_a_network_that_knows_the_source_alone_is_at_chance_within_sources() -> 
 
 
 @pytest.mark.parametrize("score", [[0.1, 0.9, 0.2, 0.8], [0.1, 0.9, 0.8, 0.2], [0.5] * 4])
-def test_within_small_sources_the_interval_has_a_width(score: list[float]) -> None:
+def test_within_sources_of_one_pair_each_the_interval_is_wilsons(score: list[float]) -> None:
     cohort = cohort_of(["X", "X", "Y", "Y"], ["a", "b", "a", "b"], [{}] * 4)
     within = within_sources(predicted_of(cohort, np.array(score)), cohort, cluster_weights(4))
-    # Of one patient against one every draw says the same, so Newcombe's interval takes its place.
-    each = [
-        auc_interval(1.0 if a < b else 0.0 if a > b else 0.5, 1, 1)
-        for a, b in (score[:2], score[2:])
-    ]
-    assert (within.low, within.high) == pytest.approx(tuple(np.mean(each, axis=0)))
+    # Every draw says the same. Each source is a trial: its pair is in the right order or not.
+    right = sum((1 + np.sign(b - a)) / 2 for a, b in (score[:2], score[2:]))
+    assert (within.low, within.high) == pytest.approx(tuple(wilson(right, 2)), abs=1e-8)
     assert within.low + 0.3 < within.high
+
+
+def perfect(sources: int, scans: int) -> WithinSources:
+    """Of sources that hold one patient of each of two classes, with so many scans."""
+    each = scans * 2
+    names = [f"X{n:02d}" for n in range(sources) for _ in range(each)]
+    cohort = cohort_of(names, ["a", "b"] * (sources * scans), [{}] * (sources * each))
+    patients = {
+        name: replace(subject, patient_id=f"{subject.source} {subject.label}")
+        for name, subject in cohort.subjects.items()
+    }
+    cohort = replace(cohort, subjects=patients)
+    score = np.array([0.1, 0.9] * (sources * scans))
+    return within_sources(predicted_of(cohort, score), cohort, cluster_weights(2 * sources))
+
+
+def test_ten_perfect_sources_say_more_than_one() -> None:
+    one, ten = perfect(1, scans=1), perfect(10, scans=1)
+    # Wilson's lower end of n right ones of n is n / (n + z²), of z = 1.96.
+    assert (one.low, one.high) == pytest.approx((1 / 4.8415, 1.0), abs=1e-4)
+    assert (ten.low, ten.high) == pytest.approx((10 / 13.8415, 1.0), abs=1e-4)
+
+
+def test_more_scans_of_the_same_patients_say_no_more() -> None:
+    assert perfect(3, scans=4).low == pytest.approx(perfect(3, scans=1).low)
 
 
 def test_within_sources_is_the_mean_of_each_ones_own_auc() -> None:

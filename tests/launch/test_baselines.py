@@ -96,7 +96,6 @@ def test_a_dry_run_lists_them_and_what_each_asks_for(
         ("data.covariates=[label]", "which is the class (data.label) itself"),
         ("data.covariates=[source]", "names source, which has a baseline of its own"),
         ("data.covariates=[path]", "names path, which is a file; leave it out"),
-        ("data.covariates=[path_flair]", "names path_flair, which is a file; leave it out"),
         ("data.covariates=[patient_id]", "names patient_id, which names the patient"),
         (
             "data.covariates=age,sex",

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from launch import submit
-from launch.lengths import epochs_by_name
+from launch.lengths import epochs_by_name, possible_lengths
 from launch.outlook import outlook
 from launch.pace import earlier_pace
 from launch.plan import Opened, open_sweep
 from launch.states import NEW, RunState
 from stfmri.study import config as configuration
-from stfmri.study import splits
+from stfmri.study import selection, splits
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.files import private_dir
+from stfmri.study.lengths import batches_of
 from stfmri.study.sweep_file import write_sweep
 from tests.launch.conftest import TINY, submission
 
@@ -48,6 +49,43 @@ def test_inner_runs_train_on_a_part_and_so_for_more_epochs(root: Path) -> None:
     config = sweep.config_of(inner)
     trained = len(splits.check(config).folds[config.split.fold].train)
     assert found[inner.name] == -(-30 // -(-trained // 4))
+
+
+def test_a_run_that_chooses_its_batch_size_has_its_epochs_once_it_has_chosen(root: Path) -> None:
+    sizes = (2, 8)
+    chosen = "sweep.select={train.batch_size:[2,8]}"
+    sweep = opened(root, "train.steps=60", "split.test_fraction=0.25", chosen).sweep
+    first, second = sweep.runs
+    config = sweep.config_of(first)
+    trained = len(splits.check(config).folds[0].train)
+    assert set(epochs_by_name(sweep, [first, second])) == set()
+    assert [length.epochs for length in possible_lengths(sweep, [first])[first.name]] == [
+        -(-60 // batches_of(trained, size)) for size in sizes
+    ]
+    private_dir(first.folder)
+    with_eight = replace(config, train=replace(config.train, batch_size=8))
+    configuration.save(with_eight, first.folder / selection.SELECTED_FILE)
+    expected = -(-60 // batches_of(trained, 8))
+    assert epochs_by_name(sweep, [first, second]) == {first.name: expected}
+
+
+def test_a_choice_that_leaves_the_length_as_it_is_does_not_hide_it(root: Path) -> None:
+    chosen = "sweep.select={train.learning_rate:[1e-3,1e-4]}"
+    sweep = opened(root, "train.steps=30", "split.test_fraction=0.25", chosen).sweep
+    plain = opened(root, "train.steps=30", "split.test_fraction=0.25").sweep
+    assert epochs_by_name(sweep, sweep.runs) == epochs_by_name(plain, plain.runs)
+
+
+def test_of_an_axis_of_steps_all_are_named_that_decide_the_length(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = "sweep.axes={train.steps:[0,30,60]}"
+    assert submit.main([*submission(root, "train.batch_size=4", axes), "--dry-run"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "each network trains 2 to 30 epochs of 2 steps: train.steps=30 or 60 asks for more than "
+        "train.epochs=2 does"
+    ) in told
 
 
 def test_epochs_without_effect_are_said_with_what_to_set(

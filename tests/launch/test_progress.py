@@ -118,6 +118,13 @@ def test_a_run_that_needs_more_epochs_than_were_asked_for_says_so_for_its_varian
     assert rows[0].left_s == 39 * 60
 
 
+def test_a_candidates_epochs_are_no_word_on_those_of_the_run_that_chooses() -> None:
+    chooses = row(NEW)
+    candidate = replace(chooses.run, candidate="learning_rate-0.1")
+    inner = replace(row(DONE), run=candidate, epochs=Epochs(60, 60.0, 0.5, total=60))
+    assert [each.total for each in with_totals([inner, chooses])] == [60, TOTAL]
+
+
 def test_columns_in_which_nothing_stands_are_left_out() -> None:
     assert printed(progress_table([row(NEW)]))[0].split() == ["run", "state", "epoch"]
     assert "val loss" not in printed(progress_table([row(RUNNING, 3)]))[0]

@@ -69,6 +69,17 @@ def test_a_cohort_whose_brightness_tells_the_class_is_learned(tmp_path: Path) ->
     assert verdict(config).startswith("learns: on ")
 
 
+def test_of_two_patients_a_class_one_is_learned_and_one_is_predicted(tmp_path: Path) -> None:
+    config = replace(config_in(tmp_path), split=SplitConfig(n=1, test_fraction=1 / 3))
+    tiny_cache(config, per_class=3)
+    volumes = Volumes(config.cache, splits.rows_of(config))
+    split = splits.ensure(config)
+    assert len(split.folds[0].train) == 6
+    pipeline = Pipeline(config, split, volumes, Accelerator(cpu=True))
+    found = pipeline.held_out(FAST, 1, shuffled=False, tell=lambda _: None)
+    assert found.subjects == 3
+
+
 def test_volumes_that_say_nothing_of_the_class_have_no_signal(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     rows = tiny_cache(config, per_class=10)

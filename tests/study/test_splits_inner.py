@@ -106,6 +106,19 @@ def test_a_training_part_without_two_patients_of_a_class_cannot_judge(tmp_path: 
         splits.check(divided(config))
 
 
+def test_a_training_part_too_small_for_its_share_is_named_with_what_to_do(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, split=SplitConfig(kind="kfold", n=2))
+    tiny_cache(config, per_class=4)
+    splits.ensure(config)
+    with pytest.raises(UserError) as refused:
+        splits.check(divided(config, inner=0.1))
+    assert str(refused.value) == (
+        "sweep.select cannot judge on 0.1 of the 6 training subjects of fold 0, which are of 6 "
+        "independent patients: every class needs one on either side; add scans, or let more "
+        "train (split.test_fraction, split.n)"
+    )
+
+
 def test_the_folds_of_a_sweep_are_the_same_with_and_without_a_selection(config: Config) -> None:
     before = splits.ensure(config)
     splits.ensure(divided(config))

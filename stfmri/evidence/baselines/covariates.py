@@ -77,11 +77,12 @@ def unfit(config: Config, subjects: Sequence[Subject]) -> str:
         raise ConfigError(
             f"data.covariates names {label}, which is the class (data.label) itself; leave it out"
         )
+    refused = NO_COVARIATES | dict.fromkeys(_files(config, subjects), NO_COVARIATES["path"])
     for name in named:
-        if why := _why_not(name):
+        if why := refused.get(name):
             raise ConfigError(f"data.covariates names {name}, {why}; leave it out")
     if subjects:
-        known = [name for name in subjects[0].columns if name != label and not _why_not(name)]
+        known = [name for name in subjects[0].columns if name != label and name not in refused]
         if absent := [name for name in named if name not in known]:
             raise ConfigError(
                 f"data.covariates names {', '.join(absent)}, which the cohort table does not have; "
@@ -90,9 +91,13 @@ def unfit(config: Config, subjects: Sequence[Subject]) -> str:
     return ""
 
 
-def _why_not(name: str) -> str:
-    """Why a column says nothing of the patient; "" where it may."""
-    return NO_COVARIATES.get(name, "which is a file" if name.startswith(FILES) else "")
+def _files(config: Config, subjects: Sequence[Subject]) -> list[str]:
+    """Columns of the volumes' files, besides `path`."""
+    if config.data.contrasts:
+        return [f"{FILES}{contrast}" for contrast in config.data.contrasts]
+    names = subjects[0].columns if subjects else {}
+    # Without a choice of contrasts the scan is in `path`, or else in the one column of a contrast.
+    return [] if "path" in names else [name for name in names if name.startswith(FILES)]
 
 
 def _value(subject: Subject, name: str) -> str:

@@ -97,17 +97,23 @@ def delong_test(positive: npt.ArrayLike, first: npt.ArrayLike, second: npt.Array
     return AucTest(difference, error, z, float(2.0 * stats.norm.sf(abs(z))))
 
 
-def auc_interval(auc: float, positives: int, negatives: int, level: float = 0.95) -> FloatArray:
+def auc_interval(
+    auc: float, positives: npt.ArrayLike, negatives: npt.ArrayLike, level: float = 0.95
+) -> FloatArray:
     """Newcombe's interval of an area under the curve, which has a width at 0 and 1 too.
 
     The areas that lie no more standard errors from the observed one than the level allows, where
     the standard error is that of the *assumed* area (Newcombe 2006, part 2, method 5), as Wilson
     does for a proportion. DeLong's interval has no width where the classes are separated.
 
+    Of the mean over several independent groups the variance is that of one area assumed in all, the
+    sum of the groups' variances over the square of their number. With one patient of either kind in
+    each it is Wilson's interval.
+
     Args:
-        auc: the observed area, in [0, 1].
-        positives: number of patients of the class, at least 1.
-        negatives: number of others, at least 1.
+        auc: the observed area, or its mean over groups, in [0, 1].
+        positives: number of patients of the class, at least 1; of each group, shape (S,).
+        negatives: number of others, at least 1; likewise.
         level: coverage, in (0, 1).
 
     Returns:
@@ -118,16 +124,17 @@ def auc_interval(auc: float, positives: int, negatives: int, level: float = 0.95
     """
     if np.isnan(auc):
         return np.full(2, np.nan)
-    if not 0.0 <= auc <= 1.0 or positives < 1 or negatives < 1:
+    positive_S, negative_S = np.atleast_1d(positives), np.atleast_1d(negatives)
+    if not 0.0 <= auc <= 1.0 or (positive_S < 1).any() or (negative_S < 1).any():
         raise ValueError(f"expected an area in [0, 1] and patients of both kinds, found {auc}")
     z = stats.norm.isf((1.0 - level) / 2.0)
-    mean = (positives + negatives) / 2.0 - 1.0
+    mean_S = (positive_S + negative_S) / 2.0 - 1.0
 
     def excess(area: float) -> float:
         """Squared distance in standard errors beyond what is allowed, times the variance."""
-        inner = 1.0 + mean * (1.0 - area) / (2.0 - area) + mean * area / (1.0 + area)
-        variance = area * (1.0 - area) * inner / (positives * negatives)
-        return float((area - auc) ** 2 - z**2 * variance)
+        inner_S = 1.0 + mean_S * (1.0 - area) / (2.0 - area) + mean_S * area / (1.0 + area)
+        variance_S = area * (1.0 - area) * inner_S / (positive_S * negative_S)
+        return float((area - auc) ** 2 - z**2 * variance_S.sum() / len(variance_S) ** 2)
 
     # The ends of [0, 1] solve the equation trivially where the observed area is there.
     inside = float(np.clip(auc, 1e-9, 1.0 - 1e-9))

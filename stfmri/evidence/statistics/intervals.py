@@ -61,7 +61,7 @@ def procedure_interval(
     Returns:
         Shape (2, V); NaN with a single fold, which shows nothing of how training varies.
     """
-    # From the same random numbers for each, so that no interval depends on who else is there.
+    # From the same random numbers for each: the others matter only as they moderate its variance.
     noise = np.hstack([procedure_noise(one, len(draws), seed) for one in variance.each])
     return np.clip(networks_interval(scores, draws + noise, level), *bounds)
 

@@ -87,7 +87,8 @@ def divided(
     except UserError as error:
         raise UserError(
             f"{asker} cannot judge on {fraction:g} of the {len(fold.train)} training subjects of "
-            f"fold {number}: {error}"
+            f"fold {number}, which are of {len(groups)} independent patients: every class needs "
+            "one on either side; add scans, or let more train (split.test_fraction, split.n)"
         ) from error
     return Fold(_ids(sides.train), fold.val, _ids(sides.test))
 
