@@ -44,16 +44,19 @@ def last_ending(folder: Path, job: Job) -> tuple[Ending, str] | None:
 def error_in(log: str) -> str | None:
     """The line of a standard error log that tells best why its last attempt failed.
 
-    SLURM's own words come first (time limit, out of memory, cancelled), then the exception that
-    ended the last traceback, then the last line that is not mere chatter.
+    SLURM's own words come first (time limit, out of memory, cancelled), then the last crash in
+    native code or the exception that ended the last traceback, then the last line that is not mere
+    chatter.
     """
     lines = _last_attempt(log)
     ended = endings.in_lines(line for line in lines if not line.startswith("submitit "))
     if ended is not None:
         return ended[1]
-    tracebacks = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
-    if tracebacks:
-        for line in lines[tracebacks[-1] + 1 :]:
+    starts = [number for number, line in enumerate(lines) if line.startswith((TRACEBACK, CRASH))]
+    if starts:
+        if lines[starts[-1]].startswith(CRASH):
+            return lines[starts[-1]].strip()
+        for line in lines[starts[-1] + 1 :]:
             if line and not line[0].isspace():
                 return line.strip()
     told = [line.strip() for line in lines if not NOISE.match(line)]
