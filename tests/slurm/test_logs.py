@@ -84,6 +84,8 @@ def test_the_last_words_of_a_process_are_its_exception_its_crash_or_the_signal_i
     for text, told in (
         ("UserWarning: of no account\n", None),
         (CHAINED, "stfmri.study.errors.UserError: data/index.csv: no such file"),
+        (CHAINED + "epoch 1\n", None),
+        (CHAINED + "ended by SIGTERM\n", "ended by SIGTERM"),
         ("a warning\nended by SIGTERM\n", "ended by SIGTERM"),
         (
             "Fatal Python error: Segmentation fault\n\nThread 1:\n",
