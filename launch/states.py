@@ -267,7 +267,7 @@ def end_of(run: Run, job: Submission | None, sweep_folder: Path) -> End:
     if ended := last_ending(log.parent, job_of(job)):
         return End(ended[1], ended[0], log)
     end = _own_end(own)
-    if end.line:
+    if end.line and _is_newer(own, _moment(job.submitted_at)):  # not of an earlier job
         return end
     line = last_error_line(log.parent, job_of(job)) or ""
     return End(line, endings.of_error(line), log)

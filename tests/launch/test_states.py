@@ -11,13 +11,13 @@ import pytest
 from launch import states, status
 from launch.cli import minutes
 from launch.progress import Epochs, epochs_of
-from launch.states import states_of
+from launch.states import states_of, why_failed
 from slurm.logs import log_paths
 from slurm.queue import Job, JobState
 from stfmri.study import locks
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
-from stfmri.study.jobs import Submission, append_jobs
+from stfmri.study.jobs import Submission, append_jobs, last_jobs
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.sweep_file import write_sweep
 
@@ -160,6 +160,17 @@ def test_an_error_older_than_a_job_that_never_started_is_not_its_end(
     assert states_of(sweep)[3].state == "stopped"
     append_jobs(sweep.folder, [Submission(run.name, "9", None, "2020-01-01T00:00:00+00:00")])
     assert states_of(sweep)[3].state == "failed"
+
+
+def test_an_error_older_than_a_job_that_died_early_is_not_its_end(
+    sweep: Sweep, queue: list[int]
+) -> None:
+    run = sweep.runs[3]  # its process left a traceback
+    append_jobs(sweep.folder, [Submission(run.name, "9", None, "2099-01-01T00:00:00+00:00")])
+    log_paths(sweep.folder / "logs", Job("9"))[1].write_text("module: command not found\n")
+    assert why_failed(run, last_jobs(sweep.folder)[run.name], sweep.folder) == (
+        "module: command not found"
+    )
 
 
 def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
