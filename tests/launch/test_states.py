@@ -238,10 +238,10 @@ def test_runs_wait_for_the_process_that_starts_them_until_they_begin_and_fail_af
     }
     status.main(["--sweep", "demo", "--root", in_turn.config.root])
     told = " ".join(capsys.readouterr().out.split())
-    assert "new/fold0 waiting 0/3 process 7 on here starts it in turn" in told
+    assert "new/fold0 waiting 0/3 process 7 on here submits or starts it" in told
     assert "stopped: killed by SIGKILL, by somebody (its process, log" in told
     assert "8 runs: 1 done, 1 running, 4 waiting, 1 failed, 1 stopped; " in told
-    assert "process 7 on here starts those that wait, in turn" in told
+    assert "process 7 on here submits or starts those that wait" in told
 
 
 def test_runs_do_not_wait_for_the_process_that_asks(
