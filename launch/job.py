@@ -124,7 +124,7 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
         side_by_side: how many runs share the device.
     """
     log = config.parent / ERROR_LOG
-    log.write_text("", encoding="utf-8")  # it has begun, as status sees while torch is imported
+    forget_end(config.parent)  # it has begun, as status sees while torch is imported
     # Torch takes seconds to import, and nothing that submits needs it.
     from stfmri.learning.choosing import train
 
@@ -143,6 +143,11 @@ def train_here(config: Path, side_by_side: int = 1) -> None:
     except Exception:
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise
+
+
+def forget_end(run: Path) -> None:
+    """Empty what tells why a run's last attempt ended, since another one begins."""
+    (private_dir(run) / ERROR_LOG).write_text("", encoding="utf-8")
 
 
 def write_end(run: Path, line: str) -> None:

@@ -151,7 +151,7 @@ def _training_subjects(config: Config, sweep: Sweep) -> list[int]:
             len(splits.reduced(file, number, subjects, fraction).train)
             for number in range(len(file.folds))
         ]
-    except UserError:
+    except (UserError, OSError):
         return []  # whoever submits says what is wrong
 
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from launch.cli import minutes
-from launch.job import TrainRuns, baselines_by_fold, write_end
+from launch.job import TrainRuns, baselines_by_fold, forget_end, write_end
 from launch.lengths import epochs_by_name
 from launch.machine import Machine, run_gb, shared, this_machine
 from launch.packing import side_by_side
@@ -75,6 +75,9 @@ def _run_baselines(
         bar = progress.add_task("baselines", total=len(to_do))
 
         def tell(index: int, state: str) -> None:
+            if state == RUNNING:
+                for run in list(folds.values())[index]:
+                    forget_end(run.folder)
             if not out.is_terminal:
                 part = list(folds)[index]
                 of = f" of {part.volumes}" if part.volumes else ""
@@ -166,9 +169,11 @@ class _Board:
             yield
 
     def tell(self, index: int, state: str) -> None:
-        """A run has started or ended."""
+        """A run starts or has ended."""
         with self._lock:
             row = self._rows[index]
+            if state == RUNNING:
+                forget_end(row.run.folder)
             self._rows[index] = replace(row, state=state, epochs=epochs_of(row.run))
             self._said[index] = (self._rows[index].epochs.finished, time.monotonic())
         if not self._out.is_terminal:

@@ -96,7 +96,7 @@ def job_and_node(state: RunState) -> str:
     holder = state.holder
     node = f"on {holder.host}" if holder else ""
     if state.state == WAITING and holder:
-        where = f"process {holder.pid} {node} starts it in turn"
+        where = f"process {holder.pid} {node} submits or starts it"
     elif state.queue is None:
         where = f"process {holder.pid} {node}" if holder else f"job {state.job_text}"
     else:

@@ -29,7 +29,7 @@ NO_SLURM = (
 
 DONE, RUNNING, PENDING = "done", "running", "pending"
 FAILED, STOPPED, NEW = "failed", "stopped", "not submitted"
-WAITING = "waiting"  # for the process on this machine that starts runs in turn
+WAITING = "waiting"  # for the process that submits runs, or starts them here in turn
 UNCERTAIN = "uncertain"
 # What nobody knows the end of may still be alive.
 ALIVE = (RUNNING, PENDING, WAITING, UNCERTAIN)
@@ -61,10 +61,10 @@ class RunState:
     """A run, and how far it is.
 
     Attributes:
-        state: done; running; pending; waiting (a process on this machine will start it in turn);
-            failed (its job or process ended with an error); stopped (it ended without one, say by
-            scancel or preemption); uncertain (it had a job, and the cluster does not say whether
-            that is alive); not submitted.
+        state: done; running; pending; waiting (a process submits the sweep, or starts its runs
+            here in turn); failed (its job or process ended with an error); stopped (it ended
+            without one, say by scancel or preemption); uncertain (it had a job, and the cluster
+            does not say whether that is alive); not submitted.
         job: its last job, if it ever had one.
         queue: what squeue says of that job, while it is alive.
         holder: the live process that trains it, as its lock tells, or that will start it.
@@ -267,7 +267,7 @@ def end_of(run: Run, job: Submission | None, sweep_folder: Path) -> End:
     if ended := last_ending(log.parent, job_of(job)):
         return End(ended[1], ended[0], log)
     end = _own_end(own)
-    if end.line:
+    if end.line and _is_newer(own, _moment(job.submitted_at)):  # not of an earlier job
         return end
     line = last_error_line(log.parent, job_of(job)) or ""
     return End(line, endings.of_error(line), log)

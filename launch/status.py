@@ -47,7 +47,7 @@ states:
   done           its predictions are there
   running        its job runs, or a process holds its lock
   pending        its job waits; SLURM's reason is given with it
-  waiting        it waits on this machine for the process that starts runs in turn
+  waiting        it waits for the process that submits the runs, or starts them in turn
   failed         it ended with an error, which is shown
   stopped        it ended without an error of its own: cancelled, preempted, or its node went away
   uncertain      its job may be alive: squeue does not answer, or not as it should
@@ -70,7 +70,7 @@ class Look:
     Attributes:
         rows: every run.
         failures: why runs ended that did not finish, or what is not known of them.
-        launcher: the process on this machine that starts the runs in turn; empty for none.
+        launcher: the process that submits the runs, or starts them in turn; empty for none.
     """
 
     rows: list[Row]
@@ -234,8 +234,7 @@ def _summary(look: Look) -> Text:
     if left is not None:
         text += f"; about {minutes(left[0])} left at {left[1]} at a time"
     if look.launcher and any(row.state == WAITING for row in look.rows):
-        # On this machine runs wait within the command that submitted them.
-        text += f"; {look.launcher} starts those that wait, in turn"
+        text += f"; {look.launcher} submits or starts those that wait"
     return Text(text, style="bold")
 
 

@@ -5,35 +5,41 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slurm.errors import ClusterError
 from slurm.executor import make_private
-from slurm.logs import last_error_line, last_words, log_paths
+from slurm.logs import error_in, last_line, last_words, log_paths
 from slurm.queue import Job
 from slurm.task import as_task
 
-# Late: submitit takes a while to start, and most callers only ask
 if TYPE_CHECKING:
-    import submitit
+    from submitit.core.utils import JobPaths
 
-# submitit has no "no limit" for local jobs: ten years
+# submitit has no "no limit" for local jobs: ten years, and no time-out
 NO_LIMIT_MIN = 10 * 365 * 24 * 60
+MAX_TIMEOUTS = 0
+# Each call has a folder of its own
+JOB = Job("0")
 POLL_S = 0.1
 # What processes may take to end by themselves before they are killed
 END_PATIENCE_S = 10.0
 # Linux counts in it the processes that it killed since it started, on the whole machine
 KERNEL_COUNTS = Path("/proc/vmstat")
+# From the kernel's decision to kill a process to its end: it has its memory to give back
+KILL_S = 1.0
+# Signals by which native code ends its own process
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,8 @@ class Outcome:
 class _Running:
     index: int
     slot: int
-    job: submitit.Job[Any]
+    process: subprocess.Popen[bytes]
     folder: Path
-    oom_kills: int | None  # of the kernel, when it started
 
 
 def run_local(
@@ -84,7 +89,8 @@ def run_local(
         limit: processes at a time, at least 1.
         folder: logs and pickles go to a new folder in it, one subfolder a call.
         workdir: the processes' working directory, first on Python's path.
-        on_change: told `(index, "running" | "done" | "failed")` as it happens.
+        on_change: told `(index, "running" | "done" | "failed")` as it happens; of the first,
+            just before the process starts.
         on_end: told the outcome of each call before `on_change` is.
         gpus: device names to hand out in turn, one a process; empty leaves all visible to all.
         threads: of each process; 0: OMP_NUM_THREADS where it is set, else an equal share of the
@@ -104,13 +110,13 @@ def run_local(
         raise ClusterError(f"expected the working directory; found no folder at {workdir}")
     folder = folder.absolute()
     make_private(folder)
-    # Local job numbers are process numbers and come round again: each call has its own folder
     folder = Path(tempfile.mkdtemp(prefix="local-", dir=folder))
     tell = on_change or _say_nothing
     waiting = list(range(len(calls)))
     slots = list(range(limit))
     running: list[_Running] = []
     outcomes: dict[int, Outcome] = {}
+    kills = deque([oom_kills()], maxlen=1 + round(KILL_S / POLL_S))
     with _caught_signals() as caught:
         try:
             while (waiting or running) and not caught:
@@ -120,20 +126,21 @@ def run_local(
                     task = as_task(
                         calls[index], _environment(gpus, slot, limit, threads), os.getpid()
                     )
-                    kills = oom_kills()
-                    job = _start(task, own, workdir, python)
-                    running.append(_Running(index, slot, job, own, kills))
                     tell(index, "running")
+                    process = _start(task, own, workdir, python)
+                    running.append(_Running(index, slot, process, own))
                 time.sleep(POLL_S)
-                for one in [one for one in running if one.job.done()]:
+                ended = [one for one in running if one.process.poll() is not None]
+                kills.append(oom_kills())
+                for one in ended:
                     running.remove(one)
                     slots.append(one.slot)
-                    outcomes[one.index] = _outcome(one)
+                    outcomes[one.index] = _outcome(one, kills[0], kills[-1])
                     if on_end is not None:
                         on_end(outcomes[one.index])
                     tell(one.index, "failed" if outcomes[one.index].error else "done")
         finally:
-            _end([one.job for one in running])
+            _end([one.process for one in running])
     if caught:
         if caught[0] == signal.SIGINT:
             raise KeyboardInterrupt
@@ -149,7 +156,6 @@ def _environment(
     gpus: Sequence[str], slot: int, limit: int, threads: int
 ) -> Mapping[str, str | None]:
     """A process's GPU, and how many threads it has."""
-    # submitit hides all GPUs from a local job unless it is told their numbers
     mine = gpus[slot % len(gpus)] if gpus else os.environ.get("CUDA_VISIBLE_DEVICES")
     share = max(1, len(os.sched_getaffinity(0)) // limit)
     count = str(threads or os.environ.get("OMP_NUM_THREADS") or share)
@@ -163,44 +169,79 @@ def _environment(
 
 def _start(
     task: Callable[[], object], folder: Path, workdir: Path, python: str
-) -> submitit.Job[Any]:
-    import submitit
+) -> subprocess.Popen[bytes]:
+    """Start the process of one call.
+
+    By submitit's runner, but without its controller, which keeps the exit status to itself.
+    """
+    # Late: submitit takes a while to start, and most callers only ask
+    from submitit.core.utils import DelayedSubmission
 
     make_private(folder)
-    executor = submitit.LocalExecutor(folder, python=shlex.quote(python))
-    executor.update_parameters(timeout_min=NO_LIMIT_MIN)
-    # The child inherits the folder, and that the terminal's interrupt is not for it
-    with contextlib.chdir(workdir), _ignored_interrupt():
-        return executor.submit(task)
+    submission = DelayedSubmission(task)
+    submission.set_timeout(NO_LIMIT_MIN, MAX_TIMEOUTS)
+    submission.dump(_paths(folder).submitted_pickle)
+    command = [python, "-u", "-m", "submitit.core._submit", str(folder)]
+    environment = {
+        **os.environ,
+        "SUBMITIT_EXECUTOR": "local",
+        "SUBMITIT_LOCAL_JOB_ID": str(JOB),
+        "SUBMITIT_LOCAL_GLOBALID": "0",
+    }
+    out_log, error_log = log_paths(folder, JOB)
+    # The child inherits that the terminal's interrupt is not for it
+    with out_log.open("ab") as out, error_log.open("ab") as error, _ignored_interrupt():
+        return subprocess.Popen(command, stdout=out, stderr=error, cwd=workdir, env=environment)
 
 
-def _outcome(one: _Running) -> Outcome:
-    job = Job(one.job.job_id)
-    log = log_paths(one.folder, job)[1]
+def _paths(folder: Path) -> JobPaths:
+    """Where submitit's runner looks for a call, and leaves what it returned."""
+    from submitit.core.utils import JobPaths
+
+    return JobPaths(folder, str(JOB))
+
+
+def _outcome(one: _Running, kills_before: int | None, kills: int | None) -> Outcome:
+    log = log_paths(one.folder, JOB)[1]
     try:
-        with one.job.paths.result_pickle.open("rb") as file:
+        with _paths(one.folder).result_pickle.open("rb") as file:
             kind, result = pickle.load(file)
-    except FileNotFoundError:  # killed: it had no time to leave a result
-        error = last_words(one.folder, job) or _as_killed(one.oom_kills, oom_kills())
+    except FileNotFoundError:  # it had no time to leave a result
+        error = _why_ended(one, kills_before, kills)
         return Outcome(one.index, error, None, log)
     if kind == "success":
         return Outcome(one.index, None, result, log)
-    error = last_error_line(one.folder, job) or "it ended with an error that its log does not name"
-    return Outcome(one.index, error, None, log)
+    return Outcome(one.index, error_in(result), None, log)  # its traceback
+
+
+def _why_ended(one: _Running, kills_before: int | None, kills: int | None) -> str:
+    """What is known of a process that ended without a result."""
+    status = one.process.returncode
+    if status == -signal.SIGKILL:  # whatever it said before, it did not know of this
+        return _as_killed(kills_before, kills)
+    if said := last_words(one.folder, JOB):
+        return said
+    if status < 0:
+        number = signal.Signals(-status)
+        return f"{'crashed with' if number in CRASHES else 'killed by'} {number.name}"
+    line = last_line(one.folder, JOB)
+    told = f"the last line of its log: {line}" if line else "its log is empty"
+    return f"ended without a word, with exit status {status}; {told}"
 
 
 def _as_killed(before: int | None, now: int | None) -> str:
-    """What is known of a process that ended without a word, which only SIGKILL brings about.
+    """What is known of a process that SIGKILL ended.
 
     Args:
-        before, now: kills for want of memory, as the kernel counts them; None where it does not.
+        before, now: processes that the kernel had ended for want of memory, on the whole machine,
+            shortly before and when this one had ended; None where it does not count them.
     """
-    if before is None or now is None:
-        return "killed by SIGKILL, by somebody or for want of memory"
-    if now > before:
-        some = "a process" if now - before == 1 else f"{now - before} processes"
-        return f"out of memory: killed by SIGKILL, and the kernel ended {some} for want of memory"
-    return "killed by SIGKILL, and not by the kernel for want of memory"
+    if before is not None and now is not None and now > before:
+        return (
+            "probably out of memory: killed by SIGKILL while the kernel ended processes for want "
+            "of it"
+        )
+    return "killed by SIGKILL, by somebody or for want of memory"
 
 
 def oom_kills() -> int | None:
@@ -212,19 +253,15 @@ def oom_kills() -> int | None:
         return None
 
 
-def _end(jobs: Sequence[submitit.Job[Any]]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End running processes: politely, then by force."""
-    for job in jobs:
-        # The number cannot be another process's: nobody has waited for this child yet
-        if not job.done():
-            os.kill(int(job.job_id), signal.SIGTERM)
+    for process in processes:
+        process.terminate()
     deadline = time.monotonic() + END_PATIENCE_S
-    while time.monotonic() < deadline and not all(job.done() for job in jobs):
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(POLL_S)
-    for job in jobs:
-        if not job.done():
-            # submitit's controller ends when the process it watches, its child, is gone
-            subprocess.run(["pkill", "-KILL", "-P", job.job_id], check=False)
+    for process in processes:
+        process.kill()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from slurm import endings
@@ -44,38 +45,53 @@ def last_ending(folder: Path, job: Job) -> tuple[Ending, str] | None:
 def error_in(log: str) -> str | None:
     """The line of a standard error log that tells best why its last attempt failed.
 
-    SLURM's own words come first (time limit, out of memory, cancelled), then the exception that
-    ended the last traceback, then the last line that is not mere chatter.
+    SLURM's own words come first (time limit, out of memory, cancelled), then the last crash in
+    native code or the exception that ended the last traceback, then the last line that is not mere
+    chatter.
     """
     lines = _last_attempt(log)
     ended = endings.in_lines(line for line in lines if not line.startswith("submitit "))
     if ended is not None:
         return ended[1]
-    tracebacks = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
-    if tracebacks:
-        for line in lines[tracebacks[-1] + 1 :]:
+    starts = [number for number, line in enumerate(lines) if line.startswith((TRACEBACK, CRASH))]
+    if starts:
+        if lines[starts[-1]].startswith(CRASH):
+            return lines[starts[-1]].strip()
+        for line in lines[starts[-1] + 1 :]:
             if line and not line[0].isspace():
                 return line.strip()
-    told = [line.strip() for line in lines if not NOISE.match(line)]
-    return told[-1] if told else None
+    told = _telling(lines)
+    return told[-1].strip() if told else None
+
+
+def last_line(folder: Path, job: Job) -> str | None:
+    """The last line of a job's last attempt that is not mere chatter; None where there is none."""
+    told = _telling(_last_attempt(_tail(log_paths(folder, job)[1])))
+    return told[-1].strip() if told else None
 
 
 def last_words(folder: Path, job: Job) -> str | None:
     """The line by which the process itself said that it was ending; None where it had no time to.
 
-    That is the exception that ended the last traceback, a crash in native code, or the signal that
-    it acted on. A warning printed some time before is not taken for the cause.
+    That is a crash in native code, the signal that it acted on, or the exception of a traceback
+    that nothing follows. What it printed some time before is not taken for the cause.
     """
-    lines = _last_attempt(_tail(log_paths(folder, job)[1]))
-    if any(line.startswith(TRACEBACK) for line in lines):
-        return error_in("\n".join(lines))
-    said = (line for line in reversed(lines) if line.startswith(CRASH) or of_signal(line))
-    return next(said, None)
+    lines = _telling(_last_attempt(_tail(log_paths(folder, job)[1])))
+    said = [line for line in lines if line.startswith(CRASH) or of_signal(line)]
+    if said:
+        return said[-1]
+    starts = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    last = [line for line in lines[starts[-1] + 1 :] if not line[0].isspace()] if starts else []
+    return last[0] if len(last) == 1 else None
 
 
 def of_signal(line: str) -> bool:
     """Whether a line says that a signal ended the process."""
     return endings.of_error(line) is endings.KILLED
+
+
+def _telling(lines: Sequence[str]) -> list[str]:
+    return [line for line in lines if not NOISE.match(line)]
 
 
 def _last_attempt(log: str) -> list[str]:

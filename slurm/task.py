@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -128,21 +127,11 @@ def _end_with(launcher: int) -> None:
     """Watch the launcher; where it was killed, nobody would hear of this process any more."""
 
     def watch() -> None:
-        # Between the two stands submitit's controller, which outlives the launcher.
-        while _parent_of(os.getppid()) == launcher:
+        while os.getppid() == launcher:
             time.sleep(LOOK_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _parent_of(process: int) -> int | None:
-    """Who started it, by Linux's own record; None where it has ended."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(status.partition("PPid:")[2].split()[0])
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

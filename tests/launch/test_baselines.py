@@ -6,14 +6,16 @@ import json
 import pickle
 import stat
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from launch import local, status, submit
 from launch.job import JobError, RunBaselines, baselines_by_fold
-from launch.states import job_of, states_of
+from launch.states import job_of, states_of, why_failed
 from slurm.devcluster.cluster import DevCluster
+from slurm.local import Outcome
 from stfmri import baselines
 from stfmri.study import locks
 from stfmri.study.errors import UserError
@@ -203,6 +205,34 @@ def baselines_registry() -> dict:
     from stfmri.evidence.baselines import BASELINES
 
     return dict(BASELINES)
+
+
+def test_a_run_that_dies_early_is_not_said_to_have_ended_as_it_did_before(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = iter(["ended as before"] * 4 + ["ended otherwise"] * 4)
+
+    def run_local(
+        calls: Sequence[Callable[[], object]],
+        *,
+        folder: Path,
+        on_change: Callable[[int, str], None],
+        on_end: Callable[[Outcome], None],
+        **rest: object,
+    ) -> list[Outcome]:
+        outcomes = [Outcome(index, next(ends), None, folder) for index in range(len(calls))]
+        for outcome in outcomes:
+            on_change(outcome.index, "running")
+            on_end(outcome)
+            on_change(outcome.index, "failed")
+        return outcomes
+
+    monkeypatch.setattr("launch.local.run_local", run_local)
+    typed = submission(root, "cluster=local", TWO)
+    for end in ("ended as before", "ended otherwise"):
+        assert submit.main(typed) == 1
+        runs = load_sweep(root / "runs/demo").all_runs
+        assert {why_failed(run, None, root) for run in runs} == {end}
 
 
 @pytest.mark.slow

@@ -40,6 +40,17 @@ def test_the_epochs_of_every_fold_are_those_that_its_steps_need(root: Path) -> N
     assert not list(root.rglob("splits/*.json"))
 
 
+def test_a_cache_that_cannot_be_reached_leaves_the_epochs_unknown(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*of: object) -> None:
+        raise OSError(116, "Stale file handle")
+
+    sweep = opened(root).sweep
+    monkeypatch.setattr(splits, "whole", unreachable)
+    assert epochs_by_name(sweep, sweep.runs) == {}
+
+
 def test_inner_runs_train_on_a_part_and_so_for_more_epochs(root: Path) -> None:
     chosen = "sweep.select={train.learning_rate:[1e-3,1e-4]}"
     sweep = opened(root, "train.steps=30", "split.test_fraction=0.25", chosen).sweep

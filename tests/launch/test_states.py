@@ -11,13 +11,13 @@ import pytest
 from launch import states, status
 from launch.cli import minutes
 from launch.progress import Epochs, epochs_of
-from launch.states import states_of
+from launch.states import states_of, why_failed
 from slurm.logs import log_paths
 from slurm.queue import Job, JobState
 from stfmri.study import locks
 from stfmri.study.compose import compose
 from stfmri.study.files import private_dir
-from stfmri.study.jobs import Submission, append_jobs
+from stfmri.study.jobs import Submission, append_jobs, last_jobs
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.sweep_file import write_sweep
 
@@ -162,6 +162,17 @@ def test_an_error_older_than_a_job_that_never_started_is_not_its_end(
     assert states_of(sweep)[3].state == "failed"
 
 
+def test_an_error_older_than_a_job_that_died_early_is_not_its_end(
+    sweep: Sweep, queue: list[int]
+) -> None:
+    run = sweep.runs[3]  # its process left a traceback
+    append_jobs(sweep.folder, [Submission(run.name, "9", None, "2099-01-01T00:00:00+00:00")])
+    log_paths(sweep.folder / "logs", Job("9"))[1].write_text("module: command not found\n")
+    assert why_failed(run, last_jobs(sweep.folder)[run.name], sweep.folder) == (
+        "module: command not found"
+    )
+
+
 def test_epochs_are_read_from_the_metrics(sweep: Sweep) -> None:
     assert epochs_of(sweep.runs[1]) == Epochs(2, 30.0, 0.75, pace_s=15.0)
     assert epochs_of(sweep.runs[0]) == Epochs()
@@ -227,10 +238,10 @@ def test_runs_wait_for_the_process_that_starts_them_until_they_begin_and_fail_af
     }
     status.main(["--sweep", "demo", "--root", in_turn.config.root])
     told = " ".join(capsys.readouterr().out.split())
-    assert "new/fold0 waiting 0/3 process 7 on here starts it in turn" in told
+    assert "new/fold0 waiting 0/3 process 7 on here submits or starts it" in told
     assert "stopped: killed by SIGKILL, by somebody (its process, log" in told
     assert "8 runs: 1 done, 1 running, 4 waiting, 1 failed, 1 stopped; " in told
-    assert "process 7 on here starts those that wait, in turn" in told
+    assert "process 7 on here submits or starts those that wait" in told
 
 
 def test_runs_do_not_wait_for_the_process_that_asks(

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,9 +122,49 @@ class SubmitAnother:
 class KillItself:
     """Dies as the kernel's out-of-memory killer does it, long after a warning."""
 
+    after_s: float = 0
+
     def __call__(self) -> None:
         print("UserWarning: of no account", file=sys.stderr, flush=True)
+        time.sleep(self.after_s)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Crash:
+    """Dies in native code, as by a bad pointer, some time after an error that did not matter."""
+
+    def __call__(self) -> None:
+        print_a_caught_error()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@dataclass
+class CaughtThenKilled:
+    """Prints the traceback of an error that did not matter, and is killed."""
+
+    def __call__(self) -> None:
+        print_a_caught_error()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class Leave:
+    """Ends as a native library does that cannot go on: with a line and a status."""
+
+    status: int
+
+    def __call__(self) -> None:
+        print_a_caught_error()
+        print("FATAL ERROR: cannot load libx.so", file=sys.stderr, flush=True)
+        os._exit(self.status)
+
+
+def print_a_caught_error() -> None:
+    try:
+        raise ValueError("caught")
+    except ValueError:
+        traceback.print_exc()
 
 
 @dataclass

@@ -46,11 +46,41 @@ def test_a_failing_and_a_killed_call_do_not_stop_the_others(tmp_path: Path, work
     assert outcomes[0].log.stat().st_size > 0
 
 
+def test_what_ended_a_process_is_told_by_its_exit_status_and_not_by_what_it_printed_earlier(
+    tmp_path: Path, workdir: Path
+) -> None:
+    outcomes = run_local(
+        [calls.Leave(2), calls.Crash(), calls.CaughtThenKilled()],
+        limit=3,
+        folder=tmp_path / "logs",
+        workdir=workdir,
+    )
+    left, crashed, killed = (outcome.error or "" for outcome in outcomes)
+    assert left == (
+        "ended without a word, with exit status 2; the last line of its log: FATAL ERROR: cannot "
+        "load libx.so"
+    )
+    assert crashed == "Fatal Python error: Segmentation fault"
+    assert killed.startswith(("killed by SIGKILL", "probably out of memory"))
+    assert endings.of_error(left) is endings.of_error(crashed) is None
+
+
+def test_memory_that_another_process_wanted_long_before_is_not_what_killed_a_run(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.monotonic()
+    monkeypatch.setattr(local, "oom_kills", lambda: int(time.monotonic() > began + 0.2))
+    [killed] = run_local(
+        [calls.KillItself(after_s=2)], limit=1, folder=tmp_path / "logs", workdir=workdir
+    )
+    assert killed.error == "killed by SIGKILL, by somebody or for want of memory"
+
+
 @pytest.mark.parametrize(
     ("before", "now", "told", "ending"),
     [
-        (3, 4, "out of memory: killed by SIGKILL, and the kernel ended a process", "out of memory"),
-        (3, 3, "killed by SIGKILL, and not by the kernel", "killed"),
+        (3, 4, "probably out of memory: killed by SIGKILL while the kernel", "out of memory"),
+        (3, 3, "killed by SIGKILL, by somebody or for want of memory", "killed"),
         (None, None, "killed by SIGKILL, by somebody or for want of memory", "killed"),
     ],
 )

@@ -30,6 +30,17 @@ def test_the_exception_of_the_last_traceback_tells() -> None:
     )
 
 
+def test_a_crash_is_told_by_its_first_line() -> None:
+    crash = (
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x7 (most recent call first):\n"
+        '  File "x.py", line 3 in f\n\nExtension modules: numpy, torch (total: 2)\n'
+    )
+    told = "Fatal Python error: Segmentation fault"
+    assert error_in(ATTEMPT.format(1) + crash + "srun: error: n1: task 0: Exited\n") == told
+    assert error_in(CHAINED + crash) == told
+    assert error_in(crash + CHAINED) == error_in(CHAINED)  # of a worker process
+
+
 def test_slurms_own_words_come_before_the_exception_they_caused() -> None:
     killed = "slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01 DUE TO TIME LIMIT ***\n"
     assert error_in(ATTEMPT.format(1) + killed + CHAINED) == (
@@ -73,6 +84,8 @@ def test_the_last_words_of_a_process_are_its_exception_its_crash_or_the_signal_i
     for text, told in (
         ("UserWarning: of no account\n", None),
         (CHAINED, "stfmri.study.errors.UserError: data/index.csv: no such file"),
+        (CHAINED + "epoch 1\n", None),
+        (CHAINED + "ended by SIGTERM\n", "ended by SIGTERM"),
         ("a warning\nended by SIGTERM\n", "ended by SIGTERM"),
         (
             "Fatal Python error: Segmentation fault\n\nThread 1:\n",
