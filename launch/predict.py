@@ -16,6 +16,7 @@ from launch.prediction.runs import choose, default_folder
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.results import REPORT_RECORD
+from stfmri.study.words import listed, plural
 
 if TYPE_CHECKING:
     from launch.prediction.examine import Examined
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_intermixed_args(arguments)
     _check(options)
     chosen = choose(options.run)
+    if sys.stderr.isatty():
+        about = f"the scans of {options.table}" if options.table else listed(options.scans)
+        print(f"asking {plural(len(chosen.runs), 'network')} about {about} …", file=sys.stderr)
     # Torch takes seconds to import; a mistyped call should not wait for it.
     from launch.prediction import tell
     from launch.prediction.answers import judge
@@ -129,12 +133,12 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--label is the column of the class in --table; without it leave it out")
     if options.table is not None and options.mask is not None:
         raise UserError("--mask is of one scan; with --table use its column mask")
-    files = {"--report": options.report}
+    written = {"--report": options.report}
     if options.table is None:
-        files["--out"] = options.out
+        written["--out"] = options.out
     else:
         _require_own_folder(options.out or Path(default_folder(options.table)))
-    for flag, path in files.items():
+    for flag, path in written.items():
         if path is None:
             continue
         if not absolute(path).parent.is_dir():
@@ -173,8 +177,8 @@ def _examined(scans: Sequence[Scan], first: Trained, *, pictures: bool) -> list[
     screen = Console(stderr=True)
     with masks_of(first.config) as masks:
         examine = Examiner(Chain.of(first.config), masks, usual_ml, pictures)
-        hidden = not screen.is_terminal or len(scans) == 1
-        shown = track(scans, "scans", console=screen, transient=True, disable=hidden)
+        hidden = not screen.is_terminal
+        shown = track(scans, "preprocessing", console=screen, transient=True, disable=hidden)
         return [examine(scan) for scan in shown]
 
 

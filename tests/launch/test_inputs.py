@@ -78,5 +78,7 @@ def test_a_subject_left_out_on_one_side_alone_is_refused(indexed: Config, tmp_pa
     write_index(indexed.cache, read_index(indexed.cache)[:2])
     write_rejected(indexed.cache, [Rejected("c", "c.nii", "left out: moved")])
     check_table(replace(indexed, data=data))
-    with pytest.raises(UserError, match=r"1 subject .* left out .*\(c\): say data.exclude=FILE here"):
+    with pytest.raises(
+        UserError, match=r"1 subject .* left out .*\(c\): say data.exclude=FILE here"
+    ):
         check_table(indexed)
