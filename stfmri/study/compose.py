@@ -22,7 +22,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -284,6 +284,13 @@ def _hydras(conf: Path, overrides: tuple[str, ...]) -> layers.Composition:
             del config["hydra"]
         values: Any = OmegaConf.to_container(config, resolve=True)
         return layers.Composition(values, chosen, layers.refers(OmegaConf.to_container(config)))
+    except MissingConfigException as error:  # named in a file; typed choices were looked up before
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        known = ", ".join(error.options or ())
+        raise ConfigError(
+            f"{' '.join(overrides)}: a file of {conf} asks for {group}={name}, which is not there"
+            f"{_nearest(name, error.options or ())}; there are {known}"
+        ) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:MOST_REASON]
         raise ConfigError(

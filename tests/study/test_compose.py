@@ -132,6 +132,22 @@ def test_an_unknown_sweep_lists_those_there_are() -> None:
         compose([], sweep="ful")
 
 
+def test_a_slip_in_a_sweep_file_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    monkeypatch.setattr(stfmri.study.compose, "CONF", conf)
+    text = "# @package _global_\ndefaults:\n  - override /preprocessing: mm8_tigth\n"
+    (conf / "sweep" / "mine.yaml").write_text(text, encoding="utf-8")
+    groups.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=r"=mm8_tigth.*did you mean mm8_tight\?"):
+            compose([], sweep="mine")
+    finally:
+        groups.cache_clear()
+
+
 def test_of_the_same_key_the_last_one_counts() -> None:
     assert compose(["train.epochs=3", "train.epochs=4"]).train.epochs == 4
 
