@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stfmri.study import lengths, selection, splits
@@ -93,13 +93,12 @@ def in_words(several: Sequence[Length]) -> list[str]:
     return [text]
 
 
-def without_effect(sweep: Sweep, found: Mapping[str, Length]) -> list[str]:
+def without_effect(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
     """That `train.epochs`, as the user set it, changes nothing, and what to set; else nothing."""
     typed = {item.key for item in parse_overrides(sweep.typed)}
-    several = list(found.values())
-    if "train.epochs" not in {*typed, *sweep.config.sweep.axes} or not several:
+    if "train.epochs" not in {*typed, *sweep.config.sweep.axes}:
         return []
-    idle = [length for length in several if length.is_lengthened]
+    idle = [length for length in lengths_of(sweep, runs).values() if length.is_lengthened]
     if not idle:
         return []
     asked = " and ".join(str(n) for n in sorted({length.train.epochs for length in idle}))

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from launch.lengths import lengths_of, without_effect
+from launch.lengths import without_effect
 from launch.outlook import outlook, slurm_packs
 from launch.packing import for_packs
 from launch.plan import Opened
@@ -53,7 +53,7 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
     for line in outlook(sweep, cluster, states, on_slurm=on_slurm):
         out.print(line, soft_wrap=True)
     networks = [run for state in states for run in state.tasks]
-    caution(out, without_effect(sweep, lengths_of(sweep, networks)))
+    caution(out, without_effect(sweep, networks))
     caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)
