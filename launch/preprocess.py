@@ -21,7 +21,7 @@ from slurm.queue import jobs_in
 from stfmri.study import locks
 from stfmri.study.caches import configurations
 from stfmri.study.config import Config
-from stfmri.study.errors import ConfigError
+from stfmri.study.errors import ConfigError, resumable
 
 SCANS_A_PART = 16  # some three minutes of brain extraction on one core
 EPILOG = """\
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @entry_point
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compose, find the scans, deal them out to jobs, submit."""
     options = parser().parse_intermixed_args(arguments)

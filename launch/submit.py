@@ -18,7 +18,7 @@ from launch.states import states_of
 from stfmri.study import config as configuration
 from stfmri.study import locks
 from stfmri.study.compose import groups
-from stfmri.study.errors import ConfigError
+from stfmri.study.errors import ConfigError, resumable
 from stfmri.study.files import clear_leftovers, private_dir
 from stfmri.study.results import are_current
 from stfmri.study.runs import Run, Sweep
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @entry_point
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compose the sweep, plan its runs, and submit those that need it."""
     options = parser().parse_intermixed_args(arguments)

@@ -16,7 +16,7 @@ from preprocessing.cohorts import LAYOUTS, find_scans
 from stfmri.study.caches import configurations
 from stfmri.study.config import Config
 from stfmri.study.duplicates import FILE_NAME, sentence
-from stfmri.study.errors import exit_on_error
+from stfmri.study.errors import exit_on_error, resumable
 from stfmri.study.words import listed
 
 if TYPE_CHECKING:
@@ -157,4 +157,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_on_error(main)())
+    sys.exit(exit_on_error(resumable(main))())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from stfmri.study.errors import exit_on_error
+from stfmri.study.errors import exit_on_error, resumable
 from stfmri.study.files import absolute
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.sweep_file import load_sweep, sweep_folder
@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @exit_on_error
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the baselines of the sweep that the command line names."""
     options = parser().parse_args(arguments)

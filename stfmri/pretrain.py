@@ -12,7 +12,7 @@ from stfmri.learning.pretraining.request import Request
 from stfmri.learning.pretraining.tasks import TASKS
 from stfmri.study import splits
 from stfmri.study.config import Config
-from stfmri.study.errors import ConfigError, exit_on_error
+from stfmri.study.errors import ConfigError, exit_on_error, resumable
 from stfmri.study.files import absolute, safe_name
 from stfmri.study.words import listed
 
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 @exit_on_error
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Pre-train what the command line asks for; 0 when it is done."""
     options = parser().parse_intermixed_args(arguments)

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stfmri.study.errors import exit_on_error
+from stfmri.study.errors import exit_on_error, resumable
 
 
 @exit_on_error
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `python -m stfmri.train`; 0 when the run is done."""
     parser = argparse.ArgumentParser(

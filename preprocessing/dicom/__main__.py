@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
-from stfmri.study.errors import UserError, exit_on_error
+from stfmri.study.errors import UserError, exit_on_error, resumable
 from stfmri.study.files import absolute
 from stfmri.study.locks import lock
 from stfmri.study.words import listed
@@ -57,6 +57,7 @@ exit status:
 
 
 @exit_on_error
+@resumable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Find, propose, have it confirmed, convert, tell."""
     asked = _parse(arguments)

@@ -19,7 +19,7 @@ from joblib import cpu_count
 
 from preprocessing.phantom import config as phantom_config
 from preprocessing.phantom.cohort import make_cohort
-from stfmri.study.errors import exit_on_error
+from stfmri.study.errors import exit_on_error, resumable
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -99,6 +99,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 @exit_on_error
+@resumable
 def main(arguments: list[str] | None = None) -> int:
     """Write a cohort from the command line; return the exit status."""
     asked = parse_arguments(arguments)

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import ParamSpec
 
 P = ParamSpec("P")
+INTERRUPTED = 130  # exit status, as shells have it
 
 
 class UserError(Exception):
@@ -68,10 +69,24 @@ def exit_on_error(main: Callable[P, int]) -> Callable[P, int]:
             print(f"error: {where}{said}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-            return 130
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
 
     return guarded
+
+
+def resumable(main: Callable[P, int]) -> Callable[P, int]:
+    """Say on an interrupt that the same command goes on; it lies inside `exit_on_error`."""
+
+    @functools.wraps(main)
+    def said(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            return INTERRUPTED
+
+    return said
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from stfmri.study.errors import (
     TrainingError,
     UserError,
     exit_on_error,
+    resumable,
 )
 
 
@@ -63,6 +64,18 @@ def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_only_a_command_that_goes_on_says_so_when_it_is_interrupted(
+    goes_on: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> int:
+        raise KeyboardInterrupt
+
+    assert exit_on_error(resumable(main) if goes_on else main)() == 130
+    said = "interrupted; the same command goes on where this one stopped"
+    assert capsys.readouterr().err == f"{said if goes_on else 'interrupted'}\n"
 
 
 def test_term_ends_a_command_as_an_interrupt_does_and_another_handler_stays() -> None:
