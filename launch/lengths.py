@@ -14,7 +14,7 @@ from stfmri.study.overrides import replaced
 from stfmri.study.runs import Run, Sweep
 from stfmri.study.splits import SplitFile
 from stfmri.study.splits.inner import inner_file
-from stfmri.study.words import plural
+from stfmri.study.words import ranged
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ def in_words(several: Sequence[Length]) -> list[str]:
     """How long the networks train, and which setting decides it; nothing where nobody can tell."""
     if not several:
         return []
-    epochs, steps = (
-        _range([getattr(length, name) for length in several]) for name in ("epochs", "steps")
-    )
-    text = f"each network trains {_counted(epochs, 'epoch')} of {_counted(steps, 'step')}"
+    text = f"each network trains {_epochs_and_steps(several)}"
     if settings := [length.train for length in several if length.is_lengthened]:
         text += (
             f": train.steps={_each(train.steps for train in settings)} asks for more than "
@@ -93,21 +90,22 @@ def in_words(several: Sequence[Length]) -> list[str]:
     return [text]
 
 
-def without_effect(sweep: Sweep, runs: Iterable[Run]) -> list[str]:
-    """That `train.epochs`, as the user set it, changes nothing, and what to set; else nothing."""
+def without_effect(sweep: Sweep, possible: Iterable[Sequence[Length]]) -> list[str]:
+    """That `train.epochs`, as the user set it, changes nothing, and what to set; else nothing.
+
+    Args:
+        possible: of each network's run, as `possible_lengths` has them.
+    """
     typed = {item.key for item in parse_overrides(sweep.typed)}
-    if "train.epochs" not in {*typed, *sweep.config.sweep.axes}:
-        return []
-    idle = [length for length in lengths_of(sweep, runs).values() if length.is_lengthened]
-    if not idle:
+    settled = [lengths[0] for lengths in possible if len(lengths) == 1]
+    idle = [length for length in settled if length.is_lengthened]
+    if not idle or "train.epochs" not in {*typed, *sweep.config.sweep.axes}:
         return []
     asked = " and ".join(str(n) for n in sorted({length.train.epochs for length in idle}))
     steps = _each(length.train.steps for length in idle)
-    epochs = _counted(_range([length.epochs for length in idle]), "epoch")
-    each = _counted(_range([length.steps for length in idle]), "step")
     return [
-        f"train.epochs={asked} has no effect, since train.steps={steps} asks for {epochs} of "
-        f"{each}; add train.steps=0 to train {asked} epochs"
+        f"train.epochs={asked} has no effect, since train.steps={steps} asks for "
+        f"{_epochs_and_steps(idle)}; add train.steps=0 to train {asked} epochs"
     ]
 
 
@@ -168,11 +166,7 @@ def _each(values: Iterable[int]) -> str:
     return " or ".join(str(value) for value in sorted(set(values)))
 
 
-def _range(values: Sequence[int]) -> tuple[int, int]:
-    return min(values), max(values)
-
-
-def _counted(ends: tuple[int, int], what: str) -> str:
-    """Such as `60 epochs` or `38 to 40 epochs`."""
-    low, high = ends
-    return plural(high, what) if low == high else f"{low} to {plural(high, what)}"
+def _epochs_and_steps(several: Sequence[Length]) -> str:
+    """Such as `38 to 40 epochs of 2 steps`."""
+    epochs = ranged([length.epochs for length in several], "epoch")
+    return f"{epochs} of {ranged([length.steps for length in several], 'step')}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from launch.cli import minutes
 from launch.cluster import left_to_the_choosing
-from launch.lengths import Length, in_words, possible_lengths
+from launch.lengths import Length, in_words
 from launch.machine import run_gb, shared, this_machine
 from launch.pace import earlier_pace
 from launch.packing import at_once, for_packs, packs_of, side_by_side
@@ -19,9 +19,17 @@ from stfmri.study.words import listed, plural
 
 
 def outlook(
-    sweep: Sweep, cluster: ClusterConfig, states: Sequence[RunState], *, on_slurm: bool
+    sweep: Sweep,
+    cluster: ClusterConfig,
+    states: Sequence[RunState],
+    possible: Mapping[str, Sequence[Length]],
+    *,
+    on_slurm: bool,
 ) -> list[str]:
     """How the networks that are to be submitted share GPUs, how long they train, and their hours.
+
+    Args:
+        possible: the lengths of the runs, and of the inner ones that they wait for.
 
     Returns:
         Lines for the user. How runs share the processor, where there is no GPU, is printed when
@@ -42,11 +50,10 @@ def outlook(
         )
         share = f"{_sharing(jobs, gpus)} of this machine: {jobs} at a time"
         lines = [f"{plural(len(networks), 'network')} on {share}"] if gpus else []
-    runs = {run.name: run for state in states for run in (state.run, *state.tasks)}
-    possible = possible_lengths(sweep, runs.values())
     lines += in_words([length for run in networks for length in possible.get(run.name, ())])
     # A run that has still to choose is given the time of its longest candidate.
     longest = {name: max(some, key=lambda one: one.epochs) for name, some in possible.items()}
+    runs = {run.name: run for state in states for run in (state.run, *state.tasks)}
     return lines + _hours(sweep, list(runs.values()), longest, packs, jobs)
 
 

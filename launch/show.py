@@ -9,7 +9,7 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from launch.lengths import without_effect
+from launch.lengths import possible_lengths, without_effect
 from launch.outlook import outlook, slurm_packs
 from launch.packing import for_packs
 from launch.plan import Opened
@@ -50,10 +50,12 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
     to_do = sum(state.is_to_do for state in states)
     new = "" if opened.is_new else ", as first submitted"
     out.print(f"{count_states(state.state for state in states)}; {to_do} to submit{new}")
-    for line in outlook(sweep, cluster, states, on_slurm=on_slurm):
+    networks = [run for state in states for run in state.tasks if not run.baseline]
+    runs = [run for state in states for run in (state.run, *state.tasks)]
+    lengths = possible_lengths(sweep, runs) if networks else {}
+    for line in outlook(sweep, cluster, states, lengths, on_slurm=on_slurm):
         out.print(line, soft_wrap=True)
-    networks = [run for state in states for run in state.tasks]
-    caution(out, without_effect(sweep, networks))
+    caution(out, without_effect(sweep, [lengths.get(run.name, []) for run in networks]))
     caution(out, doubts(states))
     if opened.note:
         out.print(opened.note, style="yellow", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -34,3 +34,9 @@ def listed(items: Sequence[object], most: int = 5) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """`1 fold`, `1,204 folds`, `2 studies` with `many` given."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def ranged(counts: Collection[int], one: str) -> str:
+    """`60 epochs`, or `38 to 40 epochs`; of at least one count."""
+    low, high = min(counts), max(counts)
+    return plural(high, one) if low == high else f"{low:,} to {plural(high, one)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import submit
+from launch import show, submit
 from launch.lengths import epochs_by_name, possible_lengths
 from launch.outlook import outlook
 from launch.pace import earlier_pace
@@ -100,8 +100,12 @@ def test_of_an_axis_of_steps_all_are_named_that_decide_the_length(
 
 
 def test_epochs_without_effect_are_said_with_what_to_set(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    asked: list[str] = []
+    once = show.possible_lengths
+    monkeypatch.setattr(show, "possible_lengths", lambda *of: asked.append("") or once(*of))
+
     def said(*typed: str) -> str:
         assert submit.main([*submission(root, *typed), "--dry-run"]) == 0
         return " ".join(capsys.readouterr().out.split())
@@ -115,6 +119,7 @@ def test_epochs_without_effect_are_said_with_what_to_set(
     told = said("train.steps=0", "train.batch_size=4", "train.epochs=6")
     assert "each network trains 6 epochs of 2 steps" in told
     assert "no effect" not in told
+    assert len(asked) == 2  # lengths are worked out once a plan
 
 
 def train(root: Path, name: str, volume_s: float) -> None:
@@ -135,7 +140,8 @@ def test_the_time_is_that_of_the_newest_sweep_of_the_same_network_and_volumes(ro
     sweep = opened(root).sweep
     states = [RunState(run, NEW) for run in sweep.runs]
     cluster = ClusterConfig(local_jobs=1)
-    plan = outlook(sweep, cluster, states, on_slurm=False)
+    lengths = possible_lengths(sweep, sweep.runs)
+    plan = outlook(sweep, cluster, states, lengths, on_slurm=False)
     assert plan[-1] == "how long the networks take will be shown after the first epoch"
     train(root, "older", 1000.0)
     os.utime(root / "runs/older/sweep.yaml", (1e9, 1e9))
@@ -143,7 +149,7 @@ def test_the_time_is_that_of_the_newest_sweep_of_the_same_network_and_volumes(ro
     # Two folds of two epochs of eight or nine volumes.
     trained = [len(fold.train) for fold in splits.check(sweep.first).folds]
     minutes = round(10.0 * 2 * sum(trained) / 60)
-    assert outlook(sweep, cluster, states, on_slurm=False)[-1] == (
+    assert outlook(sweep, cluster, states, lengths, on_slurm=False)[-1] == (
         f"at the pace of newer/mc3_18-scratch on a slow one: about {minutes} min with 1 run at a "
         "time"
     )

@@ -204,29 +204,29 @@ def test_the_plan_of_whole_nodes_is_runs_by_gpus_by_packs_and_hours_from_the_fir
     asked = ClusterConfig(runs_per_gpu=3, train=train)
     line = "18 networks in 3 jobs: each 2 GPUs × 3 side by side, 24 CPUs, 96 GB"
     later = "how long the networks take will be shown after the first epoch"
-    assert outlook(sweep, asked, states, on_slurm=True) == [line, later]
+    assert outlook(sweep, asked, states, {}, on_slurm=True) == [line, later]
     # The first run has had two of its ten epochs of six minutes: its job has the longest to go.
     trained(sweep.runs[0], 2, 360.0)
     states[0] = RunState(sweep.runs[0], STOPPED)
-    assert outlook(sweep, asked, states, on_slurm=True)[1] == (
+    assert outlook(sweep, asked, states, {}, on_slurm=True)[1] == (
         "at the pace of the epochs so far: about 1 h 00 min with 3 jobs at a time"
     )
     two = replace(asked, train=replace(train, array_parallelism=2))
-    assert outlook(sweep, two, states, on_slurm=True) == [
+    assert outlook(sweep, two, states, {}, on_slurm=True) == [
         f"{line}; at most 2 jobs at a time",
         "at the pace of the epochs so far: about 2 h 00 min with 2 jobs at a time",
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert outlook(sweep, asked, states, on_slurm=False) == [
+    assert outlook(sweep, asked, states, {}, on_slurm=False) == [
         "18 networks on 4 GPUs × 3 side by side of this machine: 12 at a time",
         "at the pace of the epochs so far: about 2 h 00 min with 12 runs at a time",
     ]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert outlook(sweep, replace(asked, local_jobs=6), states, on_slurm=False) == [
+    assert outlook(sweep, replace(asked, local_jobs=6), states, {}, on_slurm=False) == [
         "at the pace of the epochs so far: about 3 h 00 min with 6 runs at a time",
     ]
     done = [RunState(run, DONE) for run in sweep.runs]
-    assert outlook(sweep, asked, done, on_slurm=True) == []
+    assert outlook(sweep, asked, done, {}, on_slurm=True) == []
 
 
 def test_as_many_share_a_gpu_as_the_fullest_has() -> None:
