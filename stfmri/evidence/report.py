@@ -30,6 +30,7 @@ from stfmri.evidence.methods.table_one import split_table, table_one
 from stfmri.evidence.methods.wording import capital
 from stfmri.evidence.sentences import headline
 from stfmri.evidence.tables import Table, cell_text
+from stfmri.study.words import ranged
 
 # Pictures of mistakes that the page shows of each kind.
 MOST_CARDS = 8
@@ -221,6 +222,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     sources = len({subject.source for subject in cohort.used})
     records = results.evidence.records
     folds = len({record.run.fold for record in records}) or len(cohort.folds)
+    tested = [len(fold.test) for fold in cohort.folds]
     names = "classes: " + ", ".join(cohort.classes)
     plural = "" if folds == 1 else "s"
     collected = [(f"{read:,} of {len(records):,}", "runs collected")] if records else []
@@ -228,7 +230,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         (f"{len(cohort.used):,}", f"scans of {patients:,} patients"),
         (f"{len(cohort.classes)}", names if len(names) < 48 else "classes"),
         (f"{sources}", "source" if sources == 1 else "sources"),
-        (f"{folds}", f"fold{plural} of {cohort.mean_test_size():.0f} test scans"),
+        (f"{folds}", f"fold{plural} of {ranged(tested, 'test scan')}"),
         *collected,
     ]
 

@@ -290,6 +290,16 @@ def test_a_leader_among_equals_cannot_be_told_apart_from_any(tmp_path: Path) -> 
     assert "apart from any of the 5 other variants" in " ".join(headline(results))
 
 
+def test_of_folds_that_differ_in_size_the_report_gives_the_range(results: Results) -> None:
+    cohort = results.evidence.cohort
+    first, *others = cohort.folds
+    uneven = replace(cohort, folds=(replace(first, test=first.test[1:]), *others))
+    sizes = sorted(len(fold.test) for fold in uneven.folds)
+    given = replace(results, evidence=replace(results.evidence, cohort=uneven))
+    said = " ".join(what for _, what in report.facts(given))
+    assert f"folds of {sizes[0]} to {sizes[-1]} test scans" in said
+
+
 def test_the_report_loads_nothing_from_anywhere(results: Results) -> None:
     page = page_of(results)
     # A link to a DOI loads nothing until somebody follows it.
