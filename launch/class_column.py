@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 from collections import Counter
@@ -18,7 +17,7 @@ from preprocessing.cohorts.sheet import Sheet
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import write_atomic
 from stfmri.study.table_columns import number_of
-from stfmri.study.words import listed
+from stfmri.study.words import did_you_mean, listed
 
 MOST_CLASSES = 20
 LEAST_FOR_THREE = 60  # values, from which on three classes are proposed instead of two
@@ -45,10 +44,9 @@ def require_class_column(sheet: Sheet, label: str, *, asked: bool) -> None:
     }
     columns = "; ".join(f"{name} ({_counts(values)})" for name, values in able.items())
     hint = f"columns of few values: {columns}" if able else f"columns: {listed(sheet.header, 12)}"
-    close = difflib.get_close_matches(label, sheet.header, 1)
     if not asked:
         raise ConfigError(f"say which column of {sheet.path} is the class, --label NAME; {hint}")
-    meant = f"; did you mean {close[0]}?" if close else ""
+    meant = did_you_mean(label, sheet.header)
     raise ConfigError(f"--label: {sheet.path} has no column {label}{meant} ({hint})")
 
 

@@ -9,7 +9,6 @@ beyond the shell's own.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from stfmri.study.config import Config
 from stfmri.study.errors import ConfigError, first_line
 from stfmri.study.files import absolute
 from stfmri.study.serialise import from_dict
+from stfmri.study.words import did_you_mean
 
 # What Hydra lets through of a file in conf/ that is no YAML, no mapping, no UTF-8, or endless.
 UNREADABLE = (
@@ -177,7 +177,7 @@ def _known_choice(group: str, choice: str) -> None:
     if choice not in choices:
         what = f"--sweep {choice}" if group == "sweep" else f"{group}={choice}"
         raise ConfigError(
-            f"{what} is not known{_nearest(choice, choices)} (conf/{group} has: "
+            f"{what} is not known{did_you_mean(choice, choices)} (conf/{group} has: "
             f"{', '.join(choices)})"
         )
 
@@ -195,7 +195,7 @@ def _known_key(key: str) -> None:
         if part not in hints:
             prefix = "".join(f"{name}." for name in parts[:depth])
             raise ConfigError(
-                f"unknown key {key}{_nearest(key, _all_keys())} (known here: "
+                f"unknown key {key}{did_you_mean(key, (*groups(), *_all_keys()))} (known here: "
                 f"{', '.join(prefix + name for name in hints)})"
             )
         kind = hints[part]
@@ -225,11 +225,6 @@ def _all_keys() -> tuple[str, ...]:
                 yield prefix + name
 
     return tuple(below(Config, ""))
-
-
-def _nearest(found: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(found, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _typed_path(value: str) -> str | None:
@@ -289,7 +284,7 @@ def _hydras(conf: Path, overrides: tuple[str, ...]) -> layers.Composition:
         known = ", ".join(error.options or ())
         raise ConfigError(
             f"{' '.join(overrides)}: a file of {conf} asks for {group}={name}, which is not there"
-            f"{_nearest(name, error.options or ())}; there are {known}"
+            f"{did_you_mean(name, error.options or ())}; there are {known}"
         ) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:MOST_REASON]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -40,3 +41,9 @@ def ranged(counts: Collection[int], one: str) -> str:
     """`60 epochs`, or `38 to 40 epochs`; of at least one count."""
     low, high = min(counts), max(counts)
     return plural(high, one) if low == high else f"{low:,} to {plural(high, one)}"
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """`; did you mean sfcn?` where a known word is much like the one found; else nothing."""
+    close = difflib.get_close_matches(found, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -108,6 +108,7 @@ def test_a_path_in_conf_starts_at_the_root(tmp_path: Path) -> None:
     [
         ("train.epoch=3", "did you mean train.epochs?"),
         ("trian.epochs=3", "did you mean train.epochs?"),
+        ("modle=sfcn", "did you mean model?"),
         ("data=brats", "did you mean brats_ixi?"),
         ("sweep=full", "--sweep full"),
         ("epochs", "key=value"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from stfmri.study.errors import ConfigError
+from stfmri.study.words import did_you_mean
 
 
 def one_of(key: str, value: str, choices: Iterable[str]) -> None:
@@ -16,9 +16,10 @@ def one_of(key: str, value: str, choices: Iterable[str]) -> None:
     """
     choices = tuple(choices)
     if value not in choices:
-        close = difflib.get_close_matches(value, choices, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"{key} must be one of {', '.join(choices)}; found {value!r}{hint}")
+        raise ConfigError(
+            f"{key} must be one of {', '.join(choices)}; found {value!r}"
+            f"{did_you_mean(value, choices)}"
+        )
 
 
 def at_least(key: str, value: float, least: float) -> None:
