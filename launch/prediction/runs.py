@@ -12,8 +12,10 @@ from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.labels import variant_label
 from stfmri.study.naming import CONFIG_FILE, MODEL_FILE
-from stfmri.study.results import are_current, read_leader
+from stfmri.study.results import SUMMARY_FILE, are_current, read_leader
+from stfmri.study.runs import Sweep
 from stfmri.study.sweep_file import SWEEP_FILE, load_sweep
+from stfmri.study.words import did_you_mean, plural
 
 ENSEMBLE = "+ensemble"  # what the mean over a variant's seeds is called in the results
 
@@ -55,6 +57,7 @@ def choose(folders: Sequence[Path]) -> Chosen:
     notes: list[str] = []
     for given in folders:
         folder = absolute(given).resolve()
+        _require_folder(given, folder)
         if (folder / SWEEP_FILE).is_file():
             folder, found = _leading_variant(folder)
             notes += found
@@ -75,6 +78,21 @@ def choose(folders: Sequence[Path]) -> Chosen:
     return Chosen(" and ".join(names), tuple(runs), tuple(notes))
 
 
+def _require_folder(given: Path, folder: Path) -> None:
+    """Refuse a folder that is not there, naming the one that may be meant.
+
+    Raises:
+        UserError: with the nearest name in the deepest folder that is there.
+    """
+    if folder.exists():
+        return
+    missing = next(part for part in (*reversed(folder.parents), folder) if not part.exists())
+    beside = [path.name for path in missing.parent.iterdir() if path.is_dir()]
+    raise UserError(
+        f"--run {given}: there is no folder {missing}{did_you_mean(missing.name, beside)}"
+    )
+
+
 def default_folder(table: Path) -> str:
     """Where an external test on a table is written."""
     return f"external-{table.stem}"
@@ -89,14 +107,18 @@ def _runs_of_variant(folder: Path) -> Iterator[Path]:
 def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
     """The folder of the variant that the sweep's results put first, and notes on it."""
     results = sweep.parent.parent / "results" / sweep.name
+    submitted = load_sweep(sweep)
+    if not (results / SUMMARY_FILE).is_file():
+        _refuse_unfinished(submitted)
     leader = read_leader(results)
     if leader.variant is None:
+        _refuse_unfinished(submitted)
         raise UserError(
-            f"{results} names no leading variant; collect the sweep when runs have finished, or "
-            "name a variant with --run"
+            f"{results} names no leading variant; collect the sweep again, or name a variant with "
+            "--run"
         )
     notes = [f"the leading variant of the sweep {sweep.name} is {leader.variant} ({results})"]
-    if not are_current(load_sweep(sweep)):
+    if not are_current(submitted):
         notes.append(
             f"the results of {sweep.name} were not made from the predictions that it has now: "
             "collect it again, as another variant may lead"
@@ -107,6 +129,21 @@ def _leading_variant(sweep: Path) -> tuple[Path, list[str]]:
             "runs have finished"
         )
     return sweep / leader.variant.removesuffix(ENSEMBLE), notes
+
+
+def _refuse_unfinished(sweep: Sweep) -> None:
+    """Refuse a sweep without results while some of its runs have still to finish.
+
+    Raises:
+        UserError: saying how many, and how to see them.
+    """
+    left = sum(not run.is_done() for run in sweep.all_runs)
+    if left:
+        raise UserError(
+            f"{left} of {plural(len(sweep.all_runs), 'run')} of {sweep.folder} have not finished, "
+            "and without its results no variant leads; see them with python launch/status.py "
+            f"--sweep {sweep.name}, or name finished runs with --run"
+        )
 
 
 def _label_of(run: Path) -> str:
