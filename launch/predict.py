@@ -13,6 +13,7 @@ from rich.progress import track
 
 from launch.cli import entry_point
 from launch.prediction.runs import choose, default_folder
+from stfmri.study import selection
 from stfmri.study.errors import UserError
 from stfmri.study.files import absolute
 from stfmri.study.results import REPORT_RECORD
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_intermixed_args(arguments)
     _check(options)
     chosen = choose(options.run)
+    scans = _scans_named(options, chosen.runs[0])
     if sys.stderr.isatty():
         about = f"the scans of {options.table}" if options.table else listed(options.scans)
         print(f"asking {plural(len(chosen.runs), 'network')} about {about} …", file=sys.stderr)
@@ -107,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from stfmri.learning.models import load_trained
 
     first = load_trained(chosen.runs[0])
-    scans = _scans(options, first)
     if options.table is not None:
+        scans = _scans_listed(options, first)
         require_new(scans, Chain.of(first.config), chosen.runs)
     found = _examined(scans, first, pictures=options.report is not None)
     refused = tuple(one for one in found if one.reason)
@@ -156,13 +158,30 @@ def _require_own_folder(out: Path) -> None:
         raise UserError(f"--out {out} holds other files; name a new folder, or an empty one")
 
 
-def _scans(options: argparse.Namespace, first: Trained) -> list[Scan]:
-    from launch.prediction.subjects import of_table, of_words
+def _scans_named(options: argparse.Namespace, run: Path) -> list[Scan]:
+    """The scans of the command line; none with --table.
 
-    data = first.config.data
-    if options.table is None:
-        return of_words(options.scans, data, options.mask, options.stripped)
-    return of_table(options.table, data, options.label, first.classes, options.stripped)
+    Raises:
+        UserError: where a file that was named is not there.
+    """
+    from launch.prediction.subjects import of_words
+
+    data = selection.config_of(run).data
+    scans = [] if options.table else of_words(options.scans, data, options.mask, options.stripped)
+    named = [path for scan in scans for path in scan.paths.values()]
+    named += [absolute(path) for path in (options.table, options.mask) if path is not None]
+    if absent := [path for path in named if not path.exists()]:
+        raise UserError(f"there is no file {listed(absent)}; correct the path, or leave it out")
+    return scans
+
+
+def _scans_listed(options: argparse.Namespace, first: Trained) -> list[Scan]:
+    """The scans of --table."""
+    from launch.prediction.subjects import of_table
+
+    return of_table(
+        options.table, first.config.data, options.label, first.classes, options.stripped
+    )
 
 
 def _examined(scans: Sequence[Scan], first: Trained, *, pictures: bool) -> list[Examined]:

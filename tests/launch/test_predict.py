@@ -632,12 +632,27 @@ def test_a_bad_scan_is_named_and_the_others_go_on(
     root: Path, other: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "torn.nii.gz").write_bytes(other.brains[0].read_bytes()[:2000])
-    scans = [tmp_path / "torn.nii.gz", tmp_path / "none.nii.gz", other.brains[0]]
+    scans = [tmp_path / "torn.nii.gz", other.brains[0]]
     assert predict.main(["--run", str(run_of(root)), "--stripped", *map(str, scans)]) == 1
     told = capsys.readouterr()
     assert "torn.nii.gz" in told.err
-    assert "none.nii.gz" in told.err
     assert other.brains[0].name in told.out
+
+
+@pytest.mark.parametrize(
+    "words", [["none.nii"], ["--mask", "none.nii", "BRAIN"], ["--table", "none.nii"]]
+)
+def test_a_path_without_a_file_is_refused_before_any_network_is_loaded(
+    words: list[str],
+    root: Path,
+    other: Cohort,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(models, "load_trained", None)
+    words = [word.replace("BRAIN", str(other.brains[0])) for word in words]
+    assert predict.main(["--run", str(run_of(root)), *words]) == 2
+    assert f"there is no file {Path.cwd() / 'none.nii'}" in capsys.readouterr().err
 
 
 # Calls
