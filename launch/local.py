@@ -19,7 +19,15 @@ from launch.job import TrainRuns, baselines_by_fold, forget_end, write_end
 from launch.lengths import epochs_by_name
 from launch.machine import Machine, run_gb, shared, this_machine
 from launch.packing import side_by_side
-from launch.progress import Row, asked_epochs, epochs_of, overall_left, progress_table, with_totals
+from launch.progress import (
+    Row,
+    asked_epochs,
+    epochs_of,
+    overall_left,
+    progress_table,
+    row_in_words,
+    with_totals,
+)
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
 from slurm.local import Outcome, run_local
 from stfmri.collect import main as collect
@@ -202,7 +210,7 @@ class _Board:
             due = time.monotonic() - at >= LINE_S
             if row.state == RUNNING and row.epochs.finished > before and due:
                 self._said[index] = (row.epochs.finished, time.monotonic())
-                self._out.print(_line(row), soft_wrap=True)
+                self._out.print(f"{row.run.name}: {row_in_words(row)}", soft_wrap=True)
 
     def _all(self) -> str:
         """One line for all of them."""
@@ -211,15 +219,6 @@ class _Board:
         text += f", {failed} failed" if failed else ""
         left = overall_left(self._rows)
         return text if left is None else f"{text}, about {minutes(left[0])} left"
-
-
-def _line(row: Row) -> str:
-    epochs = row.epochs
-    parts = [f"epoch {epochs.finished}/{row.total}"]
-    for name, value in (("loss", epochs.loss), ("validation loss", epochs.val_loss)):
-        parts += [] if value is None else [f"{name} {value:.4f}"]
-    parts += [] if row.left_s is None else [f"about {minutes(row.left_s)} left"]
-    return f"{row.run.name}: {', '.join(parts)}"
 
 
 @contextmanager

@@ -87,6 +87,11 @@ class Row:
         return self.state in ALIVE
 
     @property
+    def is_testing(self) -> bool:
+        """Whether it has trained its last epoch and has still to predict."""
+        return self.state == RUNNING and 0 < self.total <= self.epochs.finished
+
+    @property
     def left_s(self) -> float | None:
         """Seconds until its last epoch ends, at the pace of late; None where nobody can tell."""
         if self.state != RUNNING or self.epochs.pace_s is None:
@@ -168,7 +173,8 @@ def overall_left(rows: Sequence[Row]) -> tuple[float, int] | None:
             jobs.setdefault(row.job or f"without one, {number}", []).append(row)
     running = {name for name, some in jobs.items() if any(row.state == RUNNING for row in some)}
     paces = Paces(rows)
-    if not running or not paces:
+    trained = all(row.is_testing for some in jobs.values() for row in some)
+    if not running or not paces or trained:
         return None
     left_s = {name: paces.left_s(some) for name, some in jobs.items()}
     left = makespan(
@@ -244,10 +250,7 @@ def _runs(rows: Sequence[Row]) -> Table:
 def _run(row: Row) -> tuple[str | Text, ...]:
     """A run's line; its time is what is left, or what it took."""
     epochs = row.epochs
-    if row.left_s is not None:
-        spent = f"{minutes(row.left_s)} left"
-    else:
-        spent = minutes(epochs.seconds) if epochs.finished else ""
+    spent = _left(row) or (minutes(epochs.seconds) if epochs.finished else "")
     return (
         row.run.name,
         styled(row.state),
@@ -257,6 +260,22 @@ def _run(row: Row) -> tuple[str | Text, ...]:
         spent,
         row.where,
     )
+
+
+def _left(row: Row) -> str:
+    """How long it still trains; "" where nobody can tell."""
+    if row.is_testing:
+        return "testing"
+    return "" if row.left_s is None else f"{minutes(row.left_s)} left"
+
+
+def row_in_words(row: Row) -> str:
+    """Such as `epoch 3/50, loss 0.4120, 12 min left`, for a log."""
+    epochs = row.epochs
+    parts = [f"epoch {epochs.finished}/{row.total}"] if row.total else []
+    for name, value in (("loss", epochs.loss), ("validation loss", epochs.val_loss)):
+        parts += [] if value is None else [f"{name} {value:.4f}"]
+    return ", ".join(filter(None, (*parts, _left(row))))
 
 
 def _variants(rows: Sequence[Row]) -> Table:

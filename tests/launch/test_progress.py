@@ -20,6 +20,7 @@ from launch.progress import (
     epochs_of,
     overall_left,
     progress_table,
+    row_in_words,
     with_totals,
 )
 from launch.states import DONE, FAILED, NEW, PENDING, RUNNING, UNCERTAIN
@@ -78,6 +79,15 @@ def test_time_left_is_that_of_epochs_to_come_less_what_the_current_one_has_had()
     assert stuck.left_s == 0
     assert row(RUNNING).left_s is None
     assert row(DONE, 10).left_s is None
+
+
+def test_after_its_last_epoch_a_run_is_testing_and_no_time_is_said_to_be_left() -> None:
+    testing = row(RUNNING, TOTAL)
+    assert " testing" in printed(progress_table([testing]))[1]
+    assert row_in_words(testing).endswith(", testing")
+    told = " ".join(printed(overview(Look([testing, row(DONE, TOTAL, fold=1)], [], ""))))
+    assert "left" not in told
+    assert "left" in " ".join(printed(overview(Look([testing, row(NEW, fold=1)], [], ""))))
 
 
 def test_the_whole_takes_as_long_as_its_epochs_at_so_many_a_time_and_as_its_longest_run() -> None:
@@ -214,7 +224,7 @@ def test_a_local_sweep_in_a_pipe_says_what_starts_ends_and_how_far_each_is(
         "a/fold0: epoch 2/3",
         "a/fold0: done; 1 of 2 networks trained",
     ]
-    assert "loss 0.9000, about 1 min left" in lines[1]
+    assert "loss 0.9000, 1 min left" in lines[1]
 
 
 def test_a_local_sweep_in_a_terminal_has_a_line_for_each_live_run(sweep: Sweep) -> None:
