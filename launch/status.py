@@ -22,6 +22,7 @@ from launch.progress import (
     epochs_of,
     overall_left,
     progress_table,
+    row_in_words,
     with_totals,
 )
 from launch.show import job_and_node
@@ -89,10 +90,13 @@ class Look:
             bool(self.launcher) and not self.is_complete
         )
 
-    @property
-    def facts(self) -> list[tuple[str, str, int]]:
-        """What a new block is worth printing for."""
-        return [(row.run.name, row.state, row.epochs.finished) for row in self.rows]
+    def changed_since(self, before: Look) -> list[Row]:
+        """The runs that have another state than before, or another number of epochs."""
+        return [
+            row
+            for row, old in zip(self.rows, before.rows, strict=True)
+            if (row.state, row.epochs.finished) != (old.state, old.epochs.finished)
+        ]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -168,16 +172,23 @@ def _watch(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
 
 
 def _follow(out: Console, sweep: Sweep, pause_s: float, *, unfold: bool) -> Look:
-    """Print the sweep whenever a run has changed its state or finished an epoch."""
-    printed: list[object] = []
+    """Print the sweep once, and from then on a line for each run that has changed."""
+    last: list[Look] = []
 
     def show(look: Look) -> None:
-        if look.facts not in printed[-1:]:
-            if printed:
-                out.print()
-            printed[:] = [look.facts]
-            out.print(time.strftime("%Y-%m-%d %H:%M:%S"))
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        if not last:
+            out.print(now)
             out.print(overview(look, unfold=unfold))
+        elif changed := look.changed_since(last[-1]):
+            for row in changed:
+                words = ", ".join(filter(None, (row.state, row_in_words(row), row.where)))
+                out.print(f"{now} {row.run.name}: {words}", soft_wrap=True)
+            for failure in look.failures:
+                if failure not in last[-1].failures:
+                    out.print(failure, soft_wrap=True)
+            out.print(f"{now} {_summary(look)}", soft_wrap=True)
+        last[:] = [look]
 
     return _until_it_ends(sweep, pause_s, show)
 

@@ -181,6 +181,10 @@ def test_watching_through_a_pipe_prints_changes_alone_survives_the_queue_and_end
     assert status.main(arguments) == 0
     told = capsys.readouterr().out
     assert told.count("2 runs:") == 5  # one look of six found what was printed
+    # All runs once, and then those that have changed.
+    assert told.count("a/fold0") == 4
+    assert told.count("a/fold1") == 2
+    assert "a/fold0: running, epoch 2/10, loss 0.5000, 8 min left\n" in told
     assert "2 runs: 1 uncertain, 1 not submitted" in told
     assert pauses == [5.0] * 5
     assert looks == []
