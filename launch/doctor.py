@@ -21,9 +21,9 @@ from launch.doctor_gpus import gpu_checks
 from launch.finding import FAIL, OK, WARN, Finding
 from preprocessing.extraction import EXTRACTORS
 from slurm.errors import ClusterError
-from slurm.queue import alive, has_slurm, max_array_size
+from slurm.queue import NO_CLUSTER, alive, has_slurm, max_array_size
 from stfmri.learning import weights
-from stfmri.study.compose import compose_choice
+from stfmri.study.compose import compose, compose_choice
 from stfmri.study.files import sha256_of
 from stfmri.study.networks import lacking, networks
 from stfmri.study.ready_weights import READY_WEIGHTS
@@ -116,13 +116,19 @@ def _memory_gb() -> float:
 
 def cluster_checks() -> Iterator[Finding]:
     """SLURM's clients, its limits, accounting, GPUs to ask for."""
+    is_asked = compose([]).cluster.kind == "slurm"  # by conf/config.yaml
+    fix = "on a cluster: run this on a login node, or load its SLURM module"
     if not has_slurm():
-        fix = "on a cluster: run this on a login node, or load its SLURM module"
-        yield Finding(OK, "SLURM", "no sbatch: runs are trained on this machine", fix)
+        found = "no sbatch" if is_asked else "no sbatch: runs are trained on this machine"
+        yield Finding(FAIL if is_asked else OK, "SLURM", found, fix)
         return
     try:
         waiting, longest = len(alive()), max_array_size()
     except ClusterError as error:
+        if NO_CLUSTER.search(str(error)) and not is_asked:
+            found = "sbatch is here, but no cluster is configured"
+            yield Finding(WARN, "SLURM", found, f"{fix}; elsewhere submit with cluster=local")
+            return
         yield Finding(FAIL, "SLURM", str(error), "ask the cluster's staff, or use cluster=local")
         return
     yield Finding(OK, "SLURM", f"squeue answers; {waiting} jobs of yours are alive")

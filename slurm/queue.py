@@ -27,6 +27,8 @@ PATIENCE_S = 10.0  # for all attempts together
 # SLURM gives this where MaxArraySize cannot be read
 DEFAULT_MAX_ARRAY_SIZE = 1001
 MAX_ARRAY_SIZE = re.compile(r"MaxArraySize\s*=\s*(\d+)")
+# What the clients say where they are installed and no cluster is
+NO_CLUSTER = re.compile(r"establish a configuration source|unable to status file .*slurm\.conf")
 A_DAY = timedelta(days=1)
 
 # Of a surrounding job's environment: what would bind the new job to that job's resources

@@ -12,6 +12,8 @@ from launch.doctor_gpus import has_kernels
 from launch.finding import Finding
 from slurm.errors import ClusterError
 from stfmri.study import networks
+from stfmri.study.config import Config
+from stfmri.study.config.sweep import ClusterConfig
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,25 @@ def test_a_cluster_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) -
     [finding] = doctor.cluster_checks()
     assert finding.status == "fail"
     assert "cluster=local" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("auto", "warn"), ("local", "warn"), ("slurm", "fail")]
+)
+def test_slurms_programs_without_a_cluster_fail_only_where_slurm_is_asked_for(
+    kind: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alive() -> None:
+        raise ClusterError("squeue: fatal: Could not establish a configuration source")
+
+    monkeypatch.setattr(doctor, "compose", lambda _: Config(cluster=ClusterConfig(kind=kind)))
+    monkeypatch.setattr(doctor, "has_slurm", lambda: True)
+    monkeypatch.setattr(doctor, "alive", alive)
+    [finding] = doctor.cluster_checks()
+    assert finding.status == status
+    monkeypatch.setattr(doctor, "has_slurm", lambda: False)
+    [finding] = doctor.cluster_checks()
+    assert finding.status == ("fail" if kind == "slurm" else "ok")
 
 
 def test_weights_that_are_not_torchvisions_are_pointed_out(tmp_path: Path) -> None:
