@@ -88,18 +88,22 @@ def _check_volumes(config: Config) -> None:
 
 
 def _check_classes(data: DataConfig) -> None:
-    """Refuse `data.classes` that are not those of the cohort's scans, before any is preprocessed.
+    """Refuse a table or `data.classes` that preprocessing would refuse, before it is called for.
 
     Raises:
-        ConfigError: naming the classes.
+        UserError: naming the classes, or what is wrong with the table.
     """
-    if data.classes and all(getattr(data, key.name) for key in layout_of(data).keys):
-        try:
-            find_scans(data)
-        except ConfigError:
+    given = all(getattr(data, key.name) for key in layout_of(data).keys)
+    if not given or not (data.classes or data.table):
+        return
+    try:
+        find_scans(data)
+    except ConfigError:
+        raise
+    except UserError:
+        if data.table is not None and Path(data.table).is_file():
             raise
-        except UserError:
-            return  # preprocessing, which comes next, says what is wrong with the scans
+        # Of scans that are not there, preprocessing, which comes next, says what is wrong.
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:

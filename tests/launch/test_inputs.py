@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.inputs import check_table
+from launch.inputs import check_table, missing
+from launch.plan import open_sweep
 from preprocessing.cohorts import LAYOUTS, find_scans
 from preprocessing.command import preprocessing_command
 from stfmri.study.compose import compose
@@ -46,6 +47,16 @@ def test_the_command_means_the_same_classes(classes: tuple[str, ...]) -> None:
     config = replace(config, data=replace(config.data, classes=classes))
     words = shlex.split(preprocessing_command(config))[3:]
     assert compose(words).data.classes == classes
+
+
+def test_a_label_that_is_no_column_of_the_table_is_said_before_anything_is_preprocessed(
+    tmp_path: Path,
+) -> None:
+    table = tmp_path / "cohort.csv"
+    table.write_text("subject_id,path,sex\na,a.nii,x\nb,b.nii,y\n")
+    typed = ["data=table", f"data.table={table}", "data.label=sexx", "data.name=new"]
+    [said] = missing(open_sweep("demo", None, tmp_path, typed).sweep)
+    assert f"{table} lacks the column sexx (found: subject_id, path, sex)" in said
 
 
 @pytest.fixture
