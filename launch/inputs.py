@@ -39,7 +39,7 @@ def missing(sweep: Sweep) -> list[str]:
     """
     found = _libraries(sweep)
     # The volumes of every cache first: one division serves them all.
-    for check in (_check_volumes, partial(_check_split, sweep)):
+    for check in (partial(_check_volumes, sweep), partial(_check_split, sweep)):
         for config in sweep.by_cache.values():
             try:
                 check(config)
@@ -80,11 +80,11 @@ def _libraries(sweep: Sweep) -> list[str]:
     ]
 
 
-def _check_volumes(config: Config) -> None:
+def _check_volumes(sweep: Sweep, config: Config) -> None:
     if not (config.cache / "index.csv").is_file():
         _check_classes(config.data)
-    require_volumes(config)
-    check_table(config)
+    require_volumes(config, sweep.choice)
+    check_table(config, sweep.choice)
 
 
 def _check_classes(data: DataConfig) -> None:
@@ -121,8 +121,11 @@ def _beside(sweep: Sweep, config: Config) -> list[Config]:
     return [other for cache, other in sweep.by_cache.items() if cache != config.cache]
 
 
-def require_volumes(config: Config) -> None:
+def require_volumes(config: Config, choice: str) -> None:
     """Refuse a configuration whose cache, or whose external cohort's, is not built yet.
+
+    Args:
+        choice: of conf/sweep, that it comes from.
 
     Raises:
         UserError: naming the command that builds it.
@@ -135,7 +138,8 @@ def require_volumes(config: Config) -> None:
     for cache, wanted in needed:
         if not (cache / "index.csv").is_file():
             raise UserError(
-                f"no preprocessed volumes at {cache}; build them: {preprocessing_command(wanted)}"
+                f"no preprocessed volumes at {cache}; build them: "
+                f"{preprocessing_command(wanted, choice)}"
             )
 
 
@@ -158,15 +162,18 @@ def notes(sweep: Sweep) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def check_table(config: Config) -> None:
+def check_table(config: Config, choice: str = "") -> None:
     """Refuse a cache that was built from another table than `data.table`, where that is given.
 
     The same goes for `data.exclude`, and for what the table says of a subject.
 
+    Args:
+        choice: of conf/sweep, that the configuration comes from.
+
     Raises:
         UserError: naming the command that brings the cache up to date.
     """
-    data, cache = config.data, config.cache
+    data, cache, build = config.data, config.cache, partial(preprocessing_command, config, choice)
     given = all(getattr(data, key.name) for key in layout_of(data).keys)
     if not given or (data.table is None and data.exclude is None):
         return
@@ -180,7 +187,7 @@ def check_table(config: Config) -> None:
             f"{plural(len(left_out), 'subject')} of {data.table} left out when {cache} was built "
             f"({', '.join(sorted(left_out)[:3])}): say data.exclude=FILE here, too, or write it "
             "into the sweep's file (exclude: FILE, under data); to take them back, "
-            f"{preprocessing_command(config)}"
+            f"{build()}"
         )
     table = data.table or data.exclude
     for subjects, here, there in (
@@ -191,7 +198,7 @@ def check_table(config: Config) -> None:
             some = ", ".join(sorted(subjects)[:3])
             raise UserError(
                 f"{plural(len(subjects), 'subject')} in {here} and not in {there} ({some}): the "
-                f"volumes are of another table; build them, {preprocessing_command(config)}, or "
+                f"volumes are of another table; build them, {build()}, or "
                 "give this cohort a data.name of its own"
             )
     changed = [
@@ -203,7 +210,7 @@ def check_table(config: Config) -> None:
     if changed:
         raise UserError(
             f"{table} has changed since the volumes were indexed: {listed_words(changed)}; "
-            f"{preprocessing_command(config)} brings the index up to date, and builds no volume "
+            f"{build()} brings the index up to date, and builds no volume "
             "again that is there"
         )
 

@@ -85,7 +85,7 @@ def open_sweep(choice: str, name: str | None, root: Path, typed: Sequence[str]) 
         )
     folder = sweep_folder(root, config.sweep.name)
     if not (folder / SWEEP_FILE).is_file():
-        config = _with_folds(config, choose)
+        config = _with_folds(config, choice, choose)
         runs = expand(config, lambda choices: replace(choose(choices), split=config.split))
         sweep = Sweep(
             config,
@@ -148,8 +148,10 @@ def _known_subjects(config: Config) -> list[Subject]:
         return []
 
 
-def _with_folds(config: Config, choose: Callable[[Mapping[str, str]], Config]) -> Config:
-    """The number of folds filled in, where it takes the data to know it.
+def _with_folds(
+    config: Config, sweep: str, choose: Callable[[Mapping[str, str]], Config]
+) -> Config:
+    """The number of folds filled in, where it takes the data to know it; `sweep` is of conf/sweep.
 
     Raises:
         UserError: where the data is not there, or the sweep's caches differ in it.
@@ -158,7 +160,7 @@ def _with_folds(config: Config, choose: Callable[[Mapping[str, str]], Config]) -
         return config
     caches = caches_of(config, choose).values()
     for each in caches:
-        inputs.require_volumes(each)
+        inputs.require_volumes(each, sweep)
     found = {each.cache: splits.resolved(each).split for each in caches}
     first, *others = found.values()
     if any((other.n, other.column) != (first.n, first.column) for other in others):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from preprocessing.cohorts import LAYOUTS, layout_of
+from stfmri.study.caches import configurations
 from stfmri.study.compose import compose_choice, groups
 from stfmri.study.config import Config
 from stfmri.study.overrides import flatten
@@ -17,23 +19,47 @@ PLAIN = re.compile(r"(?!(?:true|false|null|inf|nan)$)[A-Za-z][\w.+-]*", re.IGNOR
 DEFAULT_GRID = "mm2"  # of conf/config.yaml; need not be typed
 
 
-def preprocessing_command(config: Config) -> str:
-    """The command that builds the cache of `config`, with no more arguments than it takes."""
+def preprocessing_command(config: Config, sweep: str = "") -> str:
+    """The command that builds the cache of `config`, with no more arguments than it takes.
+
+    Args:
+        sweep: the choice of conf/sweep that it comes from; named alone where it says everything.
+    """
     root = Path(config.root)
-    wanted = flatten(config)
+    words = ["python", "-m", "preprocessing"]
+    words += ["--sweep", sweep] if _says_it_all(sweep, config) else _overrides(config)
+    if root != Path.cwd():
+        words += ["--root", str(root)]
+    return shlex.join(words)
+
+
+def _says_it_all(sweep: str, config: Config) -> bool:
+    """Whether a choice of conf/sweep, without overrides, asks for the volumes of `config`."""
+    keys = layout_of(config.data).keys
+    if sweep not in groups()["sweep"] or not all(getattr(config.data, key.name) for key in keys):
+        return False
+    return any(
+        replace(one.data, external=config.data.external) == config.data
+        and one.preprocessing == config.preprocessing
+        for one in configurations((), sweep, Path(config.root))
+    )
+
+
+def _overrides(config: Config) -> list[str]:
+    """Choices and keys, in fewest words."""
+    root, wanted = Path(config.root), flatten(config)
     keys = layout_of(config.data).keys
     # The choices of the other layouts cannot be it.
     others = LAYOUTS.keys() - {config.data.kind}
     cohorts = [choice for choice in groups()["data"] if choice not in others]
-    words = ["python", "-m", "preprocessing", *_shortest("data", cohorts, wanted, root)]
+    words = _shortest("data", cohorts, wanted, root)
     # The usual one first, which is most often it.
     grids = sorted(groups()["preprocessing"], key=lambda choice: choice != DEFAULT_GRID)
     grid = _shortest("preprocessing", grids, wanted, root)
     words += [word for word in grid if word != f"preprocessing={DEFAULT_GRID}"]
-    words += [f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]]
-    if root != Path.cwd():
-        words += ["--root", str(root)]
-    return shlex.join(words)
+    return words + [
+        f"data.{key.name}={key.value}" for key in keys if not wanted[f"data.{key.name}"]
+    ]
 
 
 def _shortest(

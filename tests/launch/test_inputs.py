@@ -49,6 +49,15 @@ def test_the_command_means_the_same_classes(classes: tuple[str, ...]) -> None:
     assert compose(words).data.classes == classes
 
 
+def test_the_command_is_the_sweeps_own_where_its_file_says_everything(tmp_path: Path) -> None:
+    config = compose([], sweep="demo", root=tmp_path)
+    own = f"python -m preprocessing --sweep demo --root {tmp_path}"
+    assert preprocessing_command(config, "demo") == own
+    finer = replace(config, preprocessing=replace(config.preprocessing, spacing_mm=5.0))
+    assert "--sweep" not in preprocessing_command(finer, "demo")
+    assert "--sweep" not in preprocessing_command(compose(["data=table"]), "full")
+
+
 def test_a_label_that_is_no_column_of_the_table_is_said_before_anything_is_preprocessed(
     tmp_path: Path,
 ) -> None:
