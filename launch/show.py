@@ -41,7 +41,7 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
         )
         for state in states
     ]
-    lines = _folded(rows) if len(rows) > MOST_LINES else [(run.name, *more) for run, *more in rows]
+    lines = _folded(rows, networks=len(rows) > MOST_LINES)
     for name, state, to, request in lines[:MOST_ROWS]:
         table.add_row(name, styled(state), to, request)
     out.print(f"sweep {sweep.name} in {sweep.folder}", soft_wrap=True)
@@ -61,13 +61,22 @@ def show_plan(out: Console, opened: Opened, states: Sequence[RunState], *, on_sl
         out.print(opened.note, style="yellow", soft_wrap=True)
 
 
-def _folded(rows: Sequence[PlanRow]) -> list[tuple[str, str, str, str]]:
-    """Runs of one variant that are alike in a line, such as `sfcn-scratch: 10 runs`."""
+def _folded(rows: Sequence[PlanRow], *, networks: bool) -> list[tuple[str, ...]]:
+    """Runs of one variant that are alike in a line, such as `sfcn-scratch: 10 runs`.
+
+    Args:
+        networks: whether those of networks, too, and not of baselines alone.
+    """
+
+    def alike(row: PlanRow) -> tuple[str, ...]:
+        run, *more = row
+        return (run.variant if networks or run.baseline else run.name, *more)
+
     lines = []
-    for (variant, *more), some in itertools.groupby(rows, lambda row: (row[0].variant, *row[1:])):
+    for (name, *more), some in itertools.groupby(rows, alike):
         runs = [row[0] for row in some]
-        name = runs[0].name if len(runs) == 1 else f"{variant}: {plural(len(runs), 'run')}"
-        lines.append((name, *more))
+        several = f"{name}: {plural(len(runs), 'run')}"
+        lines.append((runs[0].name if len(runs) == 1 else several, *more))
     return lines
 
 

@@ -67,8 +67,9 @@ def test_a_dry_run_of_18_runs_takes_two_seconds_imports_no_torch_and_writes_noth
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    # Beside the networks, four baselines on three folds; and the line that counts them all.
-    assert done.stdout.count("not submitted") == 18 + 4 * 3 + 1
+    # Beside the networks, a line for each of four baselines; and the line that counts them all.
+    assert done.stdout.count("not submitted") == 18 + 4 + 1
+    assert "baseline-intensity: 3 runs" in done.stdout
     assert "python -m preprocessing data=brats_ixi data.brats=DIR data.ixi=DIR" in done.stdout
     assert {path.name for path in everything_in(tmp_path)} == {"torch.py"}
     # Processor time: tests run side by side, and waiting says nothing of the program.
