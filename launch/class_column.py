@@ -16,6 +16,7 @@ from preprocessing.cohorts.labels import is_unknown
 from preprocessing.cohorts.sheet import Sheet
 from stfmri.study.errors import ConfigError, UserError
 from stfmri.study.files import write_atomic
+from stfmri.study.shards import INDEX_COLUMNS
 from stfmri.study.table_columns import number_of
 from stfmri.study.words import did_you_mean, listed
 
@@ -32,12 +33,12 @@ def require_class_column(sheet: Sheet, label: str, *, asked: bool) -> None:
     Raises:
         ConfigError: naming the columns that may be meant.
     """
-    if label in sheet.header:
+    if label in sheet.header and label not in INDEX_COLUMNS:
         return
     able = {
         name: values
         for name in dict.fromkeys(sheet.header)
-        if name
+        if name not in ("", *INDEX_COLUMNS)
         and 1 < len(values := _values(sheet, name)) <= MOST_GROUPS
         # A value for each subject is a name, not a class.
         and len(values) < values.total()
@@ -46,6 +47,11 @@ def require_class_column(sheet: Sheet, label: str, *, asked: bool) -> None:
     hint = f"columns of few values: {columns}" if able else f"columns: {listed(sheet.header, 12)}"
     if not asked:
         raise ConfigError(f"say which column of {sheet.path} is the class, --label NAME; {hint}")
+    if label in INDEX_COLUMNS:
+        raise ConfigError(
+            f"--label {label}: a column of that name cannot be the class, since the index of the "
+            f"volumes has one; copy it in {sheet.path} to a column of another name ({hint})"
+        )
     meant = did_you_mean(label, sheet.header)
     raise ConfigError(f"--label: {sheet.path} has no column {label}{meant} ({hint})")
 

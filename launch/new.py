@@ -19,6 +19,7 @@ from launch.cautions import accuracy_margin, cautions
 from launch.class_column import cut, refuse_too_many, require_class_column
 from launch.cli import console, entry_point, new_parser, root_of
 from launch.study_file import BASE, MARK, here, overrides_of, settings_for, sweep_text
+from preprocessing.cohorts import LAYOUTS
 from preprocessing.cohorts.sheet import read_sheet
 from stfmri.study.compose import CONF, compose, parse_overrides
 from stfmri.study.config import Config
@@ -177,6 +178,16 @@ def _configuration(options: argparse.Namespace, root: Path) -> tuple[Config, lis
     typed = [word for word in options.cohort if word not in tables]
     if len(tables) > 1:
         raise ConfigError(f"expected one table, found {listed(tables)}")
+    if tables and absolute(tables[0]).is_dir():
+        kinds = [
+            layout.name
+            for layout in LAYOUTS.values()
+            if any(key.name == "folder" for key in layout.keys)
+        ]
+        raise ConfigError(
+            f"expected a table, found the folder {tables[0]}; of scans in a folder say the layout, "
+            f"as in data=bids data.folder={shlex.quote(tables[0])} (layouts: {', '.join(kinds)})"
+        )
     if tables:
         typed = ["data=table", f"data.table={tables[0]}", *typed]
     asked = [item.key for item in parse_overrides(typed)]

@@ -90,6 +90,29 @@ def test_the_file_says_where_the_cohort_is_what_its_class_is_and_starts_from_com
     assert submit.main(["--sweep", "mine", "--dry-run", "--root", str(tmp_path)]) == 0
 
 
+def test_a_folder_is_asked_for_with_its_layout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert new.main([str(tmp_path), "--label", "sex"]) == 2
+    said = capsys.readouterr().err
+    assert f"found the folder {tmp_path};" in said
+    assert f"data=bids data.folder={tmp_path} (layouts: " in said
+
+
+def test_a_column_of_the_index_is_neither_taken_nor_proposed_as_the_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "c.csv"
+    rows = [f"{n},{n}.nii,{'MF'[n % 2]},{'xy'[n % 2]}\n" for n in range(6)]
+    table.write_text("subject_id,path,sex,source\n" + "".join(rows))
+    for words in (["--label", "source"], []):
+        assert new.main([str(table), *words, "--root", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert ("--label source: a column of that name cannot be the class" in said) == bool(words)
+        assert "columns of few values: sex (" in said
+        assert "source (" not in said
+
+
 def test_settings_of_the_cohort_that_were_typed_stand(table: Path, tmp_path: Path) -> None:
     typed = ["data.covariates=[]", "data.missing=zeros", "data.name=shared", "data.classes=[M,F]"]
     assert new.main([str(table), "--label", "sex", *typed, "--root", str(tmp_path)]) == 0
@@ -145,7 +168,8 @@ def test_a_name_that_is_taken_is_refused_and_only_a_file_of_ours_is_replaced(
     [
         (["--label", "sexx"], "did you mean sex?"),
         ([], "columns of few values: sex (F 12, M 12)"),
-        (["--label", "subject_id"], "too many for classes"),
+        (["--label", "path"], "too many for classes"),
+        (["--label", "subject_id"], "cannot be the class"),
         (["--label", "sex", "--name", "../x"], "--name must be letters"),
         (["--label", "sex", "train.epochs=2"], "only settings of data"),
         (["--label", "age", "--cut", "60", "40"], "rising numbers"),
