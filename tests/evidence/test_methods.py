@@ -126,6 +126,18 @@ def test_the_text_states_the_numbers_of_the_cohort() -> None:
     assert "Each of the 2 folds has 3 scans for training and 3 for testing" in text
 
 
+def test_the_epochs_of_the_text_are_those_trained_where_all_runs_agree() -> None:
+    config = config_of()
+    longer = replace(config, train=replace(config.train, epochs=5, steps=150))
+
+    def said(*epochs: int) -> str:
+        runs = tuple({**PROVENANCE, "epochs": number} for number in epochs)
+        return text_of(study_of(None, Variant("ResNet3D", longer, runs)))
+
+    assert "Adam for 38 epochs in batches" in said(38, 38)
+    assert "Adam for 5 epochs or 150 steps, whichever was longer, in" in said(38, 40)
+
+
 def test_the_text_states_what_was_configured_and_recorded() -> None:
     text = text_of(study_of())
     for words in (

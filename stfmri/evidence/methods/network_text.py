@@ -169,7 +169,7 @@ def sentences(study: Study) -> tuple[str, ...]:
     found = [
         *architecture(study),
         *pretraining(study),
-        optimisation(settings),
+        optimisation(study),
         loss(),
         f"Training volumes were given {settings.said(AUGMENTATION)}; test volumes were never "
         "augmented.",
@@ -233,13 +233,23 @@ def parameters(runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def optimisation(settings: Settings) -> str:
+def optimisation(study: Study) -> str:
     """Optimiser, step size, batches and epochs."""
+    settings = study.settings
     return (
-        f"They were optimised by {settings.said(OPTIMISER)} for {settings.said(EPOCHS)} in "
+        f"They were optimised by {settings.said(OPTIMISER)} for {trained_for(study)} in "
         f"{settings.said(BATCH)}, with a learning rate of {settings.said(RATE)} "
         f"({settings.said(SCHEDULE)}) and a weight decay of {settings.said(DECAY)}."
     )
+
+
+def trained_for(study: Study) -> str:
+    """The epochs that every run trained, where they agree and none could stop early; else asked."""
+    found = {run.get("epochs") for run in study.provenances}
+    early = any(variant.config.train.early_stopping for variant in study.variants)
+    if len(found) == 1 and not early and isinstance(epochs := found.pop(), int):
+        return plural(epochs, "epoch")
+    return study.settings.said(EPOCHS)
 
 
 def loss() -> str:
