@@ -78,7 +78,7 @@ def _alone(numbers: Numbers, most_clipped: float) -> Iterator[str]:
     if not BRAIN_ML[0] <= numbers["brain_ml"] <= BRAIN_ML[1]:
         yield f"brain of {numbers['brain_ml']:.0f} ml"
     if numbers["border_cm2"] > BORDER_CM2:
-        yield f"cut by the scan's edge ({numbers['border_cm2']:.0f} cm²)"
+        yield f"brain cut by the scan's edge ({numbers['border_cm2']:.0f} cm²)"
     if not numbers["oriented"]:
         yield "left and right unknown"
     if (clipped := numbers.get("clipped") or 0) > most_clipped:

@@ -75,7 +75,7 @@ def test_warnings_name_what_is_odd_and_nothing_else() -> None:
     spread[5] = numbers(oriented=False)
     found = qc.warn(rows, spread)
     assert found[3] == ["volume unlike its source"]
-    assert found[4] == ["cut by the scan's edge (30 cm²)"]
+    assert found[4] == ["brain cut by the scan's edge (30 cm²)"]
     assert found[5] == ["left and right unknown"]
     assert qc.warn([row(0)], [numbers(brain_ml=4100.0)]) == [["brain of 4100 ml"]]
     twins = [row(0, sha256="x"), row(1, sha256="x")]
