@@ -45,7 +45,12 @@ REQUEUED = Ending(
     "requeued", is_error=False, states=("REQUEUED",), slurm=_words("DUE TO JOB REQUEUE")
 )
 # By whom or why, a signal does not say either
-KILLED = Ending("killed", is_error=False, error=_words(r"^(?:killed|ended) by SIG[A-Z]+"))
+KILLED = Ending(
+    "killed",
+    is_error=False,
+    slurm=_words(r"tasks? [\d,-]+: Killed$"),
+    error=_words(r"^(?:killed|ended) by SIG[A-Z]+"),
+)
 # SLURM says CANCELLED of every job that it ends itself: what tells more comes first
 ENDINGS = (
     Ending(
@@ -103,14 +108,14 @@ def of_error(text: str) -> Ending | None:
 def in_lines(lines: Iterable[str]) -> tuple[Ending, str] | None:
     """The ending that the lines of one attempt's log tell, and the line that tells it best.
 
-    What SLURM wrote comes before what submitit took its signal for.
+    What SLURM wrote comes before what submitit took its signal for, unless that tells more.
     """
     lines = list(lines)
     slurm = [DAEMON.sub("", line).strip(" *") for line in lines if DAEMON.match(line)]
     submitit = [SUBMITIT.sub("", line).strip() for line in lines if line.startswith("submitit ")]
     by_slurm = _first((ending, ending.slurm, slurm) for ending in ENDINGS)
     by_submitit = _first((ending, ending.submitit, submitit) for ending in ENDINGS)
-    if by_slurm is not None and by_slurm[0] is not REQUEUED:
+    if by_slurm is not None and by_slurm[0] not in (REQUEUED, KILLED):
         return by_slurm
     return by_submitit or by_slurm
 

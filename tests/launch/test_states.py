@@ -132,6 +132,11 @@ MEMORY = "slurmstepd-n1: error: StepId=9.0 exceeded memory limit (2 > 1), being 
         ("Traceback (most recent call last):\n  x\nMemoryError\n", "failed: out of memory: Memory"),
     ],
 )
+        (
+            "Traceback (most recent call last):\n  x\nValueError: caught\nepoch 2 of 9\n"
+            "srun: error: n1: task 0: Killed\n",
+            "stopped: killed: n1: task 0: Killed",
+        ),
 def test_an_ended_job_is_called_what_ended_it_and_its_log_is_named(
     sweep: Sweep, queue: list[int], log: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ CANCELLED = "slurmstepd-n1: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00
         ([f"{CANCELLED} DUE TO PREEMPTION ***"], "preempted"),
         ([f"{CANCELLED} DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***"], "lost its node"),
         ([f"{CANCELLED} DUE TO JOB REQUEUE ***"], "requeued"),
+        (["srun: error: n1: task 0: Killed"], "killed"),
+        ([TIME, "srun: error: n1: task 0: Killed"], "timed out"),
         (["slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0."], "out of memory"),
         (
             [MEMORY, f"{CANCELLED} ***"],
