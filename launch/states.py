@@ -163,6 +163,8 @@ def launcher_of(sweep: Sweep) -> locks.Holder | None:
 def _in_turn(found: RunState, launcher: locks.Holder) -> RunState:
     """The state of a run that nobody holds, while a launcher lives that starts each run once."""
     since = _moment(launcher.since)
+    if locks.was_held_elsewhere(found.run.folder, launcher.host, since.timestamp()):
+        return found  # the launcher left it to that process, and starts it no more
     if not any(_is_newer(file, since) for file in _traces(found.run)):
         return RunState(found.run, WAITING, found.job, holder=launcher)
     if not found.has_ended:  # it has begun, and imports torch; the launcher writes how it ends

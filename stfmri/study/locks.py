@@ -86,6 +86,20 @@ def holder(run_folder: Path) -> Holder | None:
     return found if found is not None and _is_alive(found, path) else None
 
 
+def was_held_elsewhere(run_folder: Path, host: str, moment: float) -> bool:
+    """Whether a process on another machine than `host`, dead since, seemed alive at that moment.
+
+    Args:
+        moment: in seconds since 1970.
+    """
+    path = run_folder / FILE_NAME
+    found = _read(path)
+    try:
+        return found is not None and found.host != host and path.stat().st_mtime > moment - STALE_S
+    except FileNotFoundError:
+        return False
+
+
 def _acquire(path: Path, mine: Holder) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{FILE_NAME}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -130,13 +132,13 @@ MEMORY = "slurmstepd-n1: error: StepId=9.0 exceeded memory limit (2 > 1), being 
         (f"{CANCELLED} DUE TO TIME LIMIT ***\n", "failed: timed out: JOB 9"),
         (f"{MEMORY}{CANCELLED} ***\n", "failed: out of memory: StepId=9.0 exceeded"),
         ("Traceback (most recent call last):\n  x\nMemoryError\n", "failed: out of memory: Memory"),
-    ],
-)
         (
             "Traceback (most recent call last):\n  x\nValueError: caught\nepoch 2 of 9\n"
             "srun: error: n1: task 0: Killed\n",
             "stopped: killed: n1: task 0: Killed",
         ),
+    ],
+)
 def test_an_ended_job_is_called_what_ended_it_and_its_log_is_named(
     sweep: Sweep, queue: list[int], log: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +249,19 @@ def test_runs_wait_for_the_process_that_starts_them_until_they_begin_and_fail_af
     assert "stopped: killed by SIGKILL, by somebody (its process, log" in told
     assert "8 runs: 1 done, 1 running, 4 waiting, 1 failed, 1 stopped; " in told
     assert "process 7 on here submits or starts those that wait" in told
+
+
+def test_a_run_whose_holder_elsewhere_died_does_not_wait_for_a_launcher_that_left_it_to_that(
+    in_turn: Sweep,
+) -> None:
+    runs = {run.variant: run for run in in_turn.runs}
+    holder = locks.Holder("elsewhere", 7, "0", "", "2026-01-01T10:00:00+00:00")
+    # The launcher began at noon, and takes a holder elsewhere for dead after five minutes.
+    for name, last_sign in (("new", "11:58"), ("killed", "11:50")):
+        text = json.dumps(asdict(holder))
+        leave(runs[name], "lock", text, f"2026-01-01T{last_sign}:00+00:00")
+    found = {state.run.variant: state.state for state in states_of(in_turn)}
+    assert (found["new"], found["killed"]) == ("stopped", "waiting")
 
 
 def test_runs_do_not_wait_for_the_process_that_asks(
