@@ -73,14 +73,16 @@ def test_a_sweep_of_an_earlier_version_has_none(planned: Path) -> None:
     assert baselines.main(["--sweep", "demo", "--root", str(planned.parents[1])]) == 0
 
 
-def test_a_dry_run_lists_them_and_what_each_asks_for(
+def test_a_dry_run_gives_each_baseline_a_line_with_what_its_runs_ask_for(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launch.states.has_slurm", lambda: False)
     assert submit.main(submission(root, TWO, "cluster=slurm", "--dry-run")) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     by_run = {words[0]: " ".join(words) for words in lines if words}
-    assert "no GPU, 2 CPUs, 8 GB, 60 min" in by_run["baseline-intensity/fold1"]
+    baseline = by_run["baseline-intensity:"]
+    assert "2 runs" in baseline
+    assert "no GPU, 2 CPUs, 8 GB, 60 min" in baseline
     assert "gpu:1, 4 CPUs" in by_run["mc3_18-scratch/fold1"]
     assert not (root / "runs").exists()
 
