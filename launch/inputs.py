@@ -82,19 +82,18 @@ def _libraries(sweep: Sweep) -> list[str]:
 
 def _check_volumes(sweep: Sweep, config: Config) -> None:
     if not (config.cache / "index.csv").is_file():
-        _check_classes(config.data)
+        _check_cohort(config.data)
     require_volumes(config, sweep.choice)
     check_table(config, sweep.choice)
 
 
-def _check_classes(data: DataConfig) -> None:
+def _check_cohort(data: DataConfig) -> None:
     """Refuse a table or `data.classes` that preprocessing would refuse, before it is called for.
 
     Raises:
         UserError: naming the classes, or what is wrong with the table.
     """
-    given = all(getattr(data, key.name) for key in layout_of(data).keys)
-    if not given or not (data.classes or data.table):
+    if not layout_of(data).is_named_in(data) or not (data.classes or data.table):
         return
     try:
         find_scans(data)
@@ -174,8 +173,8 @@ def check_table(config: Config, choice: str = "") -> None:
         UserError: naming the command that brings the cache up to date.
     """
     data, cache, build = config.data, config.cache, partial(preprocessing_command, config, choice)
-    given = all(getattr(data, key.name) for key in layout_of(data).keys)
-    if not given or (data.table is None and data.exclude is None):
+    is_named = layout_of(data).is_named_in(data)
+    if not is_named or (data.table is None and data.exclude is None):
         return
     listed = {scan.subject_id: scan for scan in find_scans(data) if not scan.excluded}
     without_volume = read_rejected(cache) or ()

@@ -35,8 +35,8 @@ def preprocessing_command(config: Config, sweep: str = "") -> str:
 
 def _says_it_all(sweep: str, config: Config) -> bool:
     """Whether a choice of conf/sweep, without overrides, asks for the volumes of `config`."""
-    keys = layout_of(config.data).keys
-    if sweep not in groups()["sweep"] or not all(getattr(config.data, key.name) for key in keys):
+    is_named = layout_of(config.data).is_named_in(config.data)
+    if sweep not in groups()["sweep"] or not is_named:
         return False
     return any(
         replace(one.data, external=config.data.external) == config.data

@@ -65,3 +65,7 @@ class Layout:
     label: str
     keys: tuple[Key, ...]
     find: Callable[[DataConfig], list[Scan]]
+
+    def is_named_in(self, data: DataConfig) -> bool:
+        """Whether all that the layout cannot do without is given."""
+        return all(getattr(data, key.name) for key in self.keys)
