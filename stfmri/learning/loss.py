@@ -28,3 +28,18 @@ def weighted_loss(
     """
     losses = F.cross_entropy(logits_BK, label_B, reduction="none", label_smoothing=smoothing)
     return (weight_K[label_B] * losses).mean()
+
+
+def guessing_loss(labels: Sequence[int], weight_K: Tensor, smoothing: float = 0.0) -> float:
+    """The least loss of a network that gives every volume the same probabilities.
+
+    Args:
+        labels: of the volumes that are trained on.
+        weight_K: of the classes in the loss, not all zero.
+        smoothing: as in `weighted_loss`.
+    """
+    counts_K = torch.bincount(torch.tensor(labels), minlength=len(weight_K))
+    wanted_K = weight_K.double().cpu() * counts_K / len(labels)
+    total = wanted_K.sum()
+    wanted_K = (1 - smoothing) * wanted_K + smoothing * total / len(weight_K)
+    return float(-torch.xlogy(wanted_K, wanted_K / total).sum())

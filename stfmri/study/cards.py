@@ -48,7 +48,7 @@ class Card:
         split_sha256: of the folds; empty for the whole cohort.
         chain: every setting that a voxel depends on, and the extractor's version.
         licence: of the data, in the user's words.
-        final: figures of the last epoch.
+        final: the training loss of the last epoch, and that of guessing.
         code: the commit that the program was of, and whether it had been changed.
     """
 

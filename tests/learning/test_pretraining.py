@@ -17,14 +17,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
+from torch import Tensor, nn
 
 from stfmri.learning import models, stages, training
 from stfmri.learning.data import Batch
 from stfmri.learning.learner import Learner
 from stfmri.learning.pretraining import loading
 from stfmri.learning.pretraining import request as requests
-from stfmri.learning.pretraining.instances import blanked
+from stfmri.learning.pretraining.instances import EMBEDDING, InstanceHead, blanked
 from stfmri.learning.pretraining.request import Request
 from stfmri.learning.pretraining.run import pretrain
 from stfmri.learning.pretraining.targets import of_column, of_subjects
@@ -364,3 +364,34 @@ def test_the_loss_of_self_supervision_falls(tmp_path: Path) -> None:
     pretrain(Request(replace(config, train=train), "made", "self"))
     losses = history.read(tmp_path / "data/pretrained/made/metrics.csv")["train_loss"]
     assert min(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_patients_that_are_learned_along_turn_by_the_learning_rate() -> None:
+    head = InstanceHead(features=8, patients=5)
+    before = head.patients.detach().clone()
+    rate = 0.01
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.0)
+    nn.functional.cross_entropy(head(torch.randn(4, 8)), torch.arange(4)).backward()
+    optimiser.step()
+    cosines = nn.functional.cosine_similarity(before, head.patients.detach(), dim=1)
+    # Adam's first step moves each of the numbers of a row by the rate.
+    turned = torch.arccos(cosines.clamp(max=1))
+    assert (turned > 0.9 * math.atan(rate * math.sqrt(EMBEDDING))).all()
+
+
+def test_the_end_names_the_loss_of_guessing_and_warns_where_nothing_was_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = cohort(tmp_path)
+    config = replace(config, train=replace(config.train, epochs=1, learning_rate=1e-9))
+    request = Request(config, "made", "self")
+    pretrain(request)
+    # Each of 12 patients is a class, weighted by 1 - 1/12.
+    guessing = math.log(12) * 11 / 12
+    assert cards.read(request.folder / "card.json").final["guessing_loss"] == pytest.approx(
+        guessing
+    )
+    said = capsys.readouterr().out
+    assert f"guessing would have {guessing:.3g}" in said
+    assert "hardly learned" in said
+    assert "train.epochs=2" in said

@@ -58,7 +58,9 @@ class InstanceHead(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(features, features), nn.ReLU(), nn.Linear(features, EMBEDDING)
         )
-        self.patients = nn.Parameter(torch.randn(patients, EMBEDDING))
+        # Rows of length one. AdamW moves each number by the learning rate, whatever the gradient,
+        # so rows of length 11, as randn has them, would hardly turn.
+        self.patients = nn.Parameter(F.normalize(torch.randn(patients, EMBEDDING), dim=1))
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """Return logits (B, K)."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from stfmri.learning import acceleration, checkpoint, models, training
 from stfmri.learning.data import Part
+from stfmri.learning.loss import guessing_loss
 from stfmri.learning.pretraining import request as requests
 from stfmri.learning.pretraining.loading import without_head
 from stfmri.learning.pretraining.request import Request
@@ -33,6 +34,7 @@ from stfmri.study.splits import Fold, Split, SplitFile, Subject
 from stfmri.study.words import plural
 
 HEAD_TAG = 1  # its seed is not the network's
+HARDLY = 0.97  # of the loss of guessing; what is above has learned next to nothing
 
 
 def pretrain(request: Request) -> None:
@@ -120,9 +122,22 @@ class Pretraining(training.Run):
         with replacing(file) as temporary:
             state = without_head(self.learner.bare_network, models.head_of(self.config.model))
             checkpoint.write_tensors(temporary, state)
-        cards.write(self._card(sha256_of(file)), self.folder)
+        loss, guessing = self.history.column("train_loss")[-1], self._guessing()
+        cards.write(self._card(sha256_of(file), loss, guessing), self.folder)
         checkpoint.discard(self.folder)
         print(f"done: {file}; use it as {PRETRAINED}{self.request.name}", flush=True)
+        print(f"its loss ended at {loss:.3g}; guessing would have {guessing:.3g}", flush=True)
+        if loss > HARDLY * guessing:
+            print(
+                "warning: it has hardly learned its task, so its weights are little better than "
+                f"random ones; train longer (train.epochs={2 * self.learner.epochs}, under another "
+                "--name)",
+                flush=True,
+            )
+
+    def _guessing(self) -> float:
+        smoothing = self.config.train.label_smoothing
+        return guessing_loss(self.targets.labels, self.learner.weight_K, smoothing)
 
     def _divided(self) -> Split:
         """Everybody trains, as the task's classes; nobody is tested."""
@@ -168,7 +183,7 @@ class Pretraining(training.Run):
                 network.set_submodule(head, self.task.head(features, self.targets.count))
         return network
 
-    def _card(self, sha256: str) -> Card:
+    def _card(self, sha256: str, loss: float, guessing: float) -> Card:
         config, request = self.config, self.request
         shard = self.volumes.chain(self.fold.train[0])
         return Card(
@@ -189,7 +204,7 @@ class Pretraining(training.Run):
             licence=request.licence,
             seed=config.train.seed,
             epochs=self.learner.epoch,
-            final={"train_loss": self.history.column("train_loss")[-1]},
+            final={"train_loss": loss, "guessing_loss": guessing},
             code=code_state(),
             weights_sha256=sha256,
             subjects=tuple(
