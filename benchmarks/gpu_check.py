@@ -2,7 +2,8 @@
 
 The parts are in benchmarks/gpu/, one module each. A part stops at the first figure outside its
 limit, and the remaining parts are not run, unless told to keep going. Every figure so far is in the
-JSON file at any time. The checks need torch, torchvision, accelerate, h5py and numpy alone.
+JSON file at any time. The checks need torch, torchvision, accelerate, h5py and numpy alone, and
+part E compares with whichever peers are installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from common import add_device, find_device, machine, new_parser
 from gpu.record import OutOfLimitsError, Part, Report
 from gpu.registry import PARTS
 
+EPILOG = """\
+Part E also needs torchio, nibabel and monai, to compare with. A machine without internet takes them
+as wheels, made where there is internet, for its version of Python:
+
+  pip download --no-deps --only-binary=:all: --python-version 3.12 \\
+      --platform manylinux2014_x86_64 --dest wheels torchio nibabel simpleitk monai deprecated
+  pip install --no-deps --no-index wheels/*.whl"""
 PACKAGES = ("torch", "torchvision", "triton", "accelerate", "h5py", "numpy")
 
 
@@ -45,10 +53,16 @@ def check(report: Report, parts: list[Part]) -> int:
 
 def main() -> int:
     """Run what the command line asks for."""
-    parser = new_parser(__doc__ or "")
+    parser = new_parser(__doc__ or "", EPILOG)
     add_device(parser)
     letters = [part.letter for part in PARTS]
-    parser.add_argument("--part", nargs="+", choices=letters, default=letters)
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        choices=letters,
+        default=letters,
+        help="; ".join(f"{part.letter}: {part.title}" for part in PARTS) + " (default: all)",
+    )
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), metavar="FILE")
     parser.add_argument(
         "--keep-going", action="store_true", help="go on after a figure outside its limits"

@@ -40,6 +40,7 @@ from training_steps import CLASSES, MODELS, OurStep, UsualStep, accelerator_for,
 from stfmri.learning import device as devices
 from stfmri.learning import models
 from stfmri.study.config.training import ModelConfig
+from stfmri.study.errors import TrainingError
 
 SHAPE = (78, 120, 120)
 TOY_SHAPE = (8, 24, 24)
@@ -72,22 +73,26 @@ def repeat(step: Step, batch: tuple[Tensor, Tensor], times: int) -> None:
 
 def best_batch(
     make: Callable[[], Step],
+    accelerator: Accelerator,
     shape: tuple[int, ...],
-    device: torch.device,
     sizes: Sequence[int] = BATCHES,
 ) -> int:
     """Of some batch sizes that with the most volumes a second, as far as memory allows."""
     rates = {1: 0.0}
-    step = make()
     for size in sizes:
-        batch = batch_of(size, shape, device)
+        let_go(accelerator)
+        step = make()  # anew, since a captured step replays the size that it met first
+        batch = batch_of(size, shape, accelerator.device)
         try:
             taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
-        except RuntimeError as error:  # cuDNN says of a full memory that it found no engine
+        # cuDNN says of a full memory that it found no engine; a capture fails as TrainingError.
+        except (RuntimeError, TrainingError) as error:
             if "memory" not in str(error) and "engine" not in str(error):
                 raise
             print(f"  no batch of {size}: {str(error).splitlines()[0]}", file=sys.stderr)
             break
+        finally:
+            del step
         rates[size] = size / min(taken["step"])
     return max(rates, key=lambda size: rates[size])
 
@@ -127,9 +132,8 @@ def speed(
         )
         rows.append(memory)
         if batches:
-            own = best_batch(ours, shape, device, batches)
-            let_go(accelerator)
-            sizes.append((own, best_batch(usual, shape, device, batches)))
+            own, theirs = (best_batch(make, accelerator, shape, batches) for make in (ours, usual))
+            sizes.append((own, theirs))
     for own, theirs in sizes:
         let_go(accelerator)
         rows += compare(name, (ours(), usual()), (own, theirs), rounds, shape, ceilings, device)

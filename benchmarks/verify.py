@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from accelerate import Accelerator
 from cohort import PAPER_SUBJECTS, PAPER_TRAINING, config_for, write_cache
 from common import (
     Row,
@@ -66,10 +67,10 @@ def verified(config: Config, rounds: int) -> Verified:
     return Verified(len(rows), gigabytes, seconds, processor)
 
 
-def training_of(config: Config, accelerator: object) -> Run:
+def training_of(config: Config, accelerator: Accelerator) -> Run:
     """A run of our fastest network that has not begun."""
     folder = private_dir(Path(config.root) / "runs" / FASTEST / "fold0")
-    run = Run(replaced(config, {"model.name": FASTEST}), folder, accelerator)  # type: ignore[arg-type]
+    run = Run(replaced(config, {"model.name": FASTEST}), folder, accelerator)
     run.verification.require()  # the one of its own, which is measured apart
     return run
 
@@ -99,34 +100,27 @@ def added_on_gpu(training: Run, rounds: int) -> tuple[float, float]:
     return added, alone
 
 
-def main() -> int:
-    """Print the table; 1 where the mark is missed."""
-    parser = new_parser(__doc__ or "")
-    add_device(parser)
-    parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default 3)")
-    options = parser.parse_args()
-    rounds = 1 if options.quick else options.rounds
-    device = find_device(options.device)
-    accelerator = accelerator_for(device)
-    with tempfile.TemporaryDirectory() as name:
-        whole = config_for(Path(name) / "whole", toy=options.quick)
-        with said_on_stderr("591 volumes are written, then verified"):
-            write_cache(whole, 12 if options.quick else PAPER_SUBJECTS)
-            done = verified(whole, rounds)
-        if device.type == "cuda":
-            with said_on_stderr("epochs with a verification and without"):
-                added, alone = added_on_gpu(training_of(whole, accelerator), rounds)
-        else:
-            few = config_for(Path(name) / "few", toy=options.quick)
-            write_cache(few, CPU_SUBJECTS)
-            with said_on_stderr("epochs of a few volumes"):
-                training = training_of(few, accelerator)
-                taken = [epoch(training, verifies=False)[1] for _ in range(rounds + 1)][1:]
-            alone = statistics.median(taken) / len(training.fold.train) * PAPER_TRAINING
-            added = done.processor_s
+def measure(root: Path, accelerator: Accelerator, rounds: int, *, toy: bool) -> list[Row]:
+    """The table: what verifying a cohort takes, and what it adds to the first epoch."""
+    device = accelerator.device
+    whole = config_for(root / "whole", toy=toy)
+    with said_on_stderr("591 volumes are written, then verified"):
+        write_cache(whole, 12 if toy else PAPER_SUBJECTS)
+        done = verified(whole, rounds)
+    if device.type == "cuda":
+        with said_on_stderr("epochs with a verification and without"):
+            added, alone = added_on_gpu(training_of(whole, accelerator), rounds)
+    else:
+        few = config_for(root / "few", toy=toy)
+        write_cache(few, CPU_SUBJECTS)
+        with said_on_stderr("epochs of a few volumes"):
+            training = training_of(few, accelerator)
+            taken = [epoch(training, verifies=False)[1] for _ in range(rounds + 1)][1:]
+        alone = statistics.median(taken) / len(training.fold.train) * PAPER_TRAINING
+        added = done.processor_s
     kind = "wall" if device.type == "cuda" else "processor"
     share = max(0.0, added) / alone
-    rows = [
+    return [
         Row(
             f"{done.volumes} volumes, {done.gigabytes:.2f} GB, verified",
             seconds_text(done.seconds),
@@ -141,6 +135,18 @@ def main() -> int:
             share <= MARK,
         ),
     ]
+
+
+def main() -> int:
+    """Print the table; 1 where the mark is missed."""
+    parser = new_parser(__doc__ or "")
+    add_device(parser)
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default 3)")
+    options = parser.parse_args()
+    device = find_device(options.device)
+    rounds = 1 if options.quick else options.rounds
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure(Path(name), accelerator_for(device), rounds, toy=options.quick)
     return publish("verify", rows, quick=options.quick, packages=PACKAGES, device=device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import roofline
 import step
 from accelerate.state import AcceleratorState
@@ -16,7 +18,12 @@ ROUNDS = 5
 
 
 def run(report: Report) -> None:
-    """Time each network's step."""
+    """Time each network's step at batch 1."""
+    time_steps(report)
+
+
+def time_steps(report: Report, batches: Sequence[int] = ()) -> None:
+    """Time each network's step at batch 1, and at the best of other batch sizes."""
     AcceleratorState._reset_state(reset_partial_state=True)
     devices.set_arithmetic(deterministic=False)
     accelerator = accelerator_for(report.device)
@@ -27,7 +34,7 @@ def run(report: Report) -> None:
     shape, rounds = (step.TOY_SHAPE, 2) if report.quick else (step.SHAPE, ROUNDS)
     for name in MODELS[-1:] if report.quick else MODELS:
         report.say(name)
-        rows += step.speed(name, accelerator, rounds, shape, ceilings, batches=())
+        rows += step.speed(name, accelerator, rounds, shape, ceilings, batches)
         let_go(accelerator)
     off = peer_off_cudnn(report.device)
     ceiling = (

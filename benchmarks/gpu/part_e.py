@@ -1,4 +1,4 @@
-"""Part E, the rows `input` and `resume`: volumes on their way in, checkpoints on their way out."""
+"""Part E, the rows `input`, `verify` and `resume`: volumes on their way in, checkpoints out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import input as input_row  # the benchmark, not Python's function
 import resume
+import verify
 from accelerate.state import AcceleratorState
 from cohort import config_for, write_cache
 from training_steps import MODELS, accelerator_for, let_go
@@ -19,7 +20,7 @@ VOLUMES, ROUNDS = 148, 3
 
 
 def run(report: Report) -> None:
-    """Time both on one cohort."""
+    """Time all of them."""
     AcceleratorState._reset_state(reset_partial_state=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -38,13 +39,17 @@ def run(report: Report) -> None:
         )
         add_rows(report, rows + input_row.augmented_rows(taken, report.device))
         accelerator = accelerator_for(report.device)
+        report.say("verify")
+        rounds = 1 if report.quick else ROUNDS
+        add_rows(report, verify.measure(folder, accelerator, rounds, toy=report.quick))
+        let_go(accelerator)
         for model in MODELS[-1:] if report.quick else MODELS:
             report.say(f"resume, {model}")
             training = resume.training_of(config, model, accelerator)
-            row, arithmetic = resume.row_of(model, training, 1 if report.quick else ROUNDS)
+            row, arithmetic = resume.row_of(model, training, rounds)
             add_rows(report, [row], [arithmetic])
             del training
             let_go(accelerator)
 
 
-PART_E = Part("E", "the rows input and resume", run)
+PART_E = Part("E", "the rows input, verify and resume", run)

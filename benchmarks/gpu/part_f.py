@@ -25,7 +25,14 @@ def run(report: Report) -> None:
         write_cache(config, count)
         study.write_weights(Path(name))
         report.say(f"{count} subjects, {len(variants)} variants")
-        taken = study.measure(config, variants, report.device.type, 1, packings)
+        taken = study.measure(
+            config,
+            variants,
+            report.device.type,
+            1,
+            packings,
+            lambda way, seconds: report.add(f"six epochs, {way}, seconds", seconds),
+        )
     off = peer_off_cudnn(report.device)
     rows, notes = study.rows_of({count: taken}, judged=not off)
     add_rows(report, rows, [*notes, off] if off else notes)

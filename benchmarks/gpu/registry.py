@@ -8,6 +8,7 @@ from gpu.part_c import PART_C
 from gpu.part_d import PART_D
 from gpu.part_e import PART_E
 from gpu.part_f import PART_F
+from gpu.part_g import PART_G
 from gpu.record import Part
 
-PARTS: tuple[Part, ...] = (PART_A, PART_B, PART_C, PART_D, PART_E, PART_F)
+PARTS: tuple[Part, ...] = (PART_A, PART_B, PART_C, PART_D, PART_E, PART_F, PART_G)

@@ -40,7 +40,9 @@ DEFINITIONS = (
     ),
     (
         "Permutation test",
-        "Labels are exchanged between patients and meet all predictions there; the p-value allows "
+        "Labels are exchanged between patients and meet all predictions there. In cross-validation "
+        "two patients may each teach the network that is tested on the other, which exchanged "
+        "labels do not repeat: so their scores are spread, by √2 with k folds. The p-value allows "
         "for all variants and baselines by the highest score of each permutation.",
     ),
     (
@@ -129,5 +131,8 @@ def statistics_used(results: Results) -> list[str]:
             "The score of the best variant was corrected for its selection by BBC-CV (Tsamardinos "
             "et al. 2018)."
         )
-    sentences.append("Scores were tested against chance by permutation of labels over patients.")
+    sentences.append(
+        "Scores were tested against chance by permutation of labels over patients, allowing for "
+        "patients who teach the networks that are tested on each other."
+    )
     return sentences

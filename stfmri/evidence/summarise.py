@@ -23,6 +23,7 @@ from stfmri.evidence.statistics import (
     against_chance,
     cluster_weights,
     confusion_draws,
+    double_use,
     overlap_factor,
     precision_plan,
     procedure_interval,
@@ -161,10 +162,11 @@ def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
 
 def _chance(contest: Contest) -> dict[str, ChanceTest]:
     """Whether predictions go with the patients that they were made for."""
-    tested = against_chance(contest.contributions, contest.score)
+    tested = contest.counts[0].any(axis=(2, 3))
+    found = against_chance(contest.contributions, contest.score, variance_ratio=double_use(tested))
     return {
         name: ChanceTest(float(mean), float(p))
-        for name, mean, p in zip(contest.names, tested.mean, tested.p_adjusted, strict=True)
+        for name, mean, p in zip(contest.names, found.mean, found.p_adjusted, strict=True)
     }
 
 

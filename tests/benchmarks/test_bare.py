@@ -16,7 +16,7 @@ def test_whatever_measures_a_gpu_needs_five_libraries_alone(bare: dict[str, str]
     program = f"""
 from importlib.util import find_spec
 assert not [name for name in {MISSING} if find_spec(name)]
-import input, resume, step, study, gpu_check, usual_script
+import input, resume, step, study, verify, gpu_check, usual_script
 import stfmri.train, stfmri.learning.choosing
 """
     done = python(bare, BENCHMARKS, "-c", program)

@@ -28,7 +28,7 @@ QUICK = {
     "study": ["--device", "cpu"],
 }
 # They measure GPUs, whose machines may have few libraries.
-BARE = ("step", "resume", "study")
+BARE = ("step", "resume", "study", "verify")
 
 
 @pytest.mark.slow

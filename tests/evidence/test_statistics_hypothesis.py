@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,6 +19,7 @@ from stfmri.evidence.statistics import (
     corrected_resampled_t_test,
     delong,
     delong_test,
+    double_use,
     holm,
     mcnemar,
 )
@@ -209,6 +212,64 @@ def test_for_guessing_the_permutation_p_is_uniform() -> None:
         counts[np.arange(60), label, guess] = generator.integers(1, 4, 60)
         p.append(alone(counts, metrics.balanced_accuracy, draws=200))
     assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def slow_double_use(tested: npt.NDArray[np.bool_]) -> float:
+    """By its definition, over all pairs."""
+    both = own = 0
+    for i, j in itertools.combinations(range(tested.shape[1]), 2):
+        there = sum(fold[i] and not fold[j] for fold in tested)
+        back = sum(fold[j] and not fold[i] for fold in tested)
+        both += (there + back) ** 2
+        own += there**2 + back**2
+    return both / own
+
+
+def test_double_use_is_counted_over_all_pairs() -> None:
+    generator = np.random.default_rng(2)
+    once = np.arange(12) % 4 == np.arange(4)[:, None]
+    again = generator.permuted(once, axis=1)
+    fold_of = generator.permutation(np.arange(12) % 3)
+    repeated = np.concatenate([once, fold_of == np.arange(3)[:, None]])
+    for tested in (once, repeated, again, once[:1], generator.random((5, 12)) < 0.3):
+        assert double_use(tested) == pytest.approx(slow_double_use(tested))
+    assert double_use(once) == double_use(repeated) == 2
+    assert double_use(once[:1]) == 1
+
+
+def test_a_fold_that_tests_everybody_was_trained_on_others() -> None:
+    assert double_use(np.ones((1, 5), dtype=bool)) == 1
+
+
+def choices_in_noise(generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """What ridge regression chooses in three folds of noise; counts (60, 2, 2)."""
+    label = np.tile([0, 1], 30)
+    values = generator.standard_normal((60, 400))
+    counts = np.zeros((60, 2, 2))
+    for fold in range(3):
+        test = np.arange(60) // 2 % 3 == fold
+        train = ~test
+        kernel = values[train] @ values[train].T + 100 * np.eye(train.sum())
+        weights = values[train].T @ np.linalg.solve(kernel, 2 * label[train] - 1)
+        chosen = (values[test] @ weights > 0).astype(int)
+        counts[np.flatnonzero(test), label[test], chosen] = 1
+    return counts
+
+
+def test_training_in_noise_is_not_called_better_than_chance_too_often() -> None:
+    generator = np.random.default_rng(5)
+    ratio = double_use(np.arange(60) // 2 % 3 == np.arange(3)[:, None])
+    plain, allowed = [], []
+    for _ in range(1000):
+        counts = choices_in_noise(generator)[None]
+        for found, given in ((plain, 1.0), (allowed, ratio)):
+            test = against_chance(counts, metrics.accuracy, draws=200, variance_ratio=given)
+            found.append(float(test.p[0]))
+    assert np.mean(np.array(plain) <= 0.01) > 0.015
+    for level in (0.05, 0.01):
+        # Two standard errors of a share among 1,000.
+        most = level + 2 * np.sqrt(level * (1 - level) / 1000)
+        assert np.mean(np.array(allowed) <= level) <= most
 
 
 def test_the_permutation_p_of_perfect_predictions_is_the_least_possible() -> None:

@@ -23,7 +23,7 @@ from stfmri.evidence.statistics.bootstrap import (
     extra_patients,
     interval,
 )
-from stfmri.evidence.statistics.chance import Chance, against_chance
+from stfmri.evidence.statistics.chance import Chance, against_chance, double_use
 from stfmri.evidence.statistics.comparisons import (
     Family,
     against,
@@ -87,6 +87,7 @@ __all__ = [
     "corrected_resampled_t_test",
     "delong",
     "delong_test",
+    "double_use",
     "draws_of_one",
     "extra_patients",
     "holm",
