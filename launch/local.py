@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +32,6 @@ from launch.progress import (
 )
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
 from slurm.local import Outcome, run_local
-from stfmri.collect import main as collect
 from stfmri.study import locks
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
@@ -55,12 +56,21 @@ def train_on_this_machine(
     return failed + (_train(out, sweep, networks, cluster, machine, code) if networks else [])
 
 
-def collect_here(sweep: Sweep) -> int:
-    """Write the results of what was trained on this machine; 0 if that is the whole sweep."""
+def collect_here(sweep: Sweep, code: Path) -> int:
+    """Write the results of what was trained on this machine; 0 if that is the whole sweep.
+
+    Args:
+        code: the frozen code, so that an edit or a pull during the training changes nothing.
+    """
     if not any(run.is_done() for run in sweep.runs):
         return 1
-    status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"])
+    status = collect(["--sweep", sweep.name, "--root", sweep.config.root, "--allow-partial"], code)
     return status or int(not all(run.is_done() for run in sweep.all_runs))
+
+
+def collect(arguments: Sequence[str], code: Path) -> int:
+    """Run `python -m stfmri.collect` in a folder of code; its exit status."""
+    return subprocess.run([sys.executable, "-m", "stfmri.collect", *arguments], cwd=code).returncode
 
 
 def _run_baselines(

@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if to_do:
             train_on_this_machine(out, sweep, to_do, cluster, code)
-    return collect_here(sweep)
+    return collect_here(sweep, code)
 
 
 def opened_by(options: argparse.Namespace) -> Opened:

@@ -257,7 +257,7 @@ def test_on_this_machine_baselines_and_networks_are_run_and_collected_and_done_a
     before = {name: path.stat().st_mtime_ns for name, path in tables.items()}
     lost = sweep.baseline_runs[1].name
     tables[lost].unlink()
-    monkeypatch.setattr(local, "collect", lambda arguments: 0)  # once is enough
+    monkeypatch.setattr(local, "collect", lambda *_: 0)  # once is enough
     assert submit.main(typed) == 0
     changed = {name for name, path in tables.items() if path.stat().st_mtime_ns != before[name]}
     assert changed == {lost}

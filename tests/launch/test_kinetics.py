@@ -83,7 +83,7 @@ def test_a_run_trains_from_the_users_own_file_and_records_its_hash(
     in_this_process: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(local, "collect", lambda arguments: 0)  # nothing here is about results
+    monkeypatch.setattr(local, "collect", lambda *_: 0)  # nothing here is about results
     where = [f"model.weights_file={own_file}", "train.learning_rate=1e-5"]
     if placed:
         del where[0]

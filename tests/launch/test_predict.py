@@ -100,7 +100,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         monkeypatch.setitem(models.NETWORKS, "mc3_18", SMALL)
         with pytest.MonkeyPatch.context() as here:
             train_in_this_process(here)
-            here.setattr(local, "collect", lambda arguments: 0)  # it is the networks that count
+            here.setattr(local, "collect", lambda *_: 0)  # it is the networks that count
             assert submit.main(["--sweep", "demo", "--root", str(root), *data, *typed]) == 0
         yield root
 

@@ -453,7 +453,9 @@ def test_results_of_other_predictions_are_written_again(
             probabilities=[[0.5, 0.3, 0.2]] * len(tested),
         )
     collected: list[str] = []
-    monkeypatch.setattr("launch.submit.collect_here", lambda one: collected.append(one.name) or 0)
+    monkeypatch.setattr(
+        "launch.submit.collect_here", lambda one, code: collected.append(one.name) or 0
+    )
     handed_over.clear()
     summary = private_dir(sweep.config.results_folder) / "summary.json"
     for content, again in (

@@ -50,7 +50,7 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
     assert record["matrix_peak_share"] is None
 
     # Only what failed is tried again; it was collected once, and that is enough.
-    monkeypatch.setattr(local, "collect", lambda arguments: 0)
+    monkeypatch.setattr(local, "collect", lambda *_: 0)
     before = (done.folder / "predictions.csv").stat().st_mtime_ns
     assert submit.main(["--sweep", "demo", "--root", str(root), "cluster=local"]) == 1
     assert (done.folder / "predictions.csv").stat().st_mtime_ns == before
@@ -79,3 +79,11 @@ def test_packed_runs_end_each_for_itself_and_share_the_cores(
     alone = TrainRuns(call.configs, neighbours=3)
     assert pickle.loads(pickle.dumps(alone)) == alone
     assert pickle.loads(pickle.dumps(call)) == TrainRuns(call.configs)
+
+
+def test_results_are_made_by_the_frozen_code(tmp_path: Path) -> None:
+    package = tmp_path / "stfmri"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "collect.py").write_text("import sys; sys.exit(len(sys.argv))")
+    assert local.collect(["--sweep", "demo"], tmp_path) == 3
