@@ -1,21 +1,17 @@
-"""What a sweep needs before any run may start: shards, split file, libraries, weights."""
+"""What a sweep needs before any run may start: volumes, split file, libraries, weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from launch import packing
-from preprocessing.cohorts import Scan, find_scans, layout_of
-from preprocessing.command import preprocessing_command
+from launch import packing, volumes
 from slurm.gpus import local_gpus
 from stfmri.learning import weights
 from stfmri.study import pretrained, splits
 from stfmri.study.candidates import inner_config
 from stfmri.study.config import Config
-from stfmri.study.config.data import DataConfig
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.config.training import FP16_NEEDS_CUDA, ModelConfig
 from stfmri.study.errors import ConfigError, UserError
@@ -24,10 +20,8 @@ from stfmri.study.ready_weights import READY_WEIGHTS
 from stfmri.study.rejected import FILE_NAME as REJECTED
 from stfmri.study.rejected import read_rejected
 from stfmri.study.runs import Run, Sweep
-from stfmri.study.shards import IndexRow, read_index
 from stfmri.study.splits import Split
 from stfmri.study.sweep_file import SWEEP_FILE
-from stfmri.study.words import listed as listed_words
 from stfmri.study.words import plural
 
 
@@ -39,10 +33,10 @@ def missing(sweep: Sweep) -> list[str]:
     """
     found = _libraries(sweep)
     # The volumes of every cache first: one division serves them all.
-    for check in (partial(_check_volumes, sweep), partial(_check_split, sweep)):
+    for check in (_check_volumes, _check_split):
         for config in sweep.by_cache.values():
             try:
-                check(config)
+                check(sweep, config)
             except ConfigError:
                 raise
             except UserError as error:
@@ -81,28 +75,7 @@ def _libraries(sweep: Sweep) -> list[str]:
 
 
 def _check_volumes(sweep: Sweep, config: Config) -> None:
-    if not (config.cache / "index.csv").is_file():
-        _check_cohort(config.data)
-    require_volumes(config, sweep.choice)
-    check_table(config, sweep.choice)
-
-
-def _check_cohort(data: DataConfig) -> None:
-    """Refuse a table or `data.classes` that preprocessing would refuse, before it is called for.
-
-    Raises:
-        UserError: naming the classes, or what is wrong with the table.
-    """
-    if not layout_of(data).is_named_in(data) or not (data.classes or data.table):
-        return
-    try:
-        find_scans(data)
-    except ConfigError:
-        raise
-    except UserError:
-        if data.table is not None and Path(data.table).is_file():
-            raise
-        # Of scans that are not there, preprocessing, which comes next, says what is wrong.
+    volumes.require_current(config, sweep.choice)
 
 
 def _check_split(sweep: Sweep, config: Config) -> None:
@@ -118,28 +91,6 @@ def _check_split(sweep: Sweep, config: Config) -> None:
 def _beside(sweep: Sweep, config: Config) -> list[Config]:
     """The configurations of the sweep's other caches, whose subjects are divided alike."""
     return [other for cache, other in sweep.by_cache.items() if cache != config.cache]
-
-
-def require_volumes(config: Config, choice: str) -> None:
-    """Refuse a configuration whose cache, or whose external cohort's, is not built yet.
-
-    Args:
-        choice: of conf/sweep, that it comes from.
-
-    Raises:
-        UserError: naming the command that builds it.
-    """
-    needed = [(config.cache, replace(config, data=replace(config.data, external=None)))]
-    if config.external_cache is not None:
-        # Where its scans are is not known here: the command says what to fill in.
-        data = DataConfig(name=str(config.data.external), label=config.data.label)
-        needed.append((config.external_cache, replace(config, data=data)))
-    for cache, wanted in needed:
-        if not (cache / "index.csv").is_file():
-            raise UserError(
-                f"no preprocessed volumes at {cache}; build them: "
-                f"{preprocessing_command(wanted, choice)}"
-            )
 
 
 def notes(sweep: Sweep) -> list[str]:
@@ -159,68 +110,6 @@ def notes(sweep: Sweep) -> list[str]:
         except UserError:
             continue
     return list(dict.fromkeys(found))
-
-
-def check_table(config: Config, choice: str = "") -> None:
-    """Refuse a cache that was built from another table than `data.table`, where that is given.
-
-    The same goes for `data.exclude`, and for what the table says of a subject.
-
-    Args:
-        choice: of conf/sweep, that the configuration comes from.
-
-    Raises:
-        UserError: naming the command that brings the cache up to date.
-    """
-    data, cache, build = config.data, config.cache, partial(preprocessing_command, config, choice)
-    is_named = layout_of(data).is_named_in(data)
-    if not is_named or (data.table is None and data.exclude is None):
-        return
-    listed = {scan.subject_id: scan for scan in find_scans(data) if not scan.excluded}
-    without_volume = read_rejected(cache) or ()
-    refused = {scan.subject_id for scan in without_volume if not scan.left_out}
-    built = {row.subject_id: row for row in read_index(cache)}
-    left_out = {scan.subject_id for scan in without_volume if scan.left_out} & listed.keys()
-    if left_out and data.exclude is None:
-        raise UserError(
-            f"{plural(len(left_out), 'subject')} of {data.table} left out when {cache} was built "
-            f"({', '.join(sorted(left_out)[:3])}): say data.exclude=FILE here, too, or write it "
-            "into the sweep's file (exclude: FILE, under data); to take them back, "
-            f"{build()}"
-        )
-    table = data.table or data.exclude
-    for subjects, here, there in (
-        (listed.keys() - built.keys() - refused, table, cache),
-        (built.keys() - listed.keys(), cache, table),
-    ):
-        if subjects:
-            some = ", ".join(sorted(subjects)[:3])
-            raise UserError(
-                f"{plural(len(subjects), 'subject')} in {here} and not in {there} ({some}): the "
-                f"volumes are of another table; build them, {build()}, or "
-                "give this cohort a data.name of its own"
-            )
-    changed = [
-        f"{field} of {subject} is {ours} there, {theirs} in {cache}"
-        for subject, row in built.items()
-        for field, ours, theirs in _said_of(listed[subject], row, data.label)
-        if ours != theirs
-    ]
-    if changed:
-        raise UserError(
-            f"{table} has changed since the volumes were indexed: {listed_words(changed)}; "
-            f"{build()} brings the index up to date, and builds no volume "
-            "again that is there"
-        )
-
-
-def _said_of(scan: Scan, row: IndexRow, label: str) -> tuple[tuple[str, str, str | None], ...]:
-    """What decides folds and scores, by its name: as the table has it, and as the index does."""
-    return (
-        (label, scan.columns.get(label, ""), row.columns.get(label, "")),
-        ("patient_id", scan.patient_id, row.patient_id),
-        ("source", scan.source, row.source),
-    )
 
 
 def lacking_here(sweep: Sweep, cluster: ClusterConfig) -> list[str]:

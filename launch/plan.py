@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch import inputs
+from launch import volumes
 from stfmri.evidence.baselines import BASELINES, fitting_baselines, left_out
 from stfmri.study import splits
 from stfmri.study.caches import caches_of
@@ -160,7 +160,7 @@ def _with_folds(
         return config
     caches = caches_of(config, choose).values()
     for each in caches:
-        inputs.require_volumes(each, sweep)
+        volumes.require_built(each, sweep)
     found = {each.cache: splits.resolved(each).split for each in caches}
     first, *others = found.values()
     if any((other.n, other.column) != (first.n, first.column) for other in others):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.inputs import check_table, missing
+from launch.inputs import missing
 from launch.plan import open_sweep
+from launch.volumes import check_table
 from preprocessing.cohorts import LAYOUTS, find_scans
 from preprocessing.command import preprocessing_command
 from stfmri.study.compose import compose
