@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GRID = PreprocessingConfig(spacing_mm=6, field_mm=(240, 240, 156))  # 40 × 40 × 26 voxels
 SUBJECTS, EPOCHS, HALF_WAY = 24, 6, 2
 NETWORK = "mc3_18"  # the smallest files of weights
-PATIENCE_S = 120.0  # for processes side by side
+PATIENCE_S = 240.0  # for processes side by side, of which two may train on the CPU
 # Of probabilities after six epochs, where sums are in another order from the third on.
 OTHER_DEVICE = 0.05
 
