@@ -233,9 +233,10 @@ class Run:
         loss_mean = float(accelerator.reduce(loss_sum)) / samples
         seconds = time.perf_counter() - started
         if not np.isfinite(loss_mean):
+            advice = "" if self.precision == "fp32" else ", or try train.precision=fp32"
             raise DivergedError(
                 f"{self.folder}: the loss of epoch {learner.epoch} is {loss_mean}; lower "
-                "train.learning_rate, or try train.precision=fp32"
+                f"train.learning_rate{advice}"
             )
         row = {"epoch": learner.epoch, "epochs": learner.epochs, "train_loss": loss_mean}
         row |= {"seconds": seconds, "samples_per_s": samples / seconds}

@@ -34,6 +34,7 @@ def test_a_sweep_with_a_run_that_fails_trains_the_others_says_why_and_goes_on_la
     told = " ".join(capsys.readouterr().out.split())
     assert "mc3_18-scratch-1e+30/fold0 failed" in told
     assert "lower train.learning_rate" in told
+    assert "try train.precision" not in told  # it was fp32
 
     summary = json.loads((root / "results/demo/summary.json").read_text(encoding="utf-8"))
     assert summary["missing"] == ["mc3_18-scratch-1e+30/fold0"]
