@@ -18,8 +18,8 @@ from gpu.record import OutOfLimitsError, Part, Report
 from gpu.registry import PARTS
 
 EPILOG = """\
-Part E also needs torchio, nibabel and monai, to compare with. A machine without internet takes them
-as wheels, made where there is internet, for its version of Python:
+Part E compares with torchio and monai where they are installed. A machine without internet takes
+them as wheels, fetched where there is internet for its version of Python:
 
   pip download --no-deps --only-binary=:all: --python-version 3.12 \\
       --platform manylinux2014_x86_64 --dest wheels torchio nibabel simpleitk monai deprecated

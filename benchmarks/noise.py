@@ -22,7 +22,7 @@ from stfmri.evidence.baselines import fitting_baselines
 from stfmri.evidence.baselines.run import run_baselines
 from stfmri.evidence.collecting import collect_evidence
 from stfmri.evidence.metrics import macro_f1
-from stfmri.evidence.sentences import CHANCE_LEVEL
+from stfmri.evidence.sentences import CHANCE_LEVEL, ranks_classes
 from stfmri.evidence.statistics import select_best
 from stfmri.evidence.summarise import summarise
 from stfmri.study import config as configuration
@@ -102,7 +102,11 @@ def called_better_than_chance(root: Path, seed: int) -> list[str]:
         with contextlib.redirect_stdout(io.StringIO()):
             train_run(run.config_file)
     results = summarise(collect_evidence(sweep))
-    return [name for name, test in results.chance.items() if test.p < CHANCE_LEVEL]
+    called = [name for name, test in results.chance.items() if test.p < CHANCE_LEVEL]
+    leader = results.leader
+    if leader is not None and not called and ranks_classes(leader, results):
+        called.append(f"the AUC of {leader.predicted.name}")
+    return called
 
 
 def best_of_guesses(studies: int) -> tuple[float, float]:

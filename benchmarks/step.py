@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -77,24 +78,40 @@ def best_batch(
     shape: tuple[int, ...],
     sizes: Sequence[int] = BATCHES,
 ) -> int:
-    """Of some batch sizes that with the most volumes a second, as far as memory allows."""
+    """Of some batch sizes that with the most volumes a second.
+
+    It takes half of the device's memory at most, so that the peer's step has room beside it.
+    """
     rates = {1: 0.0}
-    for size in sizes:
-        let_go(accelerator)
-        step = make()  # anew, since a captured step replays the size that it met first
-        batch = batch_of(size, shape, accelerator.device)
-        try:
-            taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
-        # cuDNN says of a full memory that it found no engine; a capture fails as TrainingError.
-        except (RuntimeError, TrainingError) as error:
-            if "memory" not in str(error) and "engine" not in str(error):
-                raise
-            print(f"  no batch of {size}: {str(error).splitlines()[0]}", file=sys.stderr)
-            break
-        finally:
-            del step
-        rates[size] = size / min(taken["step"])
+    with _half_of_the_memory(accelerator.device):
+        for size in sizes:
+            let_go(accelerator)
+            step = make()  # a captured step replays the size that it met first
+            batch = batch_of(size, shape, accelerator.device)
+            try:
+                taken = alternate({"step": partial(repeat, step, batch, 3)}, rounds=2, warmup=2)
+            # cuDNN says of a full memory that it found no engine; a capture fails as TrainingError.
+            except (RuntimeError, TrainingError) as error:
+                if "memory" not in str(error) and "engine" not in str(error):
+                    raise
+                print(f"  no batch of {size}: {str(error).splitlines()[0]}", file=sys.stderr)
+                break
+            finally:
+                del step, batch
+            rates[size] = size / min(taken["step"])
     return max(rates, key=lambda size: rates[size])
+
+
+@contextmanager
+def _half_of_the_memory(device: torch.device) -> Iterator[None]:
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_per_process_memory_fraction(0.5)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def peak_bytes(make: Callable[[], Step], batch: tuple[Tensor, Tensor]) -> int:
@@ -113,36 +130,52 @@ def speed(
     rounds: int,
     shape: tuple[int, ...],
     ceilings: roofline.Ceilings,
-    batches: Sequence[int] = BATCHES,
 ) -> list[Row]:
-    """The rows of one network: at batch 1 and, on a GPU, at the best of some other sizes."""
+    """The rows of one network at batch 1."""
     device = accelerator.device
     rows = []
-    ours, usual = partial(OurStep, name, accelerator), partial(UsualStep, name, device)
-    sizes = [(1, 1)]
+    steps = _steps(name, accelerator)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # for both, to the peer's advantage
-        peak = peak_bytes(ours, batch_of(1, shape, device))
-        let_go(accelerator)
-        memory = Row(
-            f"{name}, peak memory at batch 1",
-            f"{peak / 1e9:.2f} GB",
-            mark="< 8 GB",
-            met=peak < MEMORY_MARK,
+        peak = peak_bytes(steps[0], batch_of(1, shape, device))
+        rows.append(
+            Row(
+                f"{name}, peak memory at batch 1",
+                f"{peak / 1e9:.2f} GB",
+                mark="< 8 GB",
+                met=peak < MEMORY_MARK,
+            )
         )
-        rows.append(memory)
-        if batches:
-            own, theirs = (best_batch(make, accelerator, shape, batches) for make in (ours, usual))
-            sizes.append((own, theirs))
-    for own, theirs in sizes:
-        let_go(accelerator)
-        rows += compare(name, (ours(), usual()), (own, theirs), rounds, shape, ceilings, device)
-    return rows
+    let_go(accelerator)
+    return rows + compare(name, steps, (1, 1), rounds, shape, ceilings, device)
+
+
+def speed_at_best(
+    name: str,
+    accelerator: Accelerator,
+    rounds: int,
+    shape: tuple[int, ...],
+    ceilings: roofline.Ceilings,
+    batches: Sequence[int] = BATCHES,
+) -> list[Row]:
+    """The rows of one network on a GPU, either step at the best of some batch sizes."""
+    torch.backends.cudnn.benchmark = True
+    own, theirs = (
+        best_batch(make, accelerator, shape, batches) for make in _steps(name, accelerator)
+    )
+    let_go(accelerator)
+    steps = _steps(name, accelerator)
+    return compare(name, steps, (own, theirs), rounds, shape, ceilings, accelerator.device)
+
+
+def _steps(name: str, accelerator: Accelerator) -> tuple[Callable[[], Step], Callable[[], Step]]:
+    """What makes our step, and the usual script's."""
+    return partial(OurStep, name, accelerator), partial(UsualStep, name, accelerator.device)
 
 
 def compare(
     name: str,
-    steps: tuple[Step, Step],
+    makers: tuple[Callable[[], Step], Callable[[], Step]],
     sizes: tuple[int, int],
     rounds: int,
     shape: tuple[int, ...],
@@ -151,6 +184,7 @@ def compare(
 ) -> list[Row]:
     """Both steps in turn, each at its own batch size, in seconds a volume."""
     times = [max(1, VOLUMES[device.type] // size) for size in sizes]
+    steps = [make() for make in makers]
     batches = [batch_of(size, shape, device) for size in sizes]
     actions = {
         key: partial(repeat, step, batch, count)
@@ -271,7 +305,11 @@ def main() -> int:
         for name in options.models:
             with said_on_stderr(f"{name}, steps"):
                 rounds = 2 if options.quick else options.rounds
-                rows += speed(name, accelerator, rounds, shape, ceilings, options.batches)
+                given = (name, accelerator, rounds, shape, ceilings)
+                rows += speed(*given)
+                let_go(accelerator)
+                if options.batches and device.type == "cuda":
+                    rows += speed_at_best(*given, options.batches)
             let_go(accelerator)
     title = "step, losses" if options.loss else "step"
     title += f", on {'a GPU' if device.type == 'cuda' else 'a CPU'}"

@@ -199,7 +199,7 @@ def measure(
     """
     configs = [variant_config(config, *variant) for variant in variants]
     ways: dict[str, tuple[Maker, int]] = {
-        way_name(packed): (our_run, packed) for packed in packings
+        way_name(packed): (our_run, packed) for packed in sorted(packings)
     }
     ways["usual"] = (usual_run, 1)
     taken: dict[str, list[float]] = {way: [] for way in ways}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -69,8 +71,27 @@ def collect_here(sweep: Sweep, code: Path) -> int:
 
 
 def collect(arguments: Sequence[str], code: Path) -> int:
-    """Run `python -m stfmri.collect` in a folder of code; its exit status."""
-    return subprocess.run([sys.executable, "-m", "stfmri.collect", *arguments], cwd=code).returncode
+    """Run `python -m stfmri.collect` in a folder of code; its exit status.
+
+    Raises:
+        KeyboardInterrupt: when it has ended after an interrupt.
+    """
+    command = [sys.executable, "-m", "stfmri.collect", *arguments]
+    # With this variable Python would look for the code elsewhere.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    # In a session of its own, so that this process alone hears of an interrupt and passes it on.
+    process = subprocess.Popen(command, cwd=code, env=environment, start_new_session=True)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    if status >= 0:
+        return status
+    ended_by = signal.Signals(-status).name
+    print(f"error: {ended_by} ended {' '.join(command[1:3])}", file=sys.stderr)
+    return 1
 
 
 def _run_baselines(

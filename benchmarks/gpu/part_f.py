@@ -31,7 +31,7 @@ def run(report: Report) -> None:
             report.device.type,
             1,
             packings,
-            lambda way, seconds: report.add(f"six epochs, {way}, seconds", seconds),
+            lambda way, seconds: report.add(f"an epoch of each, {way}, seconds", seconds),
         )
     off = peer_off_cudnn(report.device)
     rows, notes = study.rows_of({count: taken}, judged=not off)

@@ -143,10 +143,13 @@ class ChanceTest:
     Attributes:
         mean: mean score of exchanged labels.
         p: one-sided, adjusted for all variants and baselines that are tested.
+        widened: by how much the scores of exchanged labels were drawn away from their mean; 1
+            where no two patients teach each other's network.
     """
 
     mean: float
     p: float
+    widened: float = 1.0
 
 
 @dataclass(frozen=True)

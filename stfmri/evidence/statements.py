@@ -41,9 +41,10 @@ DEFINITIONS = (
     (
         "Permutation test",
         "Labels are exchanged between patients and meet all predictions there. In cross-validation "
-        "two patients may each teach the network that is tested on the other, which exchanged "
-        "labels do not repeat: so their scores are spread, by √2 with k folds. The p-value allows "
-        "for all variants and baselines by the highest score of each permutation.",
+        "two patients may each be tested by a network that the other one taught. Exchanged labels "
+        "do not repeat this, so the permuted scores are drawn away from their mean, in k folds by "
+        "a factor of √2. The p-value allows for all variants and baselines by the highest score of "
+        "each permutation.",
     ),
     (
         "Other tests",
@@ -131,8 +132,12 @@ def statistics_used(results: Results) -> list[str]:
             "The score of the best variant was corrected for its selection by BBC-CV (Tsamardinos "
             "et al. 2018)."
         )
-    sentences.append(
-        "Scores were tested against chance by permutation of labels over patients, allowing for "
-        "patients who teach the networks that are tested on each other."
-    )
+    text = "Scores were tested against chance by permutation of labels over patients"
+    widened = max((test.widened for test in results.chance.values()), default=1.0)
+    if widened > 1:
+        text += (
+            ". As two patients may each be tested by a network that the other one taught, permuted "
+            f"scores were drawn away from their mean by a factor of {widened:.2f}"
+        )
+    sentences.append(f"{text}.")
     return sentences

@@ -162,10 +162,10 @@ def _with_procedure(summary: Summary, low: float, high: float) -> Summary:
 
 def _chance(contest: Contest) -> dict[str, ChanceTest]:
     """Whether predictions go with the patients that they were made for."""
-    tested = contest.counts[0].any(axis=(2, 3))
-    found = against_chance(contest.contributions, contest.score, variance_ratio=double_use(tested))
+    ratio = double_use(contest.counts.any(axis=(0, 3, 4)))
+    found = against_chance(contest.contributions, contest.score, variance_ratio=ratio)
     return {
-        name: ChanceTest(float(mean), float(p))
+        name: ChanceTest(float(mean), float(p), math.sqrt(ratio))
         for name, mean, p in zip(contest.names, found.mean, found.p_adjusted, strict=True)
     }
 

@@ -16,9 +16,10 @@ from sklearn import metrics as reference
 
 from stfmri.evidence import list_tables, metrics, report, score_tables
 from stfmri.evidence.collecting import collect_evidence
-from stfmri.evidence.estimates import Results
+from stfmri.evidence.estimates import ChanceTest, Results
 from stfmri.evidence.sentences import headline
-from stfmri.evidence.statistics import wilson
+from stfmri.evidence.statements import statistics_used
+from stfmri.evidence.statistics import double_use, wilson
 from stfmri.evidence.summarise import summarise
 from stfmri.evidence.summary_json import as_json
 from stfmri.evidence.tables import (
@@ -113,6 +114,38 @@ def test_one_fold_has_no_standard_deviation(tmp_path: Path) -> None:
     assert found["variants"]["r3d_18-scratch"]["macro_f1"]["ci95_procedure"] == [None, None]
     assert found["comparisons"][0]["t_test_p"] is None
     assert found["comparisons"][0]["of_procedure"] is False
+
+
+def test_the_chance_test_allows_for_patients_who_teach_each_others_network(tmp_path: Path) -> None:
+    folds = results_of(make_sweep(tmp_path / "folds", folds=3))
+    cohort = folds.evidence.cohort
+    patients = [{cohort.subjects[name].patient_id for name in fold.test} for fold in cohort.folds]
+    everybody = sorted(set.union(*patients))
+    tested = np.array([[one in fold for one in everybody] for fold in patients])
+    [widened] = {test.widened for test in folds.chance.values()}
+    assert widened == pytest.approx(math.sqrt(double_use(tested)))
+    assert widened > 1.1
+    assert "drawn away from their mean" in " ".join(statistics_used(folds))
+    once = results_of(make_sweep(tmp_path / "once", folds=1))
+    assert {test.widened for test in once.chance.values()} == {1.0}
+    assert "drawn away" not in " ".join(statistics_used(once))
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.55, True), (0.52, False), (0.48, False)])
+def test_an_auc_is_called_above_chance_where_its_lower_end_is_when_widened(
+    low: float, said: bool, results: Results
+) -> None:
+    leader = results.leader
+    assert leader is not None
+    # 0.6 - √2 × (0.6 - 0.52) is below one half.
+    auc = replace(leader.overall["macro_auc"], mean=0.6, low=low, high=0.7)
+    variants = [
+        replace(one, overall={**one.overall, "macro_auc": auc}) if one is leader else one
+        for one in results.variants
+    ]
+    chance = {name: ChanceTest(0.5, 0.3, math.sqrt(2)) for name in results.chance}
+    changed = replace(results, variants=tuple(variants), chance=chance)
+    assert ("do rank the classes" in " ".join(headline(changed))) is said
 
 
 def test_variants_that_lack_the_same_fold_are_compared_on_the_others(tmp_path: Path) -> None:

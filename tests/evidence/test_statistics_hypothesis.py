@@ -214,6 +214,9 @@ def test_for_guessing_the_permutation_p_is_uniform() -> None:
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+STUDIES = 500
+
+
 def slow_double_use(tested: npt.NDArray[np.bool_]) -> float:
     """By its definition, over all pairs."""
     both = own = 0
@@ -256,19 +259,35 @@ def choices_in_noise(generator: np.random.Generator) -> npt.NDArray[np.float64]:
     return counts
 
 
+def test_scores_of_exchanged_labels_are_drawn_away_from_their_mean() -> None:
+    generator = np.random.default_rng(9)
+    counts = np.zeros((40, 2, 2))
+    counts[np.arange(40), np.arange(40) % 2, generator.integers(0, 2, 40)] = 1
+    seen = []
+
+    def accuracy(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        seen.append(metrics.accuracy(matrices))
+        return seen[-1]
+
+    found = against_chance(counts[None], accuracy, draws=500, variance_ratio=4.0)
+    observed, permuted = seen
+    assert found.mean[0] == pytest.approx(permuted.mean())
+    beyond = permuted.mean() + 2 * (permuted - permuted.mean()) >= observed - 1e-9
+    assert found.p[0] == (1 + beyond.sum()) / 501
+
+
 def test_training_in_noise_is_not_called_better_than_chance_too_often() -> None:
     generator = np.random.default_rng(5)
     ratio = double_use(np.arange(60) // 2 % 3 == np.arange(3)[:, None])
     plain, allowed = [], []
-    for _ in range(1000):
+    for _ in range(STUDIES):
         counts = choices_in_noise(generator)[None]
         for found, given in ((plain, 1.0), (allowed, ratio)):
             test = against_chance(counts, metrics.accuracy, draws=200, variance_ratio=given)
             found.append(float(test.p[0]))
     assert np.mean(np.array(plain) <= 0.01) > 0.015
     for level in (0.05, 0.01):
-        # Two standard errors of a share among 1,000.
-        most = level + 2 * np.sqrt(level * (1 - level) / 1000)
+        most = level + 2 * np.sqrt(level * (1 - level) / STUDIES)  # two standard errors
         assert np.mean(np.array(allowed) <= level) <= most
 
 

@@ -452,10 +452,8 @@ def test_results_of_other_predictions_are_written_again(
             classes=split.classes,
             probabilities=[[0.5, 0.3, 0.2]] * len(tested),
         )
-    collected: list[str] = []
-    monkeypatch.setattr(
-        "launch.submit.collect_here", lambda one, code: collected.append(one.name) or 0
-    )
+    collected: list[Path] = []
+    monkeypatch.setattr("launch.submit.collect_here", lambda one, code: collected.append(code) or 0)
     handed_over.clear()
     summary = private_dir(sweep.config.results_folder) / "summary.json"
     for content, again in (
@@ -466,5 +464,5 @@ def test_results_of_other_predictions_are_written_again(
         collected.clear()
         summary.write_text(content)
         assert submit.main(submission(root)) == 0
-        assert collected == (["demo"] if again else [])
+        assert collected == (list(sweep.folder.glob("code-*")) if again else [])
     assert handed_over == []

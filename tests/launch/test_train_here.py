@@ -82,9 +82,41 @@ def test_packed_runs_end_each_for_itself_and_share_the_cores(
     assert pickle.loads(pickle.dumps(call)) == TrainRuns(call.configs)
 
 
-def test_results_are_made_by_the_frozen_code(tmp_path: Path) -> None:
-    package = tmp_path / "stfmri"
+def frozen(folder: Path, program: str) -> Path:
+    """A folder of code whose collector is a program."""
+    package = folder / "stfmri"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "collect.py").write_text("import sys; sys.exit(len(sys.argv))")
-    assert local.collect(["--sweep", "demo"], tmp_path) == 3
+    (package / "collect.py").write_text(program)
+    return folder
+
+
+@pytest.mark.parametrize("safe_path", ["", "1"])
+def test_results_are_made_by_the_frozen_code(
+    safe_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", safe_path)
+    code = frozen(tmp_path, "import sys; sys.exit(len(sys.argv))")
+    assert local.collect(["--sweep", "demo"], code) == 3
+
+
+def test_a_collector_that_is_killed_is_a_failure_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = frozen(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert local.collect([], code) == 1
+    assert capsys.readouterr().err == "error: SIGKILL ended -m stfmri.collect\n"
+
+
+def test_an_interrupt_lets_the_collector_tidy_up(tmp_path: Path) -> None:
+    program = """
+import os, pathlib, signal, time
+try:
+    os.kill(os.getppid(), signal.SIGINT)  # as if the terminal had sent it
+    time.sleep(30)
+except KeyboardInterrupt:
+    pathlib.Path("tidied").touch()
+"""
+    with pytest.raises(KeyboardInterrupt):
+        local.collect([], frozen(tmp_path, program))
+    assert (tmp_path / "tidied").exists()

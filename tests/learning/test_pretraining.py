@@ -358,15 +358,18 @@ def test_what_is_blanked_depends_on_the_seed_alone_and_is_a_box() -> None:
     )
 
 
-def test_the_loss_of_self_supervision_falls(tmp_path: Path) -> None:
+def test_the_loss_of_self_supervision_falls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = cohort(tmp_path)
     train = replace(config.train, epochs=10)
     pretrain(Request(replace(config, train=train), "made", "self"))
     losses = history.read(tmp_path / "data/pretrained/made/metrics.csv")["train_loss"]
     assert min(losses[-3:]) < 0.8 * losses[0]
+    assert "hardly learned" not in capsys.readouterr().out
 
 
-def test_patients_that_are_learned_along_turn_by_the_learning_rate() -> None:
+def test_embeddings_of_patients_turn_as_fast_as_the_learning_rate_lets_them() -> None:
     head = InstanceHead(features=8, patients=5)
     before = head.patients.detach().clone()
     rate = 0.01
@@ -392,6 +395,6 @@ def test_the_end_names_the_loss_of_guessing_and_warns_where_nothing_was_learned(
         guessing
     )
     said = capsys.readouterr().out
-    assert f"guessing would have {guessing:.3g}" in said
+    assert f"that of guessing is {guessing:.3g}" in said
     assert "hardly learned" in said
     assert "train.epochs=2" in said

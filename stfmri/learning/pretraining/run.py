@@ -126,12 +126,11 @@ class Pretraining(training.Run):
         cards.write(self._card(sha256_of(file), loss, guessing), self.folder)
         checkpoint.discard(self.folder)
         print(f"done: {file}; use it as {PRETRAINED}{self.request.name}", flush=True)
-        print(f"its loss ended at {loss:.3g}; guessing would have {guessing:.3g}", flush=True)
+        print(f"its loss ended at {loss:.3g}; that of guessing is {guessing:.3g}", flush=True)
         if loss > HARDLY * guessing:
             print(
-                "warning: it has hardly learned its task, so its weights are little better than "
-                f"random ones; train longer (train.epochs={2 * self.learner.epochs}, under another "
-                "--name)",
+                "warning: it has hardly learned its task, so its weights have gained little; train "
+                f"longer (train.epochs={2 * self.learner.epochs}, under another --name)",
                 flush=True,
             )
 
