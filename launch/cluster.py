@@ -18,6 +18,7 @@ from stfmri.study.config.sweep import ClusterConfig, StageResources
 from stfmri.study.jobs import Submission, append_jobs, last_jobs, now, submissions
 from stfmri.study.results import are_current
 from stfmri.study.runs import Run, Sweep
+from stfmri.study.sweep_file import options_of
 from stfmri.study.words import plural
 
 COLLECTOR = "collect"  # its line in jobs.csv; a run's name has a slash
@@ -67,7 +68,8 @@ def submit_to_slurm(
     out.print(
         f"submitted {plural(len(runs), 'run')} as {how}; job {collector.job_id} collects them"
     )
-    out.print(f"next: squeue --me; python launch/status.py --sweep {sweep.name}")
+    named = options_of(sweep.name, Path(sweep.config.root))
+    out.print(f"next: squeue --me; python launch/status.py {named}", soft_wrap=True)
 
 
 def left_to_the_choosing(sweep: Sweep, networks: Sequence[Run]) -> list[Run]:

@@ -79,12 +79,12 @@ def collect(arguments: Sequence[str], code: Path) -> int:
     command = [sys.executable, "-m", "stfmri.collect", *arguments]
     # With this variable Python would look for the code elsewhere.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
-    # In a session of its own, so that this process alone hears of an interrupt and passes it on.
+    # In a session of its own, so that this process alone hears of an interrupt and ends it.
     process = subprocess.Popen(command, cwd=code, env=environment, start_new_session=True)
     try:
         status = process.wait()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # it tidies up as after an interrupt, and is silent while it starts
         process.wait()
         raise
     if status >= 0:

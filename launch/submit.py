@@ -22,7 +22,7 @@ from stfmri.study.errors import ConfigError, resumable
 from stfmri.study.files import clear_leftovers, private_dir
 from stfmri.study.results import are_current
 from stfmri.study.runs import Run, Sweep
-from stfmri.study.sweep_file import SWEEP_FILE, write_sweep
+from stfmri.study.sweep_file import SWEEP_FILE, options_of, write_sweep
 
 EPILOG = """\
 examples:
@@ -83,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_plan(out, opened, states, on_slurm=on_slurm)
         caution(out, inputs.notes(sweep))
         if not to_do and (not collector_is_due(sweep) if on_slurm else are_current(sweep)):
-            out.print(f"nothing to submit; python -m stfmri.collect --sweep {sweep.name}")
+            named = options_of(sweep.name, Path(sweep.config.root))
+            report = sweep.config.results_folder / "report.html"
+            next_ = report if are_current(sweep) else f"python launch/status.py {named}"
+            out.print(f"nothing to submit; {next_}", soft_wrap=True)
             return 0
         code = prepare(sweep, to_do)
         if on_slurm:

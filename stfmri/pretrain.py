@@ -94,6 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Torch is loaded only now, so that --help and a wrong call answer at once.
     from stfmri.learning.pretraining.run import pretrain
 
+    config = requests[0].config
+    if options.sweep is not None and config.model.name not in config.sweep.models:
+        print(
+            f"note: --sweep {options.sweep} compares {listed(config.sweep.models)}, which take no "
+            f"weights of {config.model.name}",
+            flush=True,
+        )
     for request in requests:
         pretrain(request)
     return 0

@@ -153,12 +153,14 @@ def _chance(leader: Summary, results: Results) -> str:
         "it is better than chance" if test.p < CHANCE_LEVEL else "it is not shown to beat chance"
     )
     auc = leader.overall["macro_auc"]
-    text = f"{permuted}: {better} (permutation test, {p})."
+    count = len(results.chance)
+    all_ = f" that allows for all {count} contestants" if count > 1 else ""
+    text = f"{permuted}: {better} (permutation test{all_}, {p})."
     if test.p >= CHANCE_LEVEL and ranks_classes(leader, results):
         text += (
             f" Its probabilities do rank the classes (macro AUC {auc.mean:.3f}, 95 % interval "
-            f"{auc.low:.3f} to {auc.high:.3f}): it has learned something that its choice of the "
-            "likeliest class hides."
+            f"{auc.low:.3f} to {auc.high:.3f}): they say more than its choice of the likeliest "
+            "class."
         )
     return text
 
@@ -173,16 +175,24 @@ def ranks_classes(summary: Summary, results: Results) -> bool:
 
 
 def _controls(results: Results) -> list[str]:
-    """A control that does not score chance is a warning."""
+    """What the controls scored; one that does not score chance is a warning."""
     said = []
     for summary in results.baselines:
         kind = results.evidence.kinds[summary.predicted.name]
         test = results.chance.get(summary.predicted.name)
-        if kind.is_control and test is not None and test.p < CHANCE_LEVEL:
+        if not kind.is_control or test is None:
+            continue
+        score = f"{summary.primary.pooled:.3f}"
+        if test.p < CHANCE_LEVEL:
             said.append(
-                f"Warning: {kind.full_phrase} scores {summary.primary.pooled:.3f}, which is better "
-                f"than chance (p = {test.p:.3f}). It cannot have learned anything; look for scans "
-                "that are on both sides of the split."
+                f"Warning: {kind.full_phrase} scores {score}, which is better than chance (p = "
+                f"{test.p:.3f}). It cannot have learned anything; look for scans that are on both "
+                "sides of the split."
+            )
+        else:
+            said.append(
+                f"As it must be, {kind.full_phrase} is not shown to beat chance ({score}, p = "
+                f"{test.p:.3f})."
             )
     return said
 

@@ -26,7 +26,9 @@ DEFINITIONS = (
         "95 % interval, the procedure",
         "For networks trained anew in the same way on as many subjects: the same draws with the "
         "variance between folds that different test patients do not explain, times 1/k + "
-        "n_test/n_train (Nadeau & Bengio 2003). One fold says nothing of it.",
+        "n_test/n_train (Nadeau & Bengio 2003). Few folds tell little of a variance, so those of "
+        "the networks are drawn towards their mean, and those of the baselines towards theirs "
+        "(Smyth 2004): an interval also depends on what is compared. One fold says nothing of it.",
     ),
     (
         "Differences",

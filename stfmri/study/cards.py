@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ WEIGHTS_FILE = "weights.pt"
 CARD_FILE = "card.json"
 TEXT_FILE = "card.md"
 FORMAT = 1
+HARDLY = 0.97  # of the loss of guessing; what is above has learned next to nothing
 _SEEN = ("subject_id", "patient_id", "sha256")
 
 
@@ -84,6 +86,12 @@ class Card:
     def patients(self) -> frozenset[str]:
         """Ids within the cohort."""
         return frozenset(seen.patient_id for seen in self.subjects)
+
+    @property
+    def has_hardly_learned(self) -> bool:
+        """Whether the loss ended next to that of guessing; False where that is not known."""
+        guessing = self.final.get("guessing_loss", math.inf)
+        return self.final.get("train_loss", 0.0) > HARDLY * guessing
 
     def summary(self) -> dict[str, Any]:
         """The card without its subjects, for a run's provenance."""

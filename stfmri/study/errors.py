@@ -83,7 +83,7 @@ def resumable(main: Callable[P, int]) -> Callable[P, int]:
         try:
             return main(*args, **kwargs)
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            print("interrupted; the same command goes on from what is saved", file=sys.stderr)
             return INTERRUPTED
 
     return said

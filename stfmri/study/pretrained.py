@@ -118,7 +118,9 @@ def check(config: Config, split: Split) -> Pretrained | None:
 
 
 def notes(config: Config) -> list[str]:
-    """How the volumes of pre-training differ from the run's, the grid apart, in a sentence.
+    """What should be known of the weights, a sentence each.
+
+    Whether they learned their task, and how their volumes differ from the run's, the grid apart.
 
     Raises:
         UserError: where there are no such weights.
@@ -136,11 +138,19 @@ def notes(config: Config) -> list[str]:
         for key, value in ours.items()
         if key not in GRID and theirs.get(key) != value
     ]
+    found_notes = []
+    if card.has_hardly_learned:
+        found_notes.append(
+            f"{config.model.weights} hardly learned its task: its loss ended at "
+            f"{card.final['train_loss']:.3g}, where that of guessing is "
+            f"{card.final['guessing_loss']:.3g}"
+        )
     if not differing:
-        return []
+        return found_notes
     return [
+        *found_notes,
         f"{config.model.weights} was pre-trained on other volumes than these: {listed(differing)}; "
-        "its weights are a worse start than they could be"
+        "its weights are a worse start than they could be",
     ]
 
 

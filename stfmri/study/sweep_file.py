@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from stfmri.study.expansion import curves_of, seeds_of
 from stfmri.study.files import private_dir, read_text, safe_name, write_atomic
 from stfmri.study.runs import TRAIN_FRACTION, Run, Sweep, run_part
 from stfmri.study.serialise import dump_yaml, from_dict, load_yaml, to_dict
+from stfmri.study.words import did_you_mean
 
 SWEEP_FILE = "sweep.yaml"
 
@@ -138,10 +140,21 @@ def _run(config: Config, item: Mapping[str, Any], curves: Mapping[str, str]) -> 
     )
 
 
+def options_of(name: str, root: Path) -> str:
+    """The options that name a sweep here, for a command that is to be typed."""
+    where = "" if root == Path.cwd() else f" --root {shlex.quote(str(root))}"
+    return f"--sweep {name}{where}"
+
+
 def _no_sweep(folder: Path) -> str:
     others = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
     known = f"there are: {', '.join(others)}" if others else "there is none yet"
+    names = [path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}")]
+    if meant := did_you_mean(folder.name, names):
+        return f"no sweep at {folder}; {known} (in {folder.parent}){meant}"
+    # Another folder may have been meant, so it is named where it is the current one.
+    elsewhere = "" if names else " (--root DIR looks in another folder)"
     return (
-        f"no sweep at {folder}; {known} (in {folder.parent}). "
-        f"Submit it first: python launch/submit.py --sweep {folder.name}"
+        f"no sweep at {folder}; {known} (in {folder.parent}){elsewhere}. "
+        f"Submit it first: python launch/submit.py {options_of(folder.name, folder.parent.parent)}"
     )

@@ -102,7 +102,7 @@ def test_few_numbers_are_names_of_classes() -> None:
 
 
 def test_the_source_may_be_learned() -> None:
-    assert of_column(rows_with(a=["", ""]), "source", bins=5).classes == ("site-0", "site-1")
+    assert of_column(rows_with(a=[""] * 3), "source", bins=5).classes == ("site-0", "site-1")
 
 
 def test_a_column_that_teaches_nothing_is_refused() -> None:
@@ -110,6 +110,8 @@ def test_a_column_that_teaches_nothing_is_refused() -> None:
         of_column(rows_with(sex=["F", "F"]), "sex", bins=5)
     with pytest.raises(ConfigError, match="no such column; it has source and sex"):
         of_column(rows_with(sex=["F", "M"]), "gender", bins=5)
+    with pytest.raises(UserError, match="another value for each of 3 scans"):
+        of_column(rows_with(path=["a", "b", "c"]), "path", bins=5)
 
 
 def test_scans_of_one_patient_and_near_duplicates_are_one_class() -> None:
@@ -237,14 +239,14 @@ def test_the_same_name_with_other_settings_is_refused_naming_them(tmp_path: Path
     config = tiny_config(tmp_path)
     requests.keep(Request(config, "made", "self"))
     elsewhere = replace(config, train=replace(config.train, threads=4))
-    requests.keep(Request(elsewhere, "made", "self", licence="CC0"))
+    requests.require_same(Request(elsewhere, "made", "self", licence="CC0"))
     longer = replace(config, train=replace(config.train, epochs=9))
     with pytest.raises(UserError, match=r"begun with other values: train\.epochs was 2, now 9"):
-        requests.keep(Request(longer, "made", "self"))
+        requests.require_same(Request(longer, "made", "self"))
     with pytest.raises(
         UserError, match="--task was self, now supervised and --label was , now sex"
     ):
-        requests.keep(Request(config, "made", "supervised", "sex"))
+        requests.require_same(Request(config, "made", "supervised", "sex"))
 
 
 @pytest.mark.parametrize(
@@ -272,6 +274,7 @@ def test_a_wrong_call_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert not list(tmp_path.glob("data/pretrained/**/request.yaml"))  # the name is still free
 
 
 def run_file(config: Config, name: str) -> Path:

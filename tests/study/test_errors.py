@@ -74,7 +74,7 @@ def test_only_a_command_that_goes_on_says_so_when_it_is_interrupted(
         raise KeyboardInterrupt
 
     assert exit_on_error(resumable(main) if goes_on else main)() == 130
-    said = "interrupted; the same command goes on where this one stopped"
+    said = "interrupted; the same command goes on from what is saved"
     assert capsys.readouterr().err == f"{said if goes_on else 'interrupted'}\n"
 
 

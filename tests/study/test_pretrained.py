@@ -204,6 +204,16 @@ def test_another_grid_goes_unsaid_and_another_chain_is_said(tmp_path: Path) -> N
     assert "data.contrasts was flair, is scan" in note
 
 
+@pytest.mark.parametrize(("loss", "said"), [(0.69, True), (0.5, False)])
+def test_weights_that_hardly_learned_their_task_are_said_to(
+    loss: float, said: bool, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path)
+    tiny_cache(config)
+    publish(config, [], final={"train_loss": loss, "guessing_loss": 0.693})
+    assert any("hardly learned" in note for note in pretrained.notes(config)) is said
+
+
 @pytest.mark.parametrize("weights", ["pretrained:", "pretrained:../up", "pretrained", "kinetic"])
 def test_a_name_that_is_none_is_refused(weights: str) -> None:
     with pytest.raises(UserError):

@@ -100,3 +100,18 @@ def test_a_damaged_sweep_file_is_named(tmp_path: Path) -> None:
         (folder / "sweep.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=r"sweep\.yaml"):
             load_sweep(folder)
+
+
+def test_a_sweep_that_is_not_there_is_told_with_the_one_meant_or_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(UserError, match=f"submit.py --sweep mime --root {tmp_path}$"):
+        load_sweep(tmp_path / "runs" / "mime")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"--root DIR looks in another folder.*--sweep mime$"):
+        load_sweep(tmp_path / "runs" / "mime")
+    sweep = make_sweep(tmp_path)
+    write_sweep(sweep)
+    with pytest.raises(UserError, match=f"did you mean {sweep.name}[?]$"):
+        load_sweep(sweep.folder.with_name(f"{sweep.name}s"))

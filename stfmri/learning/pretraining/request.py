@@ -59,14 +59,18 @@ class Request:
 
 
 def keep(request: Request) -> None:
-    """Write the request where it is new; refuse it where another one was begun under its name.
+    """Write the request, under whose name nothing else may be begun from now on."""
+    write_atomic(private_dir(request.folder) / FILE_NAME, dump_yaml(request.values))
+
+
+def require_same(request: Request) -> None:
+    """Refuse a request where another one was begun under its name.
 
     Raises:
         UserError: naming what differs.
     """
-    file = private_dir(request.folder) / FILE_NAME
+    file = request.folder / FILE_NAME
     if not file.is_file():
-        write_atomic(file, dump_yaml(request.values))
         return
     before = load_yaml(read_text(file), str(file)) or {}
     # As YAML has them, in which a tuple is a list.

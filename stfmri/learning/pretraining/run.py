@@ -34,7 +34,6 @@ from stfmri.study.splits import Fold, Split, SplitFile, Subject
 from stfmri.study.words import plural
 
 HEAD_TAG = 1  # its seed is not the network's
-HARDLY = 0.97  # of the loss of guessing; what is above has learned next to nothing
 
 
 def pretrain(request: Request) -> None:
@@ -48,7 +47,7 @@ def pretrain(request: Request) -> None:
     """
     folder = private_dir(request.folder)
     with locks.lock(folder):
-        requests.keep(request)
+        requests.require_same(request)
         if (folder / cards.CARD_FILE).is_file():
             print(f"{folder} is done already", flush=True)
             return
@@ -61,7 +60,9 @@ def pretrain(request: Request) -> None:
             raise UserError(
                 "python -m stfmri.pretrain works in one process; start it without torchrun"
             )
-        Pretraining(config, folder, accelerator, request=request, seen=who).finish()
+        run = Pretraining(config, folder, accelerator, request=request, seen=who)
+        requests.keep(request)  # only now, since what is refused claims no name
+        run.finish()
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,15 @@ class Pretraining(training.Run):
             state = without_head(self.learner.bare_network, models.head_of(self.config.model))
             checkpoint.write_tensors(temporary, state)
         loss, guessing = self.history.column("train_loss")[-1], self._guessing()
-        cards.write(self._card(sha256_of(file), loss, guessing), self.folder)
+        card = self._card(sha256_of(file), loss, guessing)
+        cards.write(card, self.folder)
         checkpoint.discard(self.folder)
         print(f"done: {file}; use it as {PRETRAINED}{self.request.name}", flush=True)
-        print(f"its loss ended at {loss:.3g}; that of guessing is {guessing:.3g}", flush=True)
-        if loss > HARDLY * guessing:
+        print(
+            f"its loss, weighted by class, ended at {loss:.3g}; that of guessing is {guessing:.3g}",
+            flush=True,
+        )
+        if card.has_hardly_learned:
             print(
                 "warning: it has hardly learned its task, so its weights have gained little; train "
                 f"longer (train.epochs={2 * self.learner.epochs}, under another --name)",

@@ -54,7 +54,7 @@ def of_column(rows: Sequence[IndexRow], column: str, bins: int) -> Targets:
 
     Raises:
         ConfigError: where the cohort has no such column.
-        UserError: where it does not hold two classes.
+        UserError: where it does not hold two classes, or a class for each scan.
     """
     known = dict.fromkeys([SOURCE, *(name for row in rows for name in row.columns)])
     if column not in known:
@@ -77,6 +77,11 @@ def of_column(rows: Sequence[IndexRow], column: str, bins: int) -> Targets:
             f"--label {column} must hold at least two classes to learn from, found "
             f"{listed(classes) or 'no value'} in {plural(len(rows), 'subject')}; choose another "
             "column, or --task self"
+        )
+    if len(classes) == len(kept):
+        raise UserError(
+            f"--label {column} has another value for each of {plural(len(kept), 'scan')}, so it "
+            "teaches nothing that another scan can show; choose another column, or --task self"
         )
     missing = len(rows) - len(kept)
     note = f"{plural(missing, 'subject')} without {column} left out" if missing else ""
