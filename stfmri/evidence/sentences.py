@@ -191,8 +191,8 @@ def _controls(results: Results) -> list[str]:
             )
         else:
             said.append(
-                f"As it must be, {kind.full_phrase} is not shown to beat chance ({score}, p = "
-                f"{test.p:.3f})."
+                f"The control ({summary.predicted.label}) scores {score} (p = {test.p:.3f}): no "
+                "better than chance, as it must be."
             )
     return said
 

