@@ -32,6 +32,8 @@ def missing(sweep: Sweep) -> list[str]:
         ConfigError: where the call itself was wrong, such as a class that nobody has.
     """
     found = _libraries(sweep)
+    if not found:
+        _check_frozen(sweep)
     # The volumes of every cache first: one division serves them all.
     for check in (_check_volumes, _check_split):
         for config in sweep.by_cache.values():
@@ -72,6 +74,23 @@ def _libraries(sweep: Sweep) -> list[str]:
         for name in names
         if (install := lacking(name))
     ]
+
+
+def _check_frozen(sweep: Sweep) -> None:
+    """Refuse a `train.freeze` that leaves a network nothing to learn.
+
+    Raises:
+        ConfigError: naming the network's stages.
+    """
+    configs = (sweep.config_of(run) for run in sweep.runs)
+    tuned = [one for one in configs if one.train.freeze and one.model.weights != "scratch"]
+    if not tuned:
+        return
+    # Torch takes seconds to import, and few sweeps freeze anything.
+    from stfmri.learning import stages
+
+    for config in {(one.model.name, one.train.freeze): one for one in tuned}.values():
+        stages.require_some_left(config)
 
 
 def _check_volumes(sweep: Sweep, config: Config) -> None:

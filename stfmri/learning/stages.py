@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from stfmri.learning import models
@@ -70,6 +71,17 @@ def frozen_stages(stages: tuple[Stage, ...], train: TrainConfig) -> tuple[Stage,
             f"({names}); found {train.freeze}"
         )
     return stages[: train.freeze]
+
+
+def require_some_left(config: Config) -> None:
+    """Refuse a `train.freeze` that keeps all of the network's stages; builds it without numbers.
+
+    Raises:
+        ConfigError: as `frozen_stages`.
+    """
+    with torch.device("meta"):
+        network = models.build(config.model, classes=2, seed=0)
+    frozen_stages(stages_of(network, models.head_of(config.model)), config.train)
 
 
 def fine_tuned(

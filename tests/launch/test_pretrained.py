@@ -102,3 +102,18 @@ def test_weights_that_nobody_made_end_the_submission_with_the_command_for_them(
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
     assert "python -m stfmri.pretrain … --name sex" in complaint
+
+
+def test_freezing_every_stage_ends_the_submission_naming_them(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = first_config(root)
+    for number, fold in enumerate(splits.ensure(config).folds):
+        publish(config, fold.train, number)
+    assert submit.main(submission(root, WEIGHTS, "--dry-run", "train.freeze=4")) == 0
+    capsys.readouterr()
+    assert submit.main(submission(root, WEIGHTS, "train.freeze=6")) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "train.freeze must be at most 5, the stages before the head" in error
+    assert "layer4" in error
+    assert not (root / "runs/demo/sweep.yaml").exists()
