@@ -31,7 +31,7 @@ from stfmri.study.errors import LeakageError, UserError
 from stfmri.study.files import safe_name, sha256_of
 from stfmri.study.shards import IndexRow
 from stfmri.study.splits import Split, rows_of
-from stfmri.study.words import listed, plural
+from stfmri.study.words import did_you_mean, listed, plural
 
 # Settings that a convolution's weights do not depend on.
 GRID = ("preprocessing.spacing_mm", "preprocessing.field_mm")
@@ -168,10 +168,9 @@ def _none_there(folder: Path, fold: int) -> str:
     others = sorted({path.parent.name for path in folder.parent.glob(f"*/{CARD_FILE}")})
     others += sorted(path.parents[1].name for path in folder.parent.glob(f"*/fold0/{CARD_FILE}"))
     known = f"there are: {', '.join(dict.fromkeys(others))}" if others else "there are none yet"
-    return (
-        f"no finished pre-trained weights at {folder}; {known}. Make them first: "
-        f"python -m stfmri.pretrain … --name {folder.name}"
-    )
+    meant = did_you_mean(folder.name, others)
+    make = f". Make them first: python -m stfmri.pretrain … --name {folder.name}"
+    return f"no finished pre-trained weights at {folder}; {known}{meant or make}"
 
 
 def _require_weights(found: Pretrained, submitted: str) -> None:

@@ -167,6 +167,10 @@ def test_what_is_missing_or_does_not_fit_is_refused_in_one_line(tmp_path: Path) 
     with pytest.raises(UserError, match=r"no finished pre-trained weights at .*none yet"):
         check(config)
     folder = publish(config, [])
+    with pytest.raises(UserError, match=r"there are: other; did you mean other\?$"):
+        check(config_of(tmp_path, "othre"))
+    with pytest.raises(UserError, match=r"there are: other\. Make them first: .* --name sex$"):
+        check(config_of(tmp_path, "sex"))
     mixed = replace(config, model=replace(config.model, name="mc3_18"))
     with pytest.raises(UserError, match=r"holds weights of r3d_18 .* trains mc3_18"):
         check(mixed)
