@@ -85,9 +85,10 @@ class Diagnosis:
             )
         if self.true.p > CHANCE:
             return "no signal", (
-                f"training volumes are learned, and nothing of it holds for the "
+                f"training volumes are learned, and it is not seen to hold for the "
                 f"{self.true.subjects} held-out training subjects (AUC {self.true.auc:.2f}, "
-                f"p = {self.true.p:.2f}); more subjects, a finer grid or another contrast may help"
+                f"p = {self.true.p:.2f}): there is nothing to see, or they are too few to see it; "
+                "more subjects, a finer grid or another contrast may help"
             )
         return "learns", (
             f"on {self.true.subjects} held-out training subjects the AUC is {self.true.auc:.2f} "
