@@ -102,7 +102,7 @@ def test_volumes_that_are_all_alike_look_like_a_bug(tmp_path: Path) -> None:
     alike[np.arange(len(rows)), 0, 0, 0, 0] = np.arange(len(rows)) * 1e-3
     rewrite(replace(config, split=replace(config.split, near_duplicates="apart")), rows, alike)
     apart = replace(config, split=replace(config.split, near_duplicates="apart"))
-    assert verdict(apart, seconds=4).startswith("bug: not even 8 volumes")
+    assert verdict(apart, seconds=8).startswith("bug: not even 8 volumes")
 
 
 def test_the_area_of_every_dealing_is_scikit_learns() -> None:
