@@ -101,7 +101,7 @@ def _collect(sweep: Sweep, results: Path, allow_partial: bool, console: Console)
         terminal.print(sentence, markup=False, highlight=False)
     if beats_chance(summary) is False and sweep.runs[0].config_file.is_file():
         console.print(
-            "whether that is the data, the settings or a bug: python -m stfmri.check --config "
+            "to see whether data, settings or a bug are the cause: python -m stfmri.check --config "
             f"{sweep.runs[0].config_file}",
             soft_wrap=True,
             markup=False,
