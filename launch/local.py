@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from launch.progress import (
     with_totals,
 )
 from launch.states import DONE, FAILED, LOGS, NEW, RUNNING, why_failed
-from slurm.local import Outcome, run_local
+from slurm.local import Outcome, environment_for_code, run_local
 from stfmri.study import locks
 from stfmri.study.config.sweep import ClusterConfig
 from stfmri.study.runs import Run, Sweep
@@ -77,10 +76,10 @@ def collect(arguments: Sequence[str], code: Path) -> int:
         KeyboardInterrupt: when it has ended after an interrupt.
     """
     command = [sys.executable, "-m", "stfmri.collect", *arguments]
-    # With this variable Python would look for the code elsewhere.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     # In a session of its own, so that this process alone hears of an interrupt and ends it.
-    process = subprocess.Popen(command, cwd=code, env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=code, env=environment_for_code(), start_new_session=True
+    )
     try:
         status = process.wait()
     except KeyboardInterrupt:

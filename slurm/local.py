@@ -167,6 +167,14 @@ def _environment(
     }
 
 
+def environment_for_code() -> dict[str, str]:
+    """This process's environment, with which another one finds the code in its working directory.
+
+    PYTHONSAFEPATH, which would take that off the path, is left out.
+    """
+    return {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+
+
 def _start(
     task: Callable[[], object], folder: Path, workdir: Path, python: str
 ) -> subprocess.Popen[bytes]:
@@ -183,7 +191,7 @@ def _start(
     submission.dump(_paths(folder).submitted_pickle)
     command = [python, "-u", "-m", "submitit.core._submit", str(folder)]
     environment = {
-        **os.environ,
+        **environment_for_code(),
         "SUBMITIT_EXECUTOR": "local",
         "SUBMITIT_LOCAL_JOB_ID": str(JOB),
         "SUBMITIT_LOCAL_GLOBALID": "0",

@@ -46,6 +46,16 @@ def test_a_failing_and_a_killed_call_do_not_stop_the_others(tmp_path: Path, work
     assert outcomes[0].log.stat().st_size > 0
 
 
+def test_the_working_directorys_code_is_run_where_python_would_not_look_there(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    report = calls.Report(tmp_path / "0")
+    [outcome] = run_local([report], limit=1, folder=tmp_path / "logs", workdir=workdir)
+    assert outcome.error is None
+    assert json.loads((tmp_path / "0").read_text())["code"].startswith(str(workdir))
+
+
 def test_what_ended_a_process_is_told_by_its_exit_status_and_not_by_what_it_printed_earlier(
     tmp_path: Path, workdir: Path
 ) -> None:
