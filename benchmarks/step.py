@@ -134,10 +134,10 @@ def speed(
     """The rows of one network at batch 1."""
     device = accelerator.device
     rows = []
-    steps = _steps(name, accelerator)
+    makers = _makers(name, accelerator)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # for both, to the peer's advantage
-        peak = peak_bytes(steps[0], batch_of(1, shape, device))
+        peak = peak_bytes(makers[0], batch_of(1, shape, device))
         rows.append(
             Row(
                 f"{name}, peak memory at batch 1",
@@ -147,7 +147,7 @@ def speed(
             )
         )
     let_go(accelerator)
-    return rows + compare(name, steps, (1, 1), rounds, shape, ceilings, device)
+    return rows + compare(name, makers, (1, 1), rounds, shape, ceilings, device)
 
 
 def speed_at_best(
@@ -160,15 +160,13 @@ def speed_at_best(
 ) -> list[Row]:
     """The rows of one network on a GPU, either step at the best of some batch sizes."""
     torch.backends.cudnn.benchmark = True
-    own, theirs = (
-        best_batch(make, accelerator, shape, batches) for make in _steps(name, accelerator)
-    )
+    makers = _makers(name, accelerator)
+    own, theirs = (best_batch(make, accelerator, shape, batches) for make in makers)
     let_go(accelerator)
-    steps = _steps(name, accelerator)
-    return compare(name, steps, (own, theirs), rounds, shape, ceilings, accelerator.device)
+    return compare(name, makers, (own, theirs), rounds, shape, ceilings, accelerator.device)
 
 
-def _steps(name: str, accelerator: Accelerator) -> tuple[Callable[[], Step], Callable[[], Step]]:
+def _makers(name: str, accelerator: Accelerator) -> tuple[Callable[[], Step], Callable[[], Step]]:
     """What makes our step, and the usual script's."""
     return partial(OurStep, name, accelerator), partial(UsualStep, name, accelerator.device)
 

@@ -138,20 +138,19 @@ def notes(config: Config) -> list[str]:
         for key, value in ours.items()
         if key not in GRID and theirs.get(key) != value
     ]
-    found_notes = []
+    said = []
     if card.has_hardly_learned:
-        found_notes.append(
+        said.append(
             f"{config.model.weights} hardly learned its task: its loss ended at "
             f"{card.final['train_loss']:.3g}, where that of guessing is "
             f"{card.final['guessing_loss']:.3g}"
         )
-    if not differing:
-        return found_notes
-    return [
-        *found_notes,
-        f"{config.model.weights} was pre-trained on other volumes than these: {listed(differing)}; "
-        "its weights are a worse start than they could be",
-    ]
+    if differing:
+        said.append(
+            f"{config.model.weights} was pre-trained on other volumes than these: "
+            f"{listed(differing)}; its weights are a worse start than they could be"
+        )
+    return said
 
 
 def _plain(value: object) -> str:

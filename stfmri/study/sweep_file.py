@@ -149,11 +149,10 @@ def options_of(name: str, root: Path) -> str:
 def _no_sweep(folder: Path) -> str:
     others = sorted(path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}"))
     known = f"there are: {', '.join(others)}" if others else "there is none yet"
-    names = [path.parent.name for path in folder.parent.glob(f"*/{SWEEP_FILE}")]
-    if meant := did_you_mean(folder.name, names):
+    if meant := did_you_mean(folder.name, others):
         return f"no sweep at {folder}; {known} (in {folder.parent}){meant}"
     # Another folder may have been meant, so it is named where it is the current one.
-    elsewhere = "" if names else " (--root DIR looks in another folder)"
+    elsewhere = "" if others else " (--root DIR looks in another folder)"
     return (
         f"no sweep at {folder}; {known} (in {folder.parent}){elsewhere}. "
         f"Submit it first: python launch/submit.py {options_of(folder.name, folder.parent.parent)}"

@@ -55,12 +55,17 @@ def first_config(root: Path) -> Config:
     return opened.sweep.first
 
 
-def test_each_run_is_given_its_own_folds_file_and_its_hash(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def publish_folds(root: Path) -> None:
+    """Weights for each fold, that saw its training subjects."""
     config = first_config(root)
     for number, fold in enumerate(splits.ensure(config).folds):
         publish(config, fold.train, number)
+
+
+def test_each_run_is_given_its_own_folds_file_and_its_hash(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_folds(root)
     assert submit.main(submission(root, WEIGHTS, "--dry-run")) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "mc3_18-pretrained_sex" in said
@@ -107,9 +112,7 @@ def test_weights_that_nobody_made_end_the_submission_with_the_command_for_them(
 def test_freezing_every_stage_ends_the_submission_naming_them(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = first_config(root)
-    for number, fold in enumerate(splits.ensure(config).folds):
-        publish(config, fold.train, number)
+    publish_folds(root)
     assert submit.main(submission(root, WEIGHTS, "--dry-run", "train.freeze=4")) == 0
     capsys.readouterr()
     assert submit.main(submission(root, WEIGHTS, "train.freeze=6")) == 2
